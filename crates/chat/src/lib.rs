@@ -1,0 +1,3 @@
+//! The room log: rules, server side, client side.
+
+#![forbid(unsafe_code)]

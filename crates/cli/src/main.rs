@@ -1,0 +1,3 @@
+//! The program `hikyaku`.
+
+fn main() {}

@@ -1,0 +1,3 @@
+//! Files: tree hash, journal, jail, vault, server side, client side.
+
+#![forbid(unsafe_code)]

@@ -1,0 +1,3 @@
+//! An application protocol of your own in 25 lines, over TCP and QUIC.
+
+#![forbid(unsafe_code)]
