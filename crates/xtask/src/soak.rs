@@ -1,0 +1,31 @@
+//! Long runs: they look for what a test of a few seconds cannot find, and are started by hand.
+
+use crate::Outcome;
+
+/// One long run, as listed by `cargo xtask soak`.
+struct Soak {
+    name: &'static str,
+    arguments: &'static str,
+    about: &'static str,
+    run: fn(&[String]) -> Outcome,
+}
+
+/// A new run is one line here and one module.
+const RUNS: &[Soak] = &[];
+
+/// Starts the run named by the first argument, or lists them all.
+pub(crate) fn run(arguments: &[String]) -> Outcome {
+    let Some((name, rest)) = arguments.split_first() else {
+        if RUNS.is_empty() {
+            println!("no soak run is defined yet");
+        }
+        for soak in RUNS {
+            println!("cargo xtask soak {} {}\n    {}", soak.name, soak.arguments, soak.about);
+        }
+        return Ok(());
+    };
+    match RUNS.iter().find(|soak| soak.name == name) {
+        Some(soak) => (soak.run)(rest),
+        None => Err(format!("there is no soak run `{name}`; `cargo xtask soak` lists them")),
+    }
+}
