@@ -1,0 +1,282 @@
+//! `files/1`: the messages that carry parcels between two ends.
+//!
+//! Two methods. `put`: → [`Offer`] ← [`Answer::Accept`] → ([`Step::Block`], one DATA frame)* → [`Step::Close`]
+//! ← [`Answer::Receipt`]. `get`: → [`Request`] ← [`Head`] ← ([`Step::Block`], one DATA frame)* ← [`Step::Close`].
+//! File bytes are never inside CBOR. Spec: chapter 5.
+
+use minicbor::data::Type;
+use minicbor::decode::Error as DecodeError;
+use minicbor::encode::{Error as EncodeError, Write};
+use minicbor::{Decode, Decoder, Encode, Encoder};
+
+use crate::parcel::{EntryKind, EventRef, Metadata, Root, TransferId};
+
+/// The application protocol named in OPEN.
+pub const PROTOCOL: &str = "files/1";
+/// The method that carries a file to the peer.
+pub const PUT: &str = "put";
+/// The method that fetches a file from the peer.
+pub const GET: &str = "get";
+
+/// The bytes covered by one chaining value: the unit of verification and of resuming.
+pub const GROUP_LEN: u64 = 64 * 1024;
+/// The bytes a sender puts into one block unless it has a reason.
+pub const BLOCK_LEN: u64 = 512 * 1024;
+/// The most bytes one block may have.
+pub const MAX_BLOCK_LEN: u64 = 1024 * 1024;
+/// The bytes of one chaining value.
+pub const CV_LEN: u64 = 32;
+/// The most components of a subdirectory in [`Target::Drop`].
+pub const MAX_COMPONENTS: usize = 64;
+
+/// Where an offered file shall go.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+#[cbor(flat)]
+pub enum Target {
+    /// Into a room, by its name.
+    #[n(0)]
+    Room(#[n(0)] String),
+    /// Into the receiver's drop directory, below these components (none: the directory itself).
+    #[n(1)]
+    Drop(#[n(0)] Vec<Component>),
+}
+
+/// One component of a path: bytes, never text.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+#[cbor(transparent)]
+pub struct Component(
+    #[n(0)]
+    #[cbor(with = "minicbor::bytes")]
+    pub Vec<u8>,
+);
+
+/// The first message of `put`: what the sender has, and where it shall go.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+#[cbor(map)]
+pub struct Offer {
+    /// The transfer: the same again resumes.
+    #[n(0)]
+    pub transfer: TransferId,
+    /// Where it shall go.
+    #[n(1)]
+    pub target: Target,
+    /// The file's name: bytes, one component.
+    #[n(2)]
+    #[cbor(with = "minicbor::bytes")]
+    pub name: Vec<u8>,
+    /// What it is.
+    #[n(3)]
+    pub kind: EntryKind,
+    /// Its size, when known; a size that is given is binding.
+    #[n(4)]
+    pub size: Option<u64>,
+    /// Its metadata.
+    #[n(5)]
+    pub meta: Option<Metadata>,
+}
+
+/// What the receiver of `put` says. A sender ignores an answer it does not know.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Answer {
+    /// Begin, from this offset on.
+    Accept(Accept),
+    /// Verified, durable and published.
+    Receipt(Receipt),
+    /// An answer of a later version.
+    Unknown(u32),
+}
+
+/// The receiver is ready.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+#[cbor(map)]
+pub struct Accept {
+    /// The transfer that is accepted.
+    #[n(0)]
+    pub transfer: TransferId,
+    /// The offset of the first byte to send: everything before it is verified and durable. Whole groups.
+    #[n(1)]
+    pub from: u64,
+    /// The BLAKE3 hash of the bytes before `from`, present when `from` is not 0.
+    #[n(2)]
+    pub prefix: Option<Root>,
+    /// The longest block the receiver takes, a multiple of [`GROUP_LEN`].
+    #[n(3)]
+    pub max_block: Option<u64>,
+}
+
+/// How the bytes reached the disk before the receipt was written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode)]
+#[cbor(index_only)]
+pub enum Synced {
+    /// Not synchronised: a power cut may lose it.
+    #[n(0)]
+    None,
+    /// Synchronised together with others.
+    #[n(1)]
+    Batch,
+    /// This file and its directory were synchronised.
+    #[n(2)]
+    Each,
+}
+
+/// The receiver's word that the file is whole, verified, durable and published.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+#[cbor(map)]
+pub struct Receipt {
+    /// The transfer.
+    #[n(0)]
+    pub transfer: TransferId,
+    /// The root that the receiver computed from the bytes it has.
+    #[n(1)]
+    pub root: Root,
+    /// The size in bytes.
+    #[n(2)]
+    pub size: u64,
+    /// How durable it is.
+    #[n(3)]
+    pub synced: Synced,
+    /// The name it was published under, in a drop directory.
+    #[n(4)]
+    #[cbor(with = "minicbor::bytes")]
+    pub name: Option<Vec<u8>>,
+    /// The event `parcel`, in a room.
+    #[n(5)]
+    pub event: Option<EventRef>,
+}
+
+/// What follows acceptance, in the direction of the bytes.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+#[cbor(flat)]
+pub enum Step {
+    /// The next bytes; one DATA frame of exactly `len` bytes follows.
+    #[n(0)]
+    Block(#[n(0)] Block),
+    /// All bytes were sent.
+    #[n(1)]
+    Close(#[n(0)] Close),
+}
+
+/// Announces one DATA frame.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+#[cbor(map)]
+pub struct Block {
+    /// The entry of a tree; absent for a single file.
+    #[n(0)]
+    pub entry: Option<u64>,
+    /// Where the bytes belong: a multiple of [`GROUP_LEN`].
+    #[n(1)]
+    pub offset: u64,
+    /// How many: 1 to [`MAX_BLOCK_LEN`]; whole groups but for the file's last.
+    #[n(2)]
+    pub len: u64,
+    /// The chaining value of each group, 32 bytes each, in order.
+    #[n(3)]
+    #[cbor(with = "minicbor::bytes")]
+    pub cvs: Vec<u8>,
+}
+
+/// All bytes were sent, and this is what they are.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+#[cbor(map)]
+pub struct Close {
+    /// The entry of a tree; absent for a single file.
+    #[n(0)]
+    pub entry: Option<u64>,
+    /// The size in bytes.
+    #[n(1)]
+    pub size: u64,
+    /// The BLAKE3 hash of all of them.
+    #[n(2)]
+    pub root: Root,
+}
+
+/// What a receiver asks for.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+#[cbor(flat)]
+pub enum Wanted {
+    /// A transfer, by its id.
+    #[n(0)]
+    Transfer(#[n(0)] TransferId),
+    /// A parcel, by its event in a room.
+    #[n(1)]
+    Event(#[n(0)] EventRef),
+}
+
+/// The first message of `get`.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+#[cbor(map)]
+pub struct Request {
+    /// What is asked for.
+    #[n(0)]
+    pub wanted: Wanted,
+    /// The offset of the first byte to send, a multiple of [`GROUP_LEN`].
+    #[n(1)]
+    pub from: u64,
+    /// The root the receiver's partial copy belongs to; present when `from` is not 0.
+    #[n(2)]
+    pub root: Option<Root>,
+}
+
+/// The first answer of `get`: what will come.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+#[cbor(map)]
+pub struct Head {
+    /// The transfer that brought it.
+    #[n(0)]
+    pub transfer: TransferId,
+    /// The file's name: bytes, one component. The receiver of the file decides what to do with it.
+    #[n(1)]
+    #[cbor(with = "minicbor::bytes")]
+    pub name: Vec<u8>,
+    /// What it is.
+    #[n(2)]
+    pub kind: EntryKind,
+    /// Its size, when known.
+    #[n(3)]
+    pub size: Option<u64>,
+    /// Its root, when known.
+    #[n(4)]
+    pub root: Option<Root>,
+    /// Its metadata.
+    #[n(5)]
+    pub meta: Option<Metadata>,
+    /// The offset of the first byte that follows: what was asked for, or 0 when the partial copy is of something else.
+    #[n(6)]
+    pub from: u64,
+}
+
+impl<C> Encode<C> for Answer {
+    fn encode<W: Write>(&self, e: &mut Encoder<W>, ctx: &mut C) -> Result<(), EncodeError<W::Error>> {
+        e.array(2)?;
+        match self {
+            Answer::Accept(accept) => e.u32(0)?.encode_with(accept, ctx)?,
+            Answer::Receipt(receipt) => e.u32(1)?.encode_with(receipt, ctx)?,
+            Answer::Unknown(tag) => e.u32(*tag)?.map(0)?,
+        };
+        Ok(())
+    }
+}
+
+/// Unlike the derived form, an answer with an unknown tag is a value.
+impl<'b, C> Decode<'b, C> for Answer {
+    fn decode(d: &mut Decoder<'b>, ctx: &mut C) -> Result<Self, DecodeError> {
+        let position = d.position();
+        if d.array()? != Some(2) {
+            return Err(DecodeError::message("an answer is an array of two").at(position));
+        }
+        match d.u32()? {
+            0 => Ok(Answer::Accept(d.decode_with(ctx)?)),
+            1 => Ok(Answer::Receipt(d.decode_with(ctx)?)),
+            tag => {
+                if d.datatype()? != Type::Map {
+                    return Err(DecodeError::message("an answer carries a map").at(d.position()));
+                }
+                d.skip()?;
+                Ok(Answer::Unknown(tag))
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,131 @@
+use proptest::prelude::*;
+
+use super::*;
+use crate::parcel::{EndStatus, Parcel, ParcelEnd};
+
+fn back<T>(value: &T) -> T
+where
+    T: Encode<()> + for<'b> Decode<'b, ()>,
+{
+    let bytes = minicbor::to_vec(value).unwrap();
+    let mut decoder = Decoder::new(&bytes);
+    let value = decoder.decode().unwrap();
+    assert_eq!(decoder.position(), bytes.len(), "everything was read");
+    value
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+fn offer() -> Offer {
+    Offer {
+        transfer: TransferId([7; 16]),
+        target: Target::Drop(vec![Component(b"in".to_vec())]),
+        name: b"a\xff\n".to_vec(),
+        kind: EntryKind::File,
+        size: Some(3),
+        meta: Some(Metadata { mode: Some(0o644), mtime: Some(-1), mtime_ns: Some(5) }),
+    }
+}
+
+#[test]
+fn every_message_reads_back_as_it_was_written() {
+    assert_eq!(back(&offer()), offer());
+    let bare = Offer { target: Target::Room("ops".into()), size: None, meta: None, ..offer() };
+    assert_eq!(back(&bare), bare);
+    let accept = Answer::Accept(Accept {
+        transfer: TransferId([1; 16]),
+        from: GROUP_LEN,
+        prefix: Some(Root([2; 32])),
+        max_block: Some(BLOCK_LEN),
+    });
+    assert_eq!(back(&accept), accept);
+    let receipt = Answer::Receipt(Receipt {
+        transfer: TransferId([1; 16]),
+        root: Root([3; 32]),
+        size: 9,
+        synced: Synced::Each,
+        name: Some(b"x".to_vec()),
+        event: Some(EventRef { room: "ops".into(), epoch: Some(1), seq: 17 }),
+    });
+    assert_eq!(back(&receipt), receipt);
+    let block = Step::Block(Block { entry: None, offset: 0, len: 1, cvs: vec![0; 32] });
+    assert_eq!(back(&block), block);
+    let close = Step::Close(Close { entry: Some(2), size: 1, root: Root([9; 32]) });
+    assert_eq!(back(&close), close);
+    let request = Request { wanted: Wanted::Transfer(TransferId([4; 16])), from: 0, root: None };
+    assert_eq!(back(&request), request);
+    let head = Head {
+        transfer: TransferId([4; 16]),
+        name: b"n".to_vec(),
+        kind: EntryKind::File,
+        size: Some(0),
+        root: Some(Root([0; 32])),
+        meta: None,
+        from: 0,
+    };
+    assert_eq!(back(&head), head);
+    let parcel = Parcel {
+        transfer: TransferId([4; 16]),
+        name: b"n".to_vec(),
+        kind: EntryKind::Tree,
+        bytes: None,
+        entries: Some(3),
+        meta: None,
+    };
+    assert_eq!(back(&parcel), parcel);
+    let end = ParcelEnd { parcel: 17, status: EndStatus::Aborted, root: None, bytes: None, entries: None };
+    assert_eq!(back(&end), end);
+}
+
+#[test]
+fn the_bytes_of_an_offer_and_of_a_block_are_these() {
+    assert_eq!(
+        hex(&minicbor::to_vec(offer()).unwrap()),
+        "a6005007070707070707070707070707070707018201814269 6e024361ff0a03000403\
+         05a3001901a401200205"
+            .replace(' ', "")
+    );
+    let block = Step::Block(Block { entry: None, offset: 65_536, len: 2, cvs: vec![0xab; 2] });
+    assert_eq!(hex(&minicbor::to_vec(block).unwrap()), "8200a3011a00010000020203 42abab".replace(' ', ""));
+}
+
+#[test]
+fn an_answer_of_a_later_version_is_a_value_and_a_broken_one_is_not() {
+    let mut later = vec![0x82, 0x07, 0xa1, 0x00, 0x01];
+    assert_eq!(minicbor::decode::<Answer>(&later).unwrap(), Answer::Unknown(7));
+    later[0] = 0x83;
+    assert!(minicbor::decode::<Answer>(&later).is_err());
+    assert!(minicbor::decode::<Answer>(&[0x82, 0x07, 0x01]).is_err());
+}
+
+#[test]
+fn unknown_keys_are_ignored_and_unknown_steps_are_refused() {
+    let close =
+        [&[0x82, 0x01, 0xa3, 0x01, 0x05, 0x02, 0x58, 0x20][..], &[0; 32], &[0x18, 0x63, 0xf5]].concat();
+    let read = minicbor::decode::<Step>(&close).unwrap();
+    assert_eq!(read, Step::Close(Close { entry: None, size: 5, root: Root([0; 32]) }));
+    assert!(minicbor::decode::<Step>(&[0x82, 0x09, 0xa0]).is_err());
+}
+
+proptest! {
+    #[test]
+    fn arbitrary_bytes_never_panic(bytes in proptest::collection::vec(any::<u8>(), 0..200)) {
+        let _ = minicbor::decode::<Offer>(&bytes);
+        let _ = minicbor::decode::<Answer>(&bytes);
+        let _ = minicbor::decode::<Step>(&bytes);
+        let _ = minicbor::decode::<Request>(&bytes);
+        let _ = minicbor::decode::<Head>(&bytes);
+        let _ = minicbor::decode::<Parcel>(&bytes);
+        let _ = minicbor::decode::<ParcelEnd>(&bytes);
+    }
+
+    #[test]
+    fn any_offer_reads_back(transfer: [u8; 16], name in proptest::collection::vec(any::<u8>(), 0..300),
+                            size in proptest::option::of(0..1u64 << 53), room in "\\PC{0,40}") {
+        let offer = Offer { transfer: TransferId(transfer), target: Target::Room(room), name,
+                            kind: EntryKind::File, size, meta: None };
+        prop_assert_eq!(back(&offer), offer);
+    }
+}
