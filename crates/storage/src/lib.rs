@@ -2,7 +2,7 @@
 //!
 //! [`Store`] holds two things: versioned keys, and rooms (dense logs of events). Everything that changes goes through
 //! one conditional atomic [`Batch`]; rules read, decide purely, commit, and run again on [`StoreError::Conflict`].
-//! [`memory::MemoryStore`] is the model every backend is compared with.
+//! [`memory::MemoryStore`] is the model every backend is compared with, [`conformance`] the suite that compares them.
 //!
 //! ```
 //! use hikyaku_storage::{Batch, Key, Store, StoreError, memory::MemoryStore};
@@ -19,6 +19,7 @@
 
 #![forbid(unsafe_code)]
 
+pub mod conformance;
 mod error;
 pub mod limits;
 pub mod memory;
