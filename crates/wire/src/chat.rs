@@ -1,0 +1,39 @@
+//! Messages of the application protocol `chat/1`: rooms, events, sending, following.
+//!
+//! Every type here is one CBOR map with small integer keys; keys a reader does not know are skipped, so a
+//! newer peer may add some. An event travels as the bytes that were stored, whatever an older or newer
+//! reader makes of them. Spec: chapter 4.
+
+mod event;
+mod ids;
+mod room;
+mod send;
+mod sync;
+
+#[cfg(test)]
+mod tests;
+
+pub use event::{Envelope, Kind, Record, RESERVED_FOR_THE_SERVER};
+pub use ids::{DeviceId, Digest, MessageId, Octets, RoomId, Salt, UserId};
+pub use room::{Create, Created, Head, History, List, Page, Resolve, Room, Rooms};
+pub use send::{RoomRef, Send, Sent};
+pub use sync::{Batch, Cursor, Follow, Live, Mode, Records, Refused, Trimmed, Update};
+
+/// The name in OPEN.
+pub const PROTOCOL: &str = "chat/1";
+
+/// The methods of `chat/1`, as named in OPEN.
+pub mod method {
+    /// [`Create`](super::Create) → [`Created`](super::Created).
+    pub const CREATE: &str = "room.create";
+    /// [`List`](super::List) → [`Rooms`](super::Rooms).
+    pub const LIST: &str = "room.list";
+    /// [`Resolve`](super::Resolve) → [`Room`](super::Room).
+    pub const RESOLVE: &str = "resolve";
+    /// One or more [`Send`](super::Send), each answered by one [`Sent`](super::Sent), in order.
+    pub const SEND: &str = "send";
+    /// [`History`](super::History) → [`Page`](super::Page).
+    pub const HISTORY: &str = "history";
+    /// [`Follow`](super::Follow)… → [`Update`](super::Update)…, until the client ends.
+    pub const SYNC: &str = "sync";
+}
