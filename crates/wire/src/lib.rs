@@ -5,9 +5,11 @@
 
 #![forbid(unsafe_code)]
 
+pub mod accounts;
 pub mod cbor;
 pub mod chat;
 pub mod codes;
+pub mod enroll;
 pub mod exchange;
 pub mod frame;
 pub mod hello;
