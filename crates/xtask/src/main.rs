@@ -4,8 +4,11 @@
 
 #![forbid(unsafe_code)]
 
+mod codes;
 mod soak;
+mod spec;
 mod test;
+mod vectors;
 mod workspace;
 
 use std::process::ExitCode;
@@ -29,10 +32,22 @@ const TASKS: &[Task] = &[
         run: test::run,
     },
     Task {
-        name: "soak",
-        arguments: "[RUN] [ARGUMENT]…",
-        about: "long runs, never part of `test`; without a name it lists them",
-        run: soak::run,
+        name: "codes",
+        arguments: "[--check]",
+        about: "make Rust consts and the spec's tables from the registries",
+        run: codes::run,
+    },
+    Task {
+        name: "vectors",
+        arguments: "[--check]",
+        about: "make the test vectors of the spec from sample values",
+        run: vectors::run,
+    },
+    Task {
+        name: "spec",
+        arguments: "",
+        about: "every rule of the spec is obeyed and tested somewhere; registries, vectors and CDDL agree",
+        run: spec::run,
     },
 ];
 

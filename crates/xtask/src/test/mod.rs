@@ -23,6 +23,7 @@ struct Step {
 const STEPS: &[Step] = &[
     Step { name: "format", about: "rustfmt has nothing to change", run: build::format },
     Step { name: "house", about: "rules of this project that no other tool knows", run: house::run },
+    Step { name: "spec", about: "rules cited, registries fresh, vectors true", run: spec },
     Step { name: "clippy", about: "no warning in any target", run: build::clippy },
     Step { name: "docs", about: "rustdoc has no warning", run: build::docs },
     Step { name: "tests", about: "all unit and integration tests", run: build::tests },
@@ -30,6 +31,12 @@ const STEPS: &[Step] = &[
     Step { name: "examples", about: "every example ends by itself and well", run: examples::run },
     Step { name: "deny", about: "advisories, bans, licences and sources of dependencies", run: deny::run },
 ];
+
+/// The task `cargo xtask spec`, as a step.
+fn spec(_: &Workspace) -> Outcome<String> {
+    crate::spec::run(&[])?;
+    Ok(String::new())
+}
 
 /// Runs the steps that the arguments select.
 pub(crate) fn run(arguments: &[String]) -> Outcome {
