@@ -49,6 +49,12 @@ const TASKS: &[Task] = &[
         about: "every rule of the spec is obeyed and tested somewhere; registries, vectors and CDDL agree",
         run: spec::run,
     },
+    Task {
+        name: "soak",
+        arguments: "[RUN] [ARGUMENT]…",
+        about: "long runs, never part of `test`; without a name it lists them",
+        run: soak::run,
+    },
 ];
 
 fn main() -> ExitCode {
