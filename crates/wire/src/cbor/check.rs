@@ -58,7 +58,8 @@ struct Walk<'a> {
 }
 
 impl<'a> Walk<'a> {
-    fn new(bytes: &'a [u8], limits: Limits) -> Self {
+    fn new(bytes: &'a [u8], mut limits: Limits) -> Self {
+        limits.depth = limits.depth.min(Limits::MAX_DEPTH);
         Walk { bytes, limits, position: 0, items: 0 }
     }
 
@@ -81,8 +82,12 @@ impl<'a> Walk<'a> {
                 }
             }
             if let Some(opened) = self.open(head)? {
-                let slot = stack.get_mut(..self.limits.depth).unwrap_or_default().get_mut(depth);
-                *slot.ok_or(CborError::Limit { name: "depth", limit: self.limits.depth })? = opened;
+                if depth >= self.limits.depth {
+                    return Err(CborError::Limit { name: "depth", limit: self.limits.depth });
+                }
+                if let Some(slot) = stack.get_mut(depth) {
+                    *slot = opened;
+                }
                 depth += 1;
             }
             while let Some(top) = depth.checked_sub(1) {
