@@ -25,6 +25,7 @@ pub mod limits;
 pub mod memory;
 mod store;
 mod types;
+pub mod vault;
 
 pub use error::{Conflict, StoreError};
 pub use store::{Pending, Store};

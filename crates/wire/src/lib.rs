@@ -11,8 +11,10 @@ pub mod chat;
 pub mod codes;
 pub mod enroll;
 pub mod exchange;
+pub mod files;
 pub mod frame;
 pub mod hello;
+pub mod parcel;
 pub mod varint;
 
 mod generated;

@@ -1,0 +1,186 @@
+//! The vault: whole objects named by their root, and the partial ones that are on their way.
+//!
+//! An object is bytes plus an *outboard* (opaque here: the chaining values that prove parts of it). It is written
+//! into a [`Partial`], sealed once the caller has verified all of it, and kept as long as a [`Reference`] names it.
+//! The vault never hashes: whoever seals vouches for the root.
+//!
+//! Calls block, because the hot path is one thread that hashes and writes half a mebibyte at a time: call from a
+//! blocking thread. [`memory::MemoryVault`] is the model; [`conformance`] is the suite every vault passes.
+
+use std::fmt;
+use std::io;
+use std::time::Duration;
+
+pub mod conformance;
+pub mod memory;
+
+/// The root of an object: its name.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct ObjectId(pub [u8; 32]);
+
+/// The name of one transfer into the vault.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Transfer(pub [u8; 16]);
+
+/// Who keeps an object: 16 bytes that the caller chooses (a transfer id, a version).
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Reference(pub [u8; 16]);
+
+/// How far a partial object is: everything before `verified` is verified and durable.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Mark {
+    /// The offset of the first byte that is not.
+    pub verified: u64,
+    /// What the verifier needs to go on from there; opaque, at most [`MAX_STATE`] bytes.
+    pub state: Vec<u8>,
+}
+
+/// The most bytes of [`Mark::state`].
+pub const MAX_STATE: usize = 8 * 1024;
+
+/// What is known of a transfer when it is reserved.
+pub enum Reserved {
+    /// It is open: go on after its mark.
+    Open(Box<dyn Partial>),
+    /// It was sealed already.
+    Sealed(Sealed),
+}
+
+/// A sealed object.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Sealed {
+    /// Its root.
+    pub root: ObjectId,
+    /// Its size in bytes.
+    pub size: u64,
+}
+
+/// A transfer that the vault remembers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Remembered {
+    /// Which.
+    pub transfer: Transfer,
+    /// Present when it was sealed.
+    pub sealed: Option<Sealed>,
+    /// How long nothing was written.
+    pub idle: Duration,
+}
+
+/// What a collection removed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Collected {
+    /// How many objects.
+    pub objects: u64,
+    /// How many bytes of content.
+    pub bytes: u64,
+}
+
+/// Why a vault did not do what it was asked.
+#[derive(Debug, thiserror::Error)]
+pub enum VaultError {
+    /// There is no such object or transfer.
+    #[error("the vault has no such object")]
+    NotFound,
+    /// Another caller has this partial open.
+    #[error("this transfer is being written by somebody else")]
+    Busy,
+    /// No space, or no more than the operator keeps free.
+    #[error("the vault's disk is full ({free} bytes free, {needed} needed)")]
+    Full {
+        /// Bytes that may still be written.
+        free: u64,
+        /// Bytes that were asked for.
+        needed: u64,
+    },
+    /// A bound of this vault.
+    #[error("the vault's limit {name} ({limit}) is reached")]
+    Limit {
+        /// Which.
+        name: &'static str,
+        /// Its value.
+        limit: u64,
+    },
+    /// The caller broke the contract.
+    #[error("wrong use of the vault: {0}")]
+    Misuse(&'static str),
+    /// The disk.
+    #[error("the vault's disk failed: {0}")]
+    Io(#[from] io::Error),
+}
+
+/// An object on its way. Dropping it keeps what is marked (and may keep more).
+pub trait Partial: Send {
+    /// The last mark that is durable.
+    fn mark(&self) -> &Mark;
+
+    /// Writes data, and outboard bytes at an offset of their own.
+    fn write(
+        &mut self,
+        offset: u64,
+        data: &[u8],
+        outboard_offset: u64,
+        outboard: &[u8],
+    ) -> Result<(), VaultError>;
+
+    /// Makes everything written so far durable, then the mark. Never the other way round.
+    fn sync(&mut self, mark: Mark) -> Result<(), VaultError>;
+
+    /// Makes an object of it: exactly `size` bytes, named `root`, kept by `reference`, all of it durable on return.
+    ///
+    /// The transfer is remembered as sealed until [`Vault::discard`]. If the object exists already, it is referenced.
+    fn seal(self: Box<Self>, root: ObjectId, size: u64, reference: Reference) -> Result<Sealed, VaultError>;
+}
+
+/// A sealed object, open for reading.
+pub trait Object: Send + Sync {
+    /// Its size in bytes.
+    fn size(&self) -> u64;
+
+    /// Reads at an offset, until the buffer is full or the object ends; returns how much was read.
+    fn read(&self, offset: u64, into: &mut [u8]) -> Result<usize, VaultError>;
+
+    /// Reads outboard bytes in the same way.
+    fn read_outboard(&self, offset: u64, into: &mut [u8]) -> Result<usize, VaultError>;
+}
+
+/// Whole objects by root.
+pub trait Vault: Send + Sync + 'static {
+    /// Opens a transfer, new or known. `size` is a hint: space is checked and may be set aside.
+    fn reserve(&self, transfer: Transfer, size: Option<u64>) -> Result<Reserved, VaultError>;
+
+    /// Forgets a transfer: its partial data, or that it was sealed. Objects stay. Unknown is no error.
+    fn discard(&self, transfer: Transfer) -> Result<(), VaultError>;
+
+    /// The transfers that are remembered.
+    fn transfers(&self) -> Result<Vec<Remembered>, VaultError>;
+
+    /// Opens an object.
+    fn open(&self, root: ObjectId) -> Result<Box<dyn Object>, VaultError>;
+
+    /// Adds a reference. The same one again is no error.
+    fn reference(&self, root: ObjectId, reference: Reference) -> Result<(), VaultError>;
+
+    /// Takes a reference away. Unknown is no error; the object goes at the next collection.
+    fn release(&self, root: ObjectId, reference: Reference) -> Result<(), VaultError>;
+
+    /// Removes the objects that nobody references.
+    fn collect(&self) -> Result<Collected, VaultError>;
+}
+
+macro_rules! as_hex {
+    ($($name:ty),*) => {$(
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+            }
+        }
+
+        impl fmt::Debug for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                fmt::Display::fmt(self, f)
+            }
+        }
+    )*};
+}
+
+as_hex!(ObjectId, Transfer, Reference);
