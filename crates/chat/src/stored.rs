@@ -1,0 +1,125 @@
+//! What the chat server keeps in the store besides events, and under which keys.
+//!
+//! `r/<room id>` the room's record, `rn/<name>` its id, `m/<room id><user id><message id>` what became of a
+//! message, `chat/rooms` how many rooms there are. A room's head carries the [`State`]. Values are CBOR in the
+//! profile of the wire, with keys that later versions may add to.
+
+use bytes::Bytes;
+use hikyaku_storage as storage;
+use hikyaku_storage::Key;
+use hikyaku_wire::cbor;
+use hikyaku_wire::chat::{Digest, MessageId, RoomId, Salt, UserId};
+use minicbor::{Decode, Encode};
+
+use crate::name::RoomName;
+use crate::refusal::Refusal;
+
+/// The store's name for a room.
+pub(crate) fn store_room(room: RoomId) -> storage::RoomId {
+    storage::RoomId(room.0)
+}
+
+/// Where a room's record is.
+pub(crate) fn room_key(room: RoomId) -> Key {
+    Key::join([b"r/".as_slice(), &room.0])
+}
+
+/// Under this prefix are all names.
+pub(crate) fn names_prefix() -> Key {
+    Key::from("rn/")
+}
+
+/// Where a name's room is.
+pub(crate) fn name_key(name: &RoomName) -> Key {
+    Key::join([b"rn/".as_slice(), name.as_str().as_bytes()])
+}
+
+/// The name in a key below [`names_prefix`].
+pub(crate) fn name_of(key: &Key) -> Option<RoomName> {
+    let name = key.as_bytes().strip_prefix(b"rn/")?;
+    RoomName::parse(std::str::from_utf8(name).ok()?).ok()
+}
+
+/// Where the number of rooms is.
+pub(crate) fn rooms_key() -> Key {
+    Key::from("chat/rooms")
+}
+
+/// Where it stands what became of a message. The author is part of the key: an id that can be guessed (because
+/// it was made from a word) cannot be taken by somebody else first.
+//= S4.31
+pub(crate) fn receipt_key(room: RoomId, author: UserId, id: MessageId) -> Key {
+    Key::join([b"m/".as_slice(), &room.0, &author.0, &id.0])
+}
+
+/// What is known about a room apart from its log.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+#[cbor(map)]
+pub(crate) struct RoomRecord {
+    /// Its name, canonical.
+    #[n(0)]
+    pub(crate) name: String,
+    /// Who made it.
+    #[n(1)]
+    pub(crate) creator: UserId,
+    /// When, in milliseconds since 1970.
+    #[n(2)]
+    pub(crate) created_ms: u64,
+    /// Epochs after the first and the sequence number each begins with, oldest first.
+    #[cbor(n(3), skip_if = "Vec::is_empty")]
+    pub(crate) epochs: Vec<(u32, u64)>,
+    /// The chain's value after the last trimmed event.
+    #[n(4)]
+    pub(crate) trimmed: Option<Digest>,
+}
+
+impl RoomRecord {
+    /// The first sequence number that a reader of `epoch` must throw away: what later epochs replaced.
+    //= S4.43
+    pub(crate) fn rewound_since(&self, epoch: u32) -> Option<u64> {
+        self.epochs.iter().filter(|(later, _)| *later > epoch).map(|(_, first)| *first).min()
+    }
+}
+
+/// What became of a message; kept for as long as the room is.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+#[cbor(map)]
+pub(crate) struct Receipt {
+    /// The epoch it was appended in.
+    #[n(0)]
+    pub(crate) epoch: u32,
+    /// Its sequence number.
+    #[n(1)]
+    pub(crate) seq: u64,
+    /// When.
+    #[n(2)]
+    pub(crate) ts_ms: u64,
+    /// The body's salt; removed when the body is erased.
+    #[n(3)]
+    pub(crate) salt: Option<Salt>,
+    /// Equal for equal content under the same salt.
+    #[n(4)]
+    pub(crate) fingerprint: Digest,
+}
+
+/// The part of a room's head that the store does not look into.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+#[cbor(map)]
+pub(crate) struct State {
+    /// The chain's value after the newest event.
+    #[n(0)]
+    pub(crate) chain: Digest,
+    /// Events that count as unread.
+    #[n(1)]
+    pub(crate) count: u64,
+}
+
+/// Encodes a value of this module.
+pub(crate) fn encode<T: Encode<()>>(value: &T) -> Bytes {
+    cbor::encode(value).into()
+}
+
+/// Decodes a value of this module.
+pub(crate) fn decode<T: for<'b> Decode<'b, ()>>(value: &[u8]) -> Result<T, Refusal> {
+    cbor::decode(value, &cbor::Limits::default()).map_err(|_| Refusal::Corrupt)
+}
