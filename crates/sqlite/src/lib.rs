@@ -1,3 +1,32 @@
-//! The embedded store: SQLite in WAL mode, one writer thread, group commit.
+//! The embedded store: SQLite in WAL mode, one writer thread with group commit, readers that never wait for it.
+//!
+//! [`SqliteStore`] is the server's [`Store`](hikyaku_storage::Store); it owns a data directory through a lock file.
+//!
+//! ```
+//! use hikyaku_sqlite::SqliteStore;
+//! use hikyaku_storage::{Batch, Key, Store};
+//! # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! # let home = tempfile::tempdir()?;
+//! # let directory = home.path().join("data");
+//! let store = SqliteStore::open(&directory)?;
+//! store.commit(Batch::new().put(Key::from("greeting"), "hello")).await?; // durable from here on
+//! assert!(SqliteStore::open(&directory).is_err(), "two servers never share a data directory");
+//! # Ok(()) }
+//! ```
 
 #![forbid(unsafe_code)]
+
+mod backup;
+
+mod error;
+mod file;
+mod lock;
+mod queries;
+mod readers;
+mod schema;
+mod store;
+mod writer;
+
+pub use backup::backup;
+pub use error::OpenError;
+pub use store::{FILE_NAME, SqliteStore, Stats};

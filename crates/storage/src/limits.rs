@@ -51,6 +51,14 @@ pub fn check_batch(batch: &Batch) -> Result<(), StoreError> {
     check_duplicates(batch)
 }
 
+/// Checks the version a key has against the one a batch expects. Every backend judges by it.
+pub fn check_version(key: &Key, expected: u64, found: u64) -> Result<(), StoreError> {
+    if expected == found {
+        return Ok(());
+    }
+    Err(StoreError::Conflict(Conflict::Key { key: key.clone(), expected, found }))
+}
+
 /// Checks an append against the room's head. Every backend judges by it.
 pub fn check_guard(append: &Append, head: Option<&Head>) -> Result<(), StoreError> {
     let found = Guard::of(head);

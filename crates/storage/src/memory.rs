@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
 
-use crate::error::{Conflict, StoreError};
+use crate::error::StoreError;
 use crate::limits;
 use crate::store::{Pending, Store};
 use crate::types::{Append, Batch, Committed, Guard, Head, Key, NewEvent, RoomId, StoredEvent, Versioned};
@@ -117,11 +117,7 @@ impl Data {
 
     fn check(&self, batch: &Batch) -> Result<(), StoreError> {
         for (key, expected) in &batch.checks {
-            let found = self.keys.get(key).map_or(0, |found| found.version);
-            if found != *expected {
-                let conflict = Conflict::Key { key: key.clone(), expected: *expected, found };
-                return Err(StoreError::Conflict(conflict));
-            }
+            limits::check_version(key, *expected, self.keys.get(key).map_or(0, |found| found.version))?;
         }
         for append in &batch.appends {
             let head = self.rooms.get(&append.room).map(Room::head);

@@ -1,0 +1,30 @@
+//! A lock file: held for the life of the value, released by the system however the process ends.
+
+use std::fs::{File, OpenOptions};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::Path;
+
+use rustix::fs::{FlockOperation, flock};
+use rustix::io::Errno;
+
+use crate::error::OpenError;
+
+/// An exclusive `flock` on a file of its own.
+#[derive(Debug)]
+pub(crate) struct Lock {
+    _file: File,
+}
+
+impl Lock {
+    /// Takes the lock, or returns `None` at once if somebody else has it.
+    pub(crate) fn try_take(path: &Path) -> Result<Option<Self>, OpenError> {
+        let mut options = OpenOptions::new();
+        options.write(true).create(true).truncate(false).mode(0o600);
+        let file = options.open(path).map_err(|error| OpenError::io(path, error))?;
+        match flock(&file, FlockOperation::NonBlockingLockExclusive) {
+            Ok(()) => Ok(Some(Self { _file: file })),
+            Err(Errno::WOULDBLOCK) => Ok(None),
+            Err(error) => Err(OpenError::io(path, error)),
+        }
+    }
+}

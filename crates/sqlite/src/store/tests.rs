@@ -1,0 +1,322 @@
+//! What the embedded store promises beyond the suite: one owner, its format, group commit, failure, backups.
+
+use std::fs;
+use std::future::poll_fn;
+use std::os::unix::fs::PermissionsExt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::Poll;
+
+use bytes::Bytes;
+use hikyaku_storage::{Append, Guard, NewEvent};
+use tempfile::TempDir;
+
+use super::*;
+
+fn home() -> TempDir {
+    tempfile::tempdir().unwrap()
+}
+
+fn put(name: &str, value: impl Into<Bytes>) -> Batch {
+    Batch::new().put(Key::from(name), value)
+}
+
+fn say(number: u8, last: u64, record: &str) -> Batch {
+    Batch::new().append(event(number, last, record))
+}
+
+fn event(number: u8, last: u64, record: &str) -> Append {
+    let guard = Guard { epoch: 1, expect_last: last };
+    let events = vec![NewEvent { ts_ms: 1, record: Bytes::copy_from_slice(record.as_bytes()) }];
+    Append { room: RoomId([number; 16]), guard, events, state: Bytes::new() }
+}
+
+async fn value(store: &SqliteStore, name: &str) -> Option<Bytes> {
+    store.get(&Key::from(name)).await.unwrap().map(|found| found.value)
+}
+
+/// Another process's hand on the file.
+fn intruder(directory: &Path) -> Connection {
+    Connection::open(directory.join(FILE_NAME)).unwrap()
+}
+
+#[test]
+fn two_owners_never_share_a_directory() {
+    let home = home();
+    let first = SqliteStore::open(home.path()).unwrap();
+    let error = SqliteStore::open(home.path()).unwrap_err();
+    assert!(matches!(&error, OpenError::InUse { path } if *path == home.path().join("lock")), "{error}");
+    assert!(error.to_string().contains(&home.path().display().to_string()));
+    drop(first);
+    SqliteStore::open(home.path()).unwrap();
+}
+
+#[test]
+fn a_store_of_a_newer_format_is_refused_and_left_alone() {
+    let home = home();
+    drop(SqliteStore::open(home.path()).unwrap());
+    intruder(home.path()).pragma_update(None, "user_version", FORMAT.newest() + 1).unwrap();
+    let before = fs::read(home.path().join(FILE_NAME)).unwrap();
+
+    let error = SqliteStore::open(home.path()).unwrap_err();
+    assert!(matches!(error, OpenError::Newer { found, known, .. } if (found, known) == (2, 1)), "{error}");
+    let sentence = "this store was written by a newer hikyaku (format 2, this one knows 1): \
+                    upgrade the program or restore a backup";
+    assert!(error.to_string().ends_with(sentence), "{error}");
+    assert!(fs::read(home.path().join(FILE_NAME)).unwrap() == before);
+}
+
+#[test]
+fn a_foreign_file_is_refused_and_left_alone() {
+    let text = home();
+    fs::write(text.path().join(FILE_NAME), "Dear diary, ".repeat(500)).unwrap();
+    let database = home();
+    intruder(database.path()).execute_batch("CREATE TABLE diary (day TEXT)").unwrap();
+    for home in [text, database] {
+        let before = fs::read(home.path().join(FILE_NAME)).unwrap();
+        let error = SqliteStore::open(home.path()).unwrap_err();
+        assert!(matches!(error, OpenError::Foreign { .. }), "{error}");
+        assert!(fs::read(home.path().join(FILE_NAME)).unwrap() == before);
+    }
+}
+
+#[tokio::test]
+async fn only_the_owner_can_read_the_files() {
+    let home = home();
+    let directory = home.path().join("made/here");
+    let store = SqliteStore::open(&directory).unwrap();
+    store.commit(put("k", "v")).await.unwrap();
+    let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
+    assert_eq!(mode(&directory), 0o700);
+    let files: Vec<_> = fs::read_dir(&directory).unwrap().map(|entry| entry.unwrap().path()).collect();
+    assert_eq!(files.len(), 4, "the store, its log, its index and the lock: {files:?}");
+    for file in files {
+        assert_eq!(mode(&file), 0o600, "{}", file.display());
+    }
+}
+
+#[tokio::test]
+async fn every_commit_is_synced_and_what_is_deleted_is_overwritten() {
+    let home = home();
+    let store = SqliteStore::open_with(home.path(), |connection| {
+        let setting = |sql| connection.query_row(sql, [], |row| row.get::<_, i64>(0));
+        assert_eq!(setting("PRAGMA synchronous")?, 2, "FULL");
+        assert_eq!(setting("PRAGMA secure_delete")?, 1);
+        Ok(())
+    });
+    let store = store.unwrap();
+    let secret = "burn after reading ".repeat(200);
+    store.commit(put("letter", secret.clone())).await.unwrap();
+    store.commit(Batch::new().delete(Key::from("letter"))).await.unwrap();
+    drop(store);
+    let bytes = fs::read(home.path().join(FILE_NAME)).unwrap();
+    assert!(!bytes.windows(18).any(|window| window == b"burn after reading"));
+    assert!(!home.path().join("store.sqlite-wal").exists(), "an orderly end leaves no log behind");
+}
+
+#[tokio::test]
+async fn batches_that_wait_together_share_a_commit() {
+    let home = home();
+    let store = SqliteStore::open(home.path()).unwrap();
+    let gate = intruder(home.path());
+    gate.execute_batch("BEGIN IMMEDIATE").unwrap();
+
+    // The first request meets the closed gate, alone or with some others; all the rest gather behind it.
+    let mut waiting: Vec<_> = (0..100).map(|n| store.commit(say(1, n, "event"))).collect();
+    let together = poll_fn(|cx| {
+        waiting.retain_mut(|commit| match commit.as_mut().poll(cx) {
+            Poll::Ready(outcome) => outcome.map(|_| false).unwrap(),
+            Poll::Pending => true,
+        });
+        if waiting.is_empty() { Poll::Ready(()) } else { Poll::Pending }
+    });
+    let open = async { gate.execute_batch("COMMIT").unwrap() };
+    tokio::join!(biased; together, open);
+
+    let Stats { commits, batches } = store.stats();
+    assert_eq!(batches, 100);
+    assert!(commits <= 2, "{commits} commits");
+    assert_eq!(
+        store.head(RoomId([1; 16])).await.unwrap().unwrap().last,
+        100,
+        "and each saw the one before it"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn concurrent_writers_need_fewer_commits_than_batches_and_lose_nothing() {
+    const TASKS: u8 = 64;
+    const EACH: u64 = 50;
+    let home = home();
+    let store = Arc::new(SqliteStore::open(home.path()).unwrap());
+    let mut tasks = tokio::task::JoinSet::new();
+    for task in 0..TASKS {
+        let store = Arc::clone(&store);
+        tasks.spawn(async move {
+            for n in 0..EACH {
+                store.commit(say(task, n, "event").put(Key::from(&[task][..]), n.to_string())).await.unwrap();
+                let read = store.get(&Key::from(&[task][..])).await.unwrap().unwrap();
+                assert_eq!(read.value, n.to_string(), "a read sees what was committed before it");
+            }
+        });
+    }
+    while let Some(task) = tasks.join_next().await {
+        task.unwrap();
+    }
+    let Stats { commits, batches } = store.stats();
+    assert_eq!(batches, u64::from(TASKS) * EACH);
+    assert!(commits < batches, "{commits} commits for {batches} batches");
+    let heads = store.heads((0..TASKS).map(|task| RoomId([task; 16])).collect()).await.unwrap();
+    assert!(heads.iter().all(|head| head.as_ref().is_some_and(|head| head.last == EACH)));
+}
+
+#[tokio::test]
+async fn a_conflict_spoils_nobody_elses_batch_in_the_group() {
+    let home = home();
+    let store = SqliteStore::open(home.path()).unwrap();
+    let gate = intruder(home.path());
+    gate.execute_batch("BEGIN IMMEDIATE").unwrap();
+    let (before, refused, after, ()) = tokio::join!(
+        biased;
+        store.commit(put("a", "1").append(event(1, 0, "first"))),
+        store.commit(put("b", "2").check(Key::from("a"), 0).append(event(2, 0, "lost"))),
+        store.commit(say(1, 1, "second")),
+        async { gate.execute_batch("COMMIT").unwrap() }
+    );
+    assert!(refused.is_err_and(|error| error.is_conflict()));
+    assert!(before.is_ok() && after.is_ok());
+    assert_eq!(value(&store, "b").await, None);
+    assert_eq!(store.head(RoomId([2; 16])).await.unwrap(), None);
+    assert_eq!(store.head(RoomId([1; 16])).await.unwrap().unwrap().last, 2);
+}
+
+#[tokio::test]
+async fn a_reader_does_not_wait_for_a_writer() {
+    let home = home();
+    let store = SqliteStore::open(home.path()).unwrap();
+    store.commit(put("k", "before")).await.unwrap();
+    let gate = intruder(home.path());
+    gate.execute_batch("BEGIN IMMEDIATE; UPDATE keys SET value = x'00';").unwrap();
+    let mut blocked = store.commit(put("k", "after"));
+    let started = poll_fn(|cx| Poll::Ready(blocked.as_mut().poll(cx).is_pending())).await;
+    assert!(started);
+
+    assert_eq!(value(&store, "k").await.unwrap(), "before");
+    gate.execute_batch("ROLLBACK").unwrap();
+    blocked.await.unwrap();
+    assert_eq!(value(&store, "k").await.unwrap(), "after");
+}
+
+#[tokio::test]
+async fn a_full_disk_refuses_what_does_not_fit_and_nothing_else() {
+    let home = home();
+    let limited =
+        |connection: &mut Connection| connection.query_row("PRAGMA max_page_count = 100", [], |_| Ok(()));
+    let store = SqliteStore::open_with(home.path(), limited).unwrap();
+    store.commit(put("small", "kept")).await.unwrap();
+    store.commit(put("ballast", vec![1; 200_000])).await.unwrap();
+    let before = store.get(&Key::from("small")).await.unwrap();
+
+    // One batch too large between two that fit, all in one group.
+    let gate = intruder(home.path());
+    gate.execute_batch("BEGIN IMMEDIATE").unwrap();
+    let (first, large, last, ()) = tokio::join!(
+        biased;
+        store.commit(put("first", "fits")),
+        store.commit(put("large", vec![2; 400_000]).append(event(1, 0, "lost"))),
+        store.commit(put("last", "fits")),
+        async { gate.execute_batch("COMMIT").unwrap() }
+    );
+    assert_eq!(large, Err(StoreError::Full));
+    let (first, last) = (first.unwrap().version, last.unwrap().version);
+    assert!(first < last, "and in their order");
+
+    assert_eq!(store.get(&Key::from("small")).await.unwrap(), before, "reads go on");
+    assert_eq!(value(&store, "large").await, None);
+    assert_eq!(store.head(RoomId([1; 16])).await.unwrap(), None);
+    assert_eq!(
+        (value(&store, "first").await.unwrap(), value(&store, "last").await.unwrap()),
+        ("fits".into(), "fits".into())
+    );
+
+    store.commit(Batch::new().delete(Key::from("ballast"))).await.unwrap();
+    store.commit(put("large", vec![2; 200_000])).await.expect("there is room again");
+    drop(store);
+    let store = SqliteStore::open(home.path()).unwrap();
+    assert_eq!(value(&store, "large").await.unwrap().len(), 200_000);
+}
+
+#[tokio::test]
+async fn a_failed_commit_is_never_acknowledged_and_puts_the_store_out_of_service() {
+    let home = home();
+    let failing = Arc::new(AtomicBool::new(false));
+    let hook = Arc::clone(&failing);
+    let prepare =
+        move |connection: &mut Connection| connection.commit_hook(Some(move || hook.load(Ordering::Relaxed)));
+    let store = SqliteStore::open_with(home.path(), prepare).unwrap();
+    store.commit(put("k", "acknowledged")).await.unwrap();
+
+    failing.store(true, Ordering::Relaxed);
+    let (first, second) = tokio::join!(store.commit(put("k", "lost")), store.commit(put("other", "lost")));
+    failing.store(false, Ordering::Relaxed);
+    // The disk would work again; the store must not trust it.
+    let later = store.commit(put("k", "too late")).await;
+    let read = store.get(&Key::from("k")).await;
+    let scan = store.scan(Key::default(), None, 1).await;
+    for outcome in [first.map(drop), second.map(drop), later.map(drop), read.map(drop), scan.map(drop)] {
+        assert!(matches!(outcome, Err(StoreError::Fatal(_))), "{outcome:?}");
+    }
+    assert_eq!(store.stats(), Stats { commits: 1, batches: 1 });
+
+    drop(store);
+    let store = SqliteStore::open(home.path()).unwrap();
+    assert_eq!(value(&store, "k").await.unwrap(), "acknowledged");
+    store.commit(put("k", "in service again")).await.unwrap();
+}
+
+#[tokio::test]
+async fn damage_found_by_a_reader_puts_the_store_out_of_service() {
+    let home = home();
+    let store = SqliteStore::open(home.path()).unwrap();
+    store.commit(put("k", "v")).await.unwrap();
+    intruder(home.path()).execute_batch("UPDATE keys SET version = -1").unwrap();
+    assert!(matches!(store.get(&Key::from("k")).await, Err(StoreError::Fatal(_))));
+    assert!(matches!(store.commit(put("new", "v")).await, Err(StoreError::Fatal(_))));
+}
+
+#[tokio::test]
+async fn the_log_is_copied_into_the_file_while_the_store_runs() {
+    let home = home();
+    let store = SqliteStore::open(home.path()).unwrap();
+    for n in 0..12 {
+        store.commit(put(&n.to_string(), vec![7; 1 << 20])).await.unwrap();
+    }
+    // 12 MiB were written 1 MiB at a time; a log restarted after every 1,000 pages holds about 4 of them.
+    let log = fs::metadata(home.path().join("store.sqlite-wal")).unwrap().len();
+    assert!(log < 8 << 20, "the log has {log} bytes");
+}
+
+#[tokio::test]
+async fn a_backup_is_one_moment_of_a_running_store() {
+    let home = home();
+    let store = SqliteStore::open(home.path().join("data")).unwrap();
+    store.commit(put("k", "v").append(event(1, 0, "event"))).await.unwrap();
+    let to = home.path().join("copy");
+    fs::create_dir(&to).unwrap();
+    store.backup(to.join(FILE_NAME)).await.unwrap();
+    store.commit(put("k", "after the backup")).await.unwrap();
+
+    let copy = SqliteStore::open(&to).unwrap();
+    assert_eq!(value(&copy, "k").await.unwrap(), "v");
+    assert_eq!(copy.events(RoomId([1; 16]), 1, 10, 1_000).await.unwrap().len(), 1);
+    assert_eq!(fs::metadata(to.join(FILE_NAME)).unwrap().permissions().mode() & 0o777, 0o600);
+
+    // The same from outside, as another process does it.
+    let second = home.path().join("second.sqlite");
+    backup::backup(home.path().join("data"), &second).unwrap();
+    assert!(second.exists());
+    let error = backup::backup(home.path().join("data"), &second).unwrap_err();
+    assert!(matches!(error, OpenError::Io { .. }), "an existing file is never replaced: {error}");
+    let left: Vec<_> = fs::read_dir(home.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+    assert_eq!(left.len(), 3, "nothing half-made stays behind: {left:?}");
+}
