@@ -115,7 +115,7 @@ impl CborError {
 ///
 /// The derived encoders write definite lengths, shortest integers and keys in ascending order. Only an integer beyond
 /// [`MAX_INTEGER`] or a float in the type can break the profile; debug builds check that.
-//= S3.23
+//= S3.81
 pub fn encode<T: Encode<()>>(message: &T) -> Vec<u8> {
     let mut out = Vec::with_capacity(64);
     let encoded = minicbor::encode(message, &mut out);
@@ -125,8 +125,8 @@ pub fn encode<T: Encode<()>>(message: &T) -> Vec<u8> {
 }
 
 /// Checks `bytes` and reads a message from them. Unknown keys are ignored.
-//= S3.22
-//= S3.24
+//= S3.80
+//= S3.82
 pub fn decode<T: for<'b> Decode<'b, ()>>(bytes: &[u8], limits: &Limits) -> Result<T, CborError> {
     check(bytes, limits)?;
     minicbor::decode(bytes).map_err(|error| CborError::Shape { reason: error.to_string() })

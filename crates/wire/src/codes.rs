@@ -39,6 +39,7 @@ pub enum Class {
 impl ErrorCode {
     /// The code in a RESET_STREAM, STOP_SENDING or CONNECTION_CLOSE, where QUIC leaves room for 62 bits.
     /// Ours have 32; a larger number is an unknown private code.
+    //= S3.60
     pub fn from_wire(code: u64) -> ErrorCode {
         ErrorCode(u32::try_from(code).unwrap_or(u32::MAX))
     }
@@ -112,6 +113,7 @@ pub struct StreamType(pub u64);
 
 /// Whether a number is reserved for grease: `0x1f * N + 0x21`, of frame types, stream types, extension ids and
 /// error codes alike. A receiver treats it as it treats any unknown number; a sender may use it to prove that.
+//= S3.96
 pub const fn is_reserved(number: u64) -> bool {
     number >= 0x21 && (number - 0x21).is_multiple_of(0x1f)
 }
@@ -130,6 +132,7 @@ mod tests {
         assert!(ERROR_CODES.is_sorted_by_key(|(code, _, _)| *code));
     }
 
+    //= S3.60 (test)
     //= S3.64 (test)
     #[test]
     fn an_unknown_code_is_the_generic_code_of_its_class() {
@@ -148,6 +151,7 @@ mod tests {
         assert_eq!(ErrorCode(0x8000_0001).to_string(), "unknown private error (0x80000001)");
     }
 
+    //= S3.96 (test)
     #[test]
     fn the_reserved_numbers_are_those_of_http_3() {
         let found: Vec<u64> = (0..0x100).filter(|number| is_reserved(*number)).collect();

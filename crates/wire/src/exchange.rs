@@ -129,6 +129,7 @@ impl Failure {
 
     /// The payload of the ERROR frame. A message that is too long loses its end, details that are too long are left
     /// out: telling the peer that something failed must not fail.
+    //= S3.61
     pub fn encode(&self) -> Vec<u8> {
         let (retry, after_ms) = match self.retry {
             Retry::No => (0, None),
@@ -188,6 +189,7 @@ impl Goaway {
     }
 
     /// Reads the payload of a GOAWAY frame.
+    //= S3.32
     pub fn decode(payload: &[u8]) -> Result<Goaway, CborError> {
         let goaway: Goaway = cbor::decode(payload, &Limits::default())?;
         limit("message", goaway.message.len(), Goaway::MAX_MESSAGE)?;

@@ -33,7 +33,7 @@ pub fn encode(ty: FrameType, payload: &[u8], out: &mut impl BufMut) {
 }
 
 /// Appends the header of a frame whose payload of `length` bytes the caller sends itself, uncopied.
-//= S3.11
+//= S2.1
 pub fn encode_header(ty: FrameType, length: u64, out: &mut impl BufMut) {
     varint::encode(ty.0, out);
     varint::encode(length, out);
@@ -75,7 +75,8 @@ impl fmt::Debug for FrameType {
 pub struct FrameLimits {
     /// MESSAGE. It is buffered whole, so it must also fit a quarter of the stream's window.
     pub max_message: u64,
-    /// HELLO, GOAWAY, OPEN and ERROR. They are buffered whole.
+    /// HELLO, GOAWAY, OPEN and ERROR. They are buffered whole. At least the `max_metadata` told in HELLO and
+    /// [`FrameLimits::METADATA_OVERHEAD`].
     pub max_metadata: u64,
     /// DATA. It is never buffered; the limit bounds how long an ERROR may have to wait behind it.
     pub max_data_frame: u64,
@@ -84,7 +85,11 @@ pub struct FrameLimits {
 }
 
 impl FrameLimits {
+    /// What an OPEN or ERROR may be longer than its metadata or details: room for names, message and keys.
+    pub const METADATA_OVERHEAD: u64 = 2048;
+
     /// The limits of a peer that is not enrolled (spec: chapter 6, Strangers).
+    //= S6.25
     pub const STRANGER: FrameLimits =
         FrameLimits { max_message: 4096, max_metadata: 4096, max_data_frame: 0, max_skipped: 4096 };
 }
@@ -93,7 +98,7 @@ impl Default for FrameLimits {
     fn default() -> Self {
         FrameLimits {
             max_message: 1024 * 1024,
-            max_metadata: 8 * 1024,
+            max_metadata: 4 * 1024 + FrameLimits::METADATA_OVERHEAD,
             max_data_frame: 16 * 1024 * 1024,
             max_skipped: 64 * 1024,
         }

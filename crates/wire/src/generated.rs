@@ -312,13 +312,11 @@ impl StreamType {
 }
 
 /// Every registered type of unidirectional stream with its name and meaning, in ascending order.
-pub const STREAM_TYPES: &[(StreamType, &str, &str)] = &[
-    (
-        StreamType::CONTROL,
-        "CONTROL",
-        "The control stream: HELLO first, then GOAWAY. Exactly one in each direction, never ended.",
-    ),
-];
+pub const STREAM_TYPES: &[(StreamType, &str, &str)] = &[(
+    StreamType::CONTROL,
+    "CONTROL",
+    "The control stream: HELLO first, then GOAWAY. Exactly one in each direction, never ended.",
+)];
 
 /// Signature contexts: what precedes the bytes that are signed.
 pub mod context {

@@ -26,7 +26,7 @@ pub struct HelloLimits {
     /// The longest payload of a MESSAGE frame.
     #[n(0)]
     pub max_message: u64,
-    /// The longest payload of an OPEN or ERROR frame.
+    /// The longest metadata in an OPEN and the longest details in an ERROR.
     #[n(1)]
     pub max_metadata: u64,
     /// The longest payload of a datagram, without the exchange number; 0 when it takes none.

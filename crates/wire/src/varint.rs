@@ -21,6 +21,7 @@ pub const MAX_LEN: usize = 8;
 /// hikyaku_wire::varint::encode(15_293, &mut out);
 /// assert_eq!(out, [0x7b, 0xbd]);
 /// ```
+//= S2.1
 pub fn encode(value: u64, out: &mut impl BufMut) {
     match value {
         0..=0x3f => out.put_u8(value as u8),
@@ -46,6 +47,7 @@ pub const fn len(value: u64) -> usize {
 /// Returns the value and the number of bytes it took, or `None` when `bytes` ends before the varint does
 /// (the only way a varint can be wrong: every bit pattern is a value). Longer than necessary encodings are
 /// accepted here; [`is_shortest`] tells, where the spec asks for it.
+//= S2.2
 pub fn decode(bytes: &[u8]) -> Option<(u64, usize)> {
     let first = *bytes.first()?;
     let length = encoded_len(first);
@@ -85,6 +87,7 @@ mod tests {
     }
 
     proptest! {
+        //= S2.1 (test)
         #[test]
         fn what_is_encoded_decodes_to_itself_in_the_shortest_form(value in 0..=MAX, tail in any::<[u8; 3]>()) {
             let mut out = Vec::new();
@@ -94,6 +97,7 @@ mod tests {
             prop_assert_eq!(decode(&out), Some((value, len(value))));
         }
 
+        //= S2.2 (test)
         #[test]
         fn a_cut_varint_is_incomplete_never_a_value(value in 0..=MAX) {
             let mut out = Vec::new();

@@ -12,7 +12,7 @@ const OTHER_SIMPLE: &str = "a simple value other than false, true and null";
 /// let indefinite = CborError::Forbidden { what: "an indefinite length", offset: 0 };
 /// assert_eq!(check(&[0x9f, 0xff], &Limits::default()), Err(indefinite));
 /// ```
-//= S3.22
+//= S3.80
 pub fn check(bytes: &[u8], limits: &Limits) -> Result<(), CborError> {
     let mut walk = Walk::new(bytes, *limits);
     let sorted = walk.item()?;
@@ -167,6 +167,7 @@ impl<'a> Walk<'a> {
 
     /// The array or map that begins with `head`. Each of its items takes a byte at least, so a count beyond what is
     /// left is refused at once.
+    //= S3.84
     fn open(&self, head: Head) -> Result<Option<Open>, CborError> {
         let Head { offset, major, argument } = head;
         let left = match major {

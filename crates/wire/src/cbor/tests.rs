@@ -19,7 +19,7 @@ fn forbidden(bytes: &[u8]) -> &'static str {
     }
 }
 
-//= S3.22 (test)
+//= S3.80 (test)
 #[test]
 fn what_the_profile_leaves_out_is_refused_by_name() {
     for (bytes, what) in [
@@ -50,7 +50,7 @@ fn what_the_profile_leaves_out_is_refused_by_name() {
     }
 }
 
-//= S3.22 (test)
+//= S3.80 (test)
 #[test]
 fn a_number_longer_than_it_need_be_is_refused() {
     for bytes in [
@@ -73,7 +73,7 @@ fn a_number_longer_than_it_need_be_is_refused() {
     }
 }
 
-//= S3.22 (test)
+//= S3.80 (test)
 #[test]
 fn integers_end_at_two_to_the_53_minus_one_either_side_of_zero() {
     let permitted = [
@@ -94,7 +94,7 @@ fn integers_end_at_two_to_the_53_minus_one_either_side_of_zero() {
     }
 }
 
-//= S3.22 (test)
+//= S3.80 (test)
 #[test]
 fn a_key_may_be_there_once_whatever_the_order() {
     for bytes in [
@@ -111,7 +111,8 @@ fn a_key_may_be_there_once_whatever_the_order() {
     assert!(!is_sorted(&same_key_in_two_maps), "accepted, but not what a sender owes");
 }
 
-//= S3.22 (test)
+//= S3.80 (test)
+//= S3.84 (test)
 #[test]
 fn what_is_not_all_there_is_refused_however_much_it_claims() {
     for bytes in [
@@ -135,7 +136,7 @@ fn what_is_not_all_there_is_refused_however_much_it_claims() {
     assert_eq!(error_of(&[0x80, 0xff]), CborError::Trailing { offset: 1 });
 }
 
-//= S3.22 (test)
+//= S3.80 (test)
 #[test]
 fn text_is_utf_8() {
     for bytes in [&[0x61, 0xff][..], &[0x62, 0xc3, 0x28], &[0x63, 0xed, 0xa0, 0x80], &[0x62, 0xc0, 0x80]] {
@@ -145,7 +146,7 @@ fn text_is_utf_8() {
     assert_eq!(check(&[0x43, 0xff, 0xfe, 0xfd], &Limits::default()), Ok(()), "bytes are any");
 }
 
-//= S3.22 (test)
+//= S3.80 (test)
 #[test]
 fn sixteen_levels_are_permitted_and_seventeen_are_not() {
     let nested = |levels: usize, opener: &[u8]| [opener.repeat(levels), vec![0x00]].concat();
@@ -164,7 +165,7 @@ fn sixteen_levels_are_permitted_and_seventeen_are_not() {
     assert!(check(&[0x80], &Limits { depth: 99, ..shallow }).is_ok(), "a depth beyond 16 is 16");
 }
 
-//= S3.22 (test)
+//= S3.80 (test)
 #[test]
 fn the_number_of_items_is_limited() {
     let limits = Limits { items: 4, ..Limits::default() };
@@ -185,8 +186,8 @@ struct Sample {
     required: Bytes,
 }
 
-//= S3.23 (test)
-//= S3.24 (test)
+//= S3.81 (test)
+//= S3.82 (test)
 #[test]
 fn unknown_keys_are_ignored_and_absent_ones_are_none() {
     let sample = Sample { number: 7, text: None, blob: None, required: Bytes::from_static(b"x") };
@@ -286,7 +287,7 @@ fn cbor_like() -> impl Strategy<Value = Vec<u8>> {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(8000))]
 
-    //= S3.22 (test)
+    //= S3.80 (test)
     #[test]
     fn the_walk_agrees_with_a_naive_reading(bytes in cbor_like()) {
         // Most random bytes have something behind the first item; cut there, so that acceptance is tested too.

@@ -63,6 +63,7 @@ enum State {
 /// assert_eq!(decoder.next(), Ok(Some(Piece::Frame { ty: FrameType::END, payload: Bytes::new() })));
 /// assert_eq!(decoder.finish(), Ok(()));
 /// ```
+//= S3.8
 #[derive(Debug)]
 pub struct Decoder {
     limits: FrameLimits,
@@ -97,6 +98,7 @@ impl Decoder {
     /// The stream's next piece; `None` when more bytes are needed.
     ///
     /// Not an iterator: an error is final, and every later call repeats it.
+    //= S3.17
     #[expect(clippy::should_implement_trait, reason = "an Iterator would hide the error's finality")]
     pub fn next(&mut self) -> Result<Option<Piece>, FrameError> {
         loop {
@@ -126,7 +128,7 @@ impl Decoder {
     }
 
     /// Whether the stream may end here: between two frames, and with everything read.
-    //= S3.17
+    //= S3.16
     pub fn finish(&self) -> Result<(), FrameError> {
         match self.state {
             State::Failed(error) => Err(error),
@@ -161,9 +163,8 @@ impl Decoder {
     }
 
     /// What follows a header.
-    //= S3.12
     //= S3.13
-    //= S3.14
+    //= S3.15
     fn begin(&self, ty: FrameType, length: u64) -> Result<State, FrameError> {
         let (limit, limit_name) = match ty {
             FrameType::DATA => (self.limits.max_data_frame, "max_data_frame"),
@@ -186,6 +187,7 @@ impl Decoder {
         }
     }
 
+    //= S3.12
     fn payload(&mut self, ty: FrameType, length: usize) -> Option<Piece> {
         let payload = if self.held.is_empty() && self.input.len() >= length {
             self.input.split_to(length)
@@ -202,6 +204,7 @@ impl Decoder {
         Some(Piece::Frame { ty, payload })
     }
 
+    //= S3.11
     fn data(&mut self, remaining: u64) -> Option<Piece> {
         if self.input.is_empty() && remaining > 0 {
             return None;

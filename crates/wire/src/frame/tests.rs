@@ -133,8 +133,8 @@ proptest! {
 
     //= S3.8 (test)
     //= S3.10 (test)
-    //= S3.11 (test)
     //= S3.16 (test)
+    //= S3.17 (test)
     #[test]
     fn any_split_of_a_stream_gives_the_frames_the_whole_stream_has(
         bytes in stream_bytes(),
@@ -187,8 +187,6 @@ proptest! {
 }
 
 //= S3.13 (test)
-//= S3.14 (test)
-//= S3.15 (test)
 #[test]
 fn every_limit_holds_at_n_and_is_named_at_n_plus_one() {
     for (ty, limit, limit_name) in [
@@ -212,6 +210,7 @@ fn every_limit_holds_at_n_and_is_named_at_n_plus_one() {
     }
 }
 
+//= S3.12 (test)
 #[test]
 fn a_claimed_length_costs_nothing_until_its_bytes_arrive() {
     let huge = FrameLimits { max_message: u64::MAX, ..FrameLimits::default() };
@@ -226,6 +225,7 @@ fn a_claimed_length_costs_nothing_until_its_bytes_arrive() {
     assert_eq!(decoder.held(), 10);
 }
 
+//= S3.11 (test)
 #[test]
 fn data_is_passed_on_uncopied_and_never_held() {
     let mut bytes = Vec::new();
