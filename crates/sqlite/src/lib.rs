@@ -1,6 +1,8 @@
 //! The embedded store: SQLite in WAL mode, one writer thread with group commit, readers that never wait for it.
 //!
 //! [`SqliteStore`] is the server's [`Store`](hikyaku_storage::Store); it owns a data directory through a lock file.
+//! [`client::ClientStore`] is what a client keeps about one server: outbox, cursors, cached events, transfers;
+//! several processes may have it open at once.
 //!
 //! ```
 //! use hikyaku_sqlite::SqliteStore;
@@ -17,6 +19,7 @@
 #![forbid(unsafe_code)]
 
 mod backup;
+pub mod client;
 
 mod error;
 mod file;

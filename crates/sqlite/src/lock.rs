@@ -18,13 +18,23 @@ pub(crate) struct Lock {
 impl Lock {
     /// Takes the lock, or returns `None` at once if somebody else has it.
     pub(crate) fn try_take(path: &Path) -> Result<Option<Self>, OpenError> {
-        let mut options = OpenOptions::new();
-        options.write(true).create(true).truncate(false).mode(0o600);
-        let file = options.open(path).map_err(|error| OpenError::io(path, error))?;
+        let file = open(path)?;
         match flock(&file, FlockOperation::NonBlockingLockExclusive) {
             Ok(()) => Ok(Some(Self { _file: file })),
             Err(Errno::WOULDBLOCK) => Ok(None),
             Err(error) => Err(OpenError::io(path, error)),
         }
     }
+    /// Takes the lock, waiting for whoever has it.
+    pub(crate) fn take(path: &Path) -> Result<Self, OpenError> {
+        let file = open(path)?;
+        flock(&file, FlockOperation::LockExclusive).map_err(|error| OpenError::io(path, error))?;
+        Ok(Self { _file: file })
+    }
+}
+
+fn open(path: &Path) -> Result<File, OpenError> {
+    let mut options = OpenOptions::new();
+    options.write(true).create(true).truncate(false).mode(0o600);
+    options.open(path).map_err(|error| OpenError::io(path, error))
 }

@@ -70,8 +70,7 @@ impl SqliteStore {
         prepare(&mut connection).map_err(|error| OpenError::sqlite(&path, error))?;
 
         let health = Arc::new(Health::default());
-        let writer = Writer::start(connection, Arc::clone(&health));
-        let writer = writer.map_err(|error| OpenError::sqlite(&path, error))?;
+        let writer = Writer::start(connection, &path, Arc::clone(&health))?;
         let readers = Readers::start(&path, Arc::clone(&health))?;
         Ok(Self { readers, writer, health, path, _lock: lock })
     }

@@ -5,6 +5,7 @@
 //! nothing behind. An error while writing rolls the whole group back. If the disk was full, each batch is then tried
 //! alone; after any other error nobody can say what is on the disk, so the store goes out of service.
 
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::sync::mpsc::{self, Receiver, Sender};
@@ -14,6 +15,7 @@ use hikyaku_storage::{Append, Batch, Committed, Head, StoreError, limits};
 use rusqlite::{Connection, ErrorCode, params};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 
+use crate::error::OpenError;
 use crate::queries::{self, signed};
 use crate::store::Health;
 
@@ -41,17 +43,19 @@ pub(crate) struct Writer {
 }
 
 impl Writer {
-    pub(crate) fn start(connection: Connection, health: Arc<Health>) -> Result<Self, rusqlite::Error> {
+    pub(crate) fn start(connection: Connection, path: &Path, health: Arc<Health>) -> Result<Self, OpenError> {
         let sql = "SELECT value FROM counters WHERE name = 'version'";
-        let version = connection.query_row(sql, [], |row| queries::unsigned(row, 0))?;
+        let version = connection.query_row(sql, [], |row| queries::unsigned(row, 0));
+        let version = version.map_err(|error| OpenError::sqlite(path, error))?;
         // From here on the thread decides when to copy the log, so that no commit waits for it.
-        connection.pragma_update(None, "wal_autocheckpoint", 0)?;
+        let manual = connection.pragma_update(None, "wal_autocheckpoint", 0);
+        manual.map_err(|error| OpenError::sqlite(path, error))?;
 
         let (requests, queue) = mpsc::channel();
         let mut group = Group { connection, version, health: Arc::clone(&health) };
         let thread = thread::Builder::new().name("store-writer".to_owned());
         let thread = thread.spawn(move || group.serve(&queue));
-        let thread = thread.map_err(|error| rusqlite::Error::ToSqlConversionFailure(Box::new(error)))?;
+        let thread = thread.map_err(|error| OpenError::io(path, error))?;
         let places = Arc::new(Semaphore::new(QUEUE));
         Ok(Self { requests: Some(requests), places, health, thread: Some(thread) })
     }

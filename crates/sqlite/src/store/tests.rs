@@ -319,4 +319,12 @@ async fn a_backup_is_one_moment_of_a_running_store() {
     assert!(matches!(error, OpenError::Io { .. }), "an existing file is never replaced: {error}");
     let left: Vec<_> = fs::read_dir(home.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
     assert_eq!(left.len(), 3, "nothing half-made stays behind: {left:?}");
+
+    // And of a store nobody has open.
+    drop(store);
+    let third = home.path().join("third");
+    fs::create_dir(&third).unwrap();
+    backup::backup(home.path().join("data"), third.join(FILE_NAME)).unwrap();
+    let copy = SqliteStore::open(&third).unwrap();
+    assert_eq!(value(&copy, "k").await.unwrap(), "after the backup");
 }
