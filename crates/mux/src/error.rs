@@ -91,6 +91,7 @@ pub enum CloseReason {
 }
 
 /// A peer's words, safe to print: ASCII as it is, everything else escaped.
+//= S2.34
 fn printable(reason: &[u8]) -> impl fmt::Display + '_ {
     reason.escape_ascii()
 }

@@ -50,9 +50,22 @@
 
 mod config;
 mod connection;
+mod datagrams;
 mod error;
 mod event;
+mod flood;
+mod flow;
+mod frame;
 mod id;
+mod idle;
+mod notices;
+mod parameters;
+mod pings;
+mod record;
+mod schedule;
+mod stream;
+mod streams;
+mod violation;
 
 pub use config::Config;
 pub use connection::Connection;
