@@ -1,0 +1,86 @@
+//! The users of a server: listed, named, revoked.
+
+use hikyaku::KeyId;
+use hikyaku_storage::{Batch, Key};
+use hikyaku_wire::accounts::{User, Users};
+use hikyaku_wire::enroll::UserId;
+
+use crate::accounts::{Accounts, Decision, Found, settle};
+use crate::devices::{Revocation, delete_device};
+use crate::error::AccountsError;
+use crate::invites::delete_invite;
+use crate::limits::MAX_PAGE;
+use crate::name::UserName;
+use crate::record::{UserRecord, encode, last, owner_key, owners_guard_key, user_key};
+use crate::role::Role;
+use crate::session::Session;
+
+impl Accounts {
+    /// A page of the users who were not revoked. Every user may see the others.
+    pub async fn list_users(&self, session: &Session, after: Option<UserId>) -> Result<Users, AccountsError> {
+        self.acting(session).await?;
+        let after = after.map(user_key);
+        let page = self.store.scan(Key::from("u/"), after, MAX_PAGE + 1).await?;
+        let more = page.len() > MAX_PAGE;
+        let mut users = Vec::new();
+        for (key, found) in page.iter().take(MAX_PAGE) {
+            let user: Found<UserRecord> = Found::new("user", found)?;
+            if user.record.revoked_ms.is_none() {
+                users.push(shown(UserId(last(key)?), user.record));
+            }
+        }
+        Ok(Users { users, more })
+    }
+
+    /// The names of these users, in their order, of revoked ones too: their messages stay.
+    pub async fn names(&self, users: &[UserId]) -> Result<Vec<Option<UserName>>, AccountsError> {
+        let read = self.store.get_many(users.iter().map(|user| user_key(*user)).collect()).await?;
+        let mut names = Vec::new();
+        for found in read {
+            let user: Option<Found<UserRecord>> =
+                found.map(|found| Found::new("user", &found)).transpose()?;
+            let name = user.map(|user| user.record.name.parse().map_err(|_| AccountsError::Damaged("user")));
+            names.push(name.transpose()?);
+        }
+        Ok(names)
+    }
+
+    /// Ends a user with all devices and invites. The operator alone may. The name is given to nobody else.
+    pub async fn revoke_user(
+        &self,
+        session: &Session,
+        id: UserId,
+        now: u64,
+    ) -> Result<Revocation, AccountsError> {
+        if !session.operator {
+            return Err(AccountsError::Denied("revoke users; the server's operator may"));
+        }
+        settle!(self, self.try_revoke_user(id, now))
+    }
+
+    async fn try_revoke_user(&self, id: UserId, now: u64) -> Result<Decision<Revocation>, AccountsError> {
+        let found = self.user(id).await?.filter(|found| found.record.revoked_ms.is_none());
+        let found = found.ok_or(AccountsError::NotFound("user"))?;
+        let is_owner = found.record.role == Role::Owner;
+        let record = UserRecord { revoked_ms: Some(now), ..found.record };
+        let batch = Batch::new().check(user_key(id), found.version).put(user_key(id), encode(&record));
+        let mut batch = self.guard_user(batch, id).await?;
+        if is_owner {
+            batch = self.guard(batch.delete(owner_key(Some(id))), owners_guard_key()).await?;
+        }
+        let mut revocation = Revocation::default();
+        for (device, _) in self.devices_of(id).await? {
+            batch = delete_device(batch, id, device);
+            revocation.devices.push(KeyId::from_bytes(device.0));
+        }
+        for (invite, _) in self.invites_of(id).await? {
+            batch = delete_invite(batch, id, invite);
+            revocation.invites += 1;
+        }
+        Ok(Decision::Change(batch, revocation))
+    }
+}
+
+fn shown(id: UserId, record: UserRecord) -> User {
+    User { id, name: record.name, roles: vec![record.role.name().to_owned()], created_ms: record.created_ms }
+}

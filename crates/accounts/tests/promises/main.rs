@@ -1,0 +1,7 @@
+//! The promises of accounts, on the store's in-memory model.
+
+mod devices;
+mod invites;
+mod redeem;
+mod revoke;
+mod world;
