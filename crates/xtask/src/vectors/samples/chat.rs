@@ -1,0 +1,190 @@
+//! Samples of chapter 4: `chat/1`.
+
+use bytes::Bytes;
+use hikyaku_wire::cbor;
+use hikyaku_wire::chat::{
+    Batch, Create, Created, Cursor, DeviceId, Digest, Envelope, Follow, Head, History, Kind, List, Live,
+    MessageId, Mode, Page, Record, Records, Refused, Resolve, Room, RoomId, RoomRef, Rooms, Salt, Send, Sent,
+    Trimmed, Update, UserId,
+};
+use hikyaku_wire::codes::ErrorCode;
+
+use super::{Sample, counting, sample};
+
+/// 2026-11-22T00:00Z, in milliseconds.
+const NOW: u64 = 1_795_305_600_000;
+
+pub(super) fn samples() -> Vec<Sample> {
+    let mut out = events();
+    out.extend(rooms());
+    out.extend(sending());
+    out.extend(following());
+    out
+}
+
+fn room_id() -> RoomId {
+    RoomId(counting(0x40))
+}
+
+fn head() -> Head {
+    Head {
+        room: room_id(),
+        epoch: 1,
+        first: 1,
+        last: 17,
+        count: 12,
+        ts_ms: NOW,
+        chain: Digest(counting(0x80)),
+        rewound: None,
+    }
+}
+
+fn room() -> Room {
+    Room { name: "ops".into(), head: head() }
+}
+
+fn envelope() -> Envelope {
+    Envelope {
+        kind: Kind::MESSAGE,
+        author: UserId(counting(0x10)),
+        name: "ada".into(),
+        device: DeviceId(counting(0x20)),
+        id: MessageId(counting(0x60)),
+        ts_ms: NOW,
+        count: 12,
+        refs: vec![],
+        mentions: vec![],
+        sealed: None,
+    }
+}
+
+fn record() -> Record {
+    Record {
+        envelope: cbor::encode(&envelope()).into(),
+        salt: Some(Salt(counting(0x90))),
+        body: Some(Bytes::from_static(b"deploy done").into()),
+        digest: None,
+        signature: None,
+    }
+}
+
+fn records() -> Records {
+    [Bytes::from(cbor::encode(&record()))].into_iter().collect()
+}
+
+fn events() -> Vec<Sample> {
+    let full = Envelope {
+        kind: Kind::REPLY,
+        refs: vec![3, 16],
+        mentions: vec![UserId(counting(0x18))],
+        sealed: Some(Bytes::from_static(b"\x01").into()),
+        ..envelope()
+    };
+    let unknown = Envelope { kind: Kind(0x1234), ..envelope() };
+    let erased = Record { salt: None, body: None, digest: Some(Digest(counting(0xb0))), ..record() };
+    let signed = Record { signature: Some(vec![0x77; 64].into()), ..record() };
+    vec![
+        sample("envelope", "a message", &envelope()),
+        sample("envelope", "a reply with everything", &full),
+        sample("envelope", "of a kind nobody knows", &unknown),
+        sample("record", "with its body", &record()),
+        sample("record", "with its body erased", &erased),
+        sample("record", "with a signature", &signed),
+    ]
+}
+
+fn rooms() -> Vec<Sample> {
+    let create = Create { room: room_id(), name: "ops".into(), topic: None };
+    let described = Create { topic: Some("what runs, and what does not".into()), ..create.clone() };
+    let empty = Head { first: 1, last: 0, count: 0, ts_ms: 0, ..head() };
+    let rewound = Head { epoch: 2, rewound: Some(15), ..head() };
+    vec![
+        sample("create-room", "with a name", &create),
+        sample("create-room", "with a topic", &described),
+        sample("created-room", "by an earlier attempt", &Created { room: room(), duplicate: true }),
+        sample("room-head", "of a room with events", &head()),
+        sample("room-head", "of an empty room", &empty),
+        sample("room-head", "of a rewound room", &rewound),
+        sample("room", "a name and a head", &room()),
+        sample("list-rooms", "from the beginning", &List::default()),
+        sample("list-rooms", "the next ten", &List { after: Some("ops".into()), limit: Some(10) }),
+        sample("rooms", "none", &Rooms::default()),
+        sample("rooms", "one, and more behind it", &Rooms { rooms: vec![room()], more: Some("ops".into()) }),
+        sample("resolve-room", "by name", &Resolve { room: RoomRef::Name("ops".into()) }),
+        sample("resolve-room", "by id", &Resolve { room: room_id().into() }),
+        sample("history", "everything", &history(None, None, None)),
+        sample("history", "from an event on", &history(Some(4812), None, Some(100))),
+        sample("history", "from a time on", &history(None, Some(NOW), None)),
+        sample("history-page", "one event", &Page { head: head(), first: 17, records: records() }),
+        sample("history-page", "no event", &Page { head: head(), first: 18, records: Records::new() }),
+    ]
+}
+
+fn history(from: Option<u64>, since_ms: Option<u64>, limit: Option<u32>) -> History {
+    History { room: RoomRef::Name("ops".into()), from, since_ms, limit }
+}
+
+fn sending() -> Vec<Sample> {
+    let least = Send {
+        room: RoomRef::Name("ops".into()),
+        id: MessageId(counting(0x60)),
+        kind: Kind::MESSAGE,
+        body: Bytes::from_static(b"deploy done").into(),
+        refs: vec![],
+        mentions: vec![],
+        expect_last: None,
+        sealed: None,
+        signature: None,
+    };
+    let full = Send {
+        room: room_id().into(),
+        kind: Kind::REPLY,
+        refs: vec![16],
+        mentions: vec![UserId(counting(0x18))],
+        expect_last: Some(16),
+        sealed: Some(Bytes::new().into()),
+        signature: Some(vec![0x77; 64].into()),
+        ..least.clone()
+    };
+    let sent = Sent { room: room_id(), epoch: 1, seq: 17, ts_ms: NOW, duplicate: false };
+    vec![
+        sample("send", "a message", &least),
+        sample("send", "a reply with everything", &full),
+        sample("sent", "a new event", &sent),
+        sample("sent", "an event that was there", &Sent { duplicate: true, ..sent }),
+    ]
+}
+
+fn following() -> Vec<Sample> {
+    let (room, epoch) = (room_id(), 1);
+    let cursor = Cursor { room, epoch, next: 18, mode: Mode::Live };
+    let heads_only = Cursor { epoch: 0, next: 1, mode: Mode::Heads, ..cursor };
+    let trimmed = Trimmed { room, epoch, through: 9, chain: Some(Digest(counting(0x80))) };
+    let batch = Batch { room, epoch, first: 17, records: records() };
+    let live = Live { room, epoch, through: 17 };
+    let refused = Refused { room, code: ErrorCode::ROOM_UNKNOWN.0, message: "there is no such room".into() };
+    let full = Update {
+        heads: vec![head()],
+        trimmed: vec![trimmed.clone()],
+        batches: vec![batch.clone()],
+        live: vec![live],
+        refused: vec![refused.clone()],
+    };
+    vec![
+        sample("follow", "nothing more", &Follow::default()),
+        sample(
+            "follow",
+            "one room, not another",
+            &Follow { subscribe: vec![cursor], unsubscribe: vec![room] },
+        ),
+        sample("cursor", "of a reader that has everything", &cursor),
+        sample("cursor", "of a reader that has nothing and wants heads", &heads_only),
+        sample("update", "nothing", &Update::default()),
+        sample("update", "with everything", &full),
+        sample("trimmed", "with the chain", &trimmed),
+        sample("trimmed", "without the chain", &Trimmed { chain: None, ..trimmed }),
+        sample("batch", "one event", &batch),
+        sample("live", "a reader that has everything", &live),
+        sample("refused", "an unknown room", &refused),
+    ]
+}

@@ -1,0 +1,146 @@
+//! Samples of chapter 5: `files/1` and the events of a parcel.
+
+use hikyaku_wire::files::{
+    Accept, Answer, Block, Close, Component, GROUP_LEN, Head, Offer, Receipt, Request, Step, Synced, Target,
+    Wanted,
+};
+use hikyaku_wire::parcel::{EndStatus, EntryKind, EventRef, Metadata, Parcel, ParcelEnd, Root, TransferId};
+
+use super::{Sample, counting, sample};
+
+pub(super) fn samples() -> Vec<Sample> {
+    let mut out = events();
+    out.extend(put());
+    out.extend(get());
+    out
+}
+
+fn transfer() -> TransferId {
+    TransferId(counting(0x50))
+}
+
+fn root() -> Root {
+    Root(counting(0xc0))
+}
+
+fn event() -> EventRef {
+    EventRef { room: "lab".into(), epoch: None, seq: 97 }
+}
+
+fn metadata() -> Metadata {
+    Metadata { mode: Some(0o644), mtime: Some(1_795_305_600), mtime_ns: Some(999_999_999) }
+}
+
+fn events() -> Vec<Sample> {
+    let parcel = Parcel {
+        transfer: transfer(),
+        name: b"big.iso".to_vec(),
+        kind: EntryKind::File,
+        bytes: None,
+        entries: None,
+        meta: None,
+    };
+    let tree = Parcel {
+        name: b"\xff not text".to_vec(),
+        kind: EntryKind::Tree,
+        bytes: Some(1 << 40),
+        entries: Some(3),
+        meta: Some(metadata()),
+        ..parcel.clone()
+    };
+    let settled = ParcelEnd {
+        parcel: 97,
+        status: EndStatus::Settled,
+        root: Some(root()),
+        bytes: Some(1 << 40),
+        entries: Some(3),
+    };
+    let over = |status| ParcelEnd { parcel: 97, status, root: None, bytes: None, entries: None };
+    let before_1970 = Metadata { mode: None, mtime: Some(-1), mtime_ns: None };
+    vec![
+        sample("parcel", "a file of unknown size", &parcel),
+        sample("parcel", "a tree whose name is not text", &tree),
+        sample("parcel-end", "settled", &settled),
+        sample("parcel-end", "aborted", &over(EndStatus::Aborted)),
+        sample("parcel-end", "expired", &over(EndStatus::Expired)),
+        sample("metadata", "none", &Metadata::default()),
+        sample("metadata", "of a time before 1970", &before_1970),
+        sample("event-ref", "in the current epoch", &event()),
+        sample("event-ref", "in an epoch", &EventRef { epoch: Some(2), ..event() }),
+    ]
+}
+
+fn put() -> Vec<Sample> {
+    let offer = Offer {
+        transfer: transfer(),
+        target: Target::Room("lab".into()),
+        name: b"big.iso".to_vec(),
+        kind: EntryKind::File,
+        size: None,
+        meta: None,
+    };
+    let dropped = Offer {
+        target: Target::Drop(vec![Component(b"sub".to_vec()), Component(b"dir".to_vec())]),
+        size: Some(1 << 40),
+        meta: Some(metadata()),
+        ..offer.clone()
+    };
+    let accept = Accept { transfer: transfer(), from: 0, prefix: None, max_block: None };
+    let resumed = Accept {
+        from: 1024 * GROUP_LEN,
+        prefix: Some(root()),
+        max_block: Some(4 * GROUP_LEN),
+        ..accept.clone()
+    };
+    let receipt = Receipt {
+        transfer: transfer(),
+        root: root(),
+        size: 1 << 40,
+        synced: Synced::Each,
+        name: None,
+        event: Some(event()),
+    };
+    let in_drop =
+        Receipt { synced: Synced::None, name: Some(b"big.iso".to_vec()), event: None, ..receipt.clone() };
+    let mut out = vec![
+        sample("offer", "to a room", &offer),
+        sample("offer", "to the drop directory", &dropped),
+        sample("answer", "begin", &Answer::Accept(accept)),
+        sample("answer", "go on", &Answer::Accept(resumed)),
+        sample("answer", "done, in a room", &Answer::Receipt(receipt)),
+        sample("answer", "done, in the drop directory", &Answer::Receipt(in_drop)),
+    ];
+    out.extend(steps());
+    out
+}
+
+fn steps() -> Vec<Sample> {
+    let block =
+        Block { entry: None, offset: 2 * GROUP_LEN, len: GROUP_LEN + 1, cvs: counting::<64>(0).to_vec() };
+    let in_tree = Block { entry: Some(1), ..block.clone() };
+    let close = Close { entry: None, size: 3 * GROUP_LEN + 1, root: root() };
+    vec![
+        sample("step", "a block of a file", &Step::Block(block)),
+        sample("step", "a block of a tree", &Step::Block(in_tree)),
+        sample("step", "the end of a file", &Step::Close(close.clone())),
+        sample("step", "the end of an entry", &Step::Close(Close { entry: Some(1), ..close })),
+    ]
+}
+
+fn get() -> Vec<Sample> {
+    let unknown = Head {
+        transfer: transfer(),
+        name: b"big.iso".to_vec(),
+        kind: EntryKind::File,
+        size: None,
+        root: None,
+        meta: None,
+    };
+    let known = Head { size: Some(1 << 40), root: Some(root()), meta: Some(metadata()), ..unknown.clone() };
+    vec![
+        sample("file-request", "by its event", &Request { wanted: Wanted::Event(event()) }),
+        sample("file-request", "by its transfer", &Request { wanted: Wanted::Transfer(transfer()) }),
+        sample("file-head", "of a file still on its way", &unknown),
+        sample("file-head", "of a whole file", &known),
+    ]
+}
