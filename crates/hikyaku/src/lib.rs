@@ -1,3 +1,50 @@
-//! An application protocol of your own in 25 lines, over TCP and QUIC.
+//! An application protocol of your own in 25 lines, over TCP and QUIC: encrypted, multiplexed, with deadlines,
+//! cancellation and back-pressure.
+//!
+//! ```
+//! use hikyaku::{Exchange, Identity, Result, Router, Server};
+//!
+//! async fn hello(mut exchange: Exchange) -> Result<()> {
+//!     let name: String = exchange.receive().await?;
+//!     exchange.reply(&format!("Hello, {name}")).await
+//! }
+//!
+//! # tokio::runtime::Runtime::new().unwrap().block_on(async {
+//! let server = Server::builder(Identity::generate()?).router(Router::new().route("hello/1", hello)).start().await?;
+//! let connection = hikyaku::connect(server.address(), server.id()).await?;
+//! let answer: String = connection.call("hello/1", "", &"World").await?;
+//! assert_eq!(answer, "Hello, World");
+//! # Ok::<(), hikyaku::Error>(()) }).unwrap();
+//! ```
+//!
+//! The layers, from the bottom: `transport` (QUIC by quinn; QMux over TLS), `session` (control streams, exchanges,
+//! datagrams: spec chapter 3), and on top of them what a program uses: [`Server`], [`Router`], [`connect`],
+//! [`Connection`], [`Exchange`].
 
 #![forbid(unsafe_code)]
+
+mod connect;
+mod connection;
+mod datagrams;
+mod error;
+mod exchange;
+mod identity;
+mod limits;
+pub mod local;
+mod router;
+mod server;
+mod session;
+mod tls;
+mod transport;
+
+pub use connect::{Connect, Prefer, connect};
+pub use connection::{CallOptions, Connection};
+pub use datagrams::Datagrams;
+pub use error::{Closed, ClosedBy, Error, Failure, Result, Retry, is_hostile, printable};
+pub use exchange::{Exchange, Incoming, Receiver, Sender};
+pub use hikyaku_wire::codes::ErrorCode;
+pub use identity::{Identity, IdentityError, KeyId, ParseKeyIdError};
+pub use limits::Limits;
+pub use router::{Handler, Router};
+pub use server::{Admission, Builder, Peer, Server};
+pub use transport::{DatagramError, Transport};

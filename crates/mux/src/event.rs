@@ -27,6 +27,8 @@ pub enum Event {
         /// The peer's application error code.
         code: u64,
     },
+    /// Everything of this stream's sending direction, the end or the reset included, was taken by `poll_transmit`.
+    Finished(StreamId),
     /// At least one datagram arrived: call `recv_datagram` until it returns `None`.
     Datagram,
     /// `send_datagram` found no room and now there is some.
@@ -38,4 +40,15 @@ pub enum Event {
     },
     /// The connection is over; no other event follows. Every stream call now says `Closed`.
     Closed(CloseReason),
+}
+
+/// How far the sending direction of a stream is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SendStatus {
+    /// It may still be written to, or not everything written was taken by `poll_transmit` yet.
+    Open,
+    /// The peer stopped reading, with this code.
+    Stopped(u64),
+    /// Everything was taken by `poll_transmit`, or there is no such stream any more.
+    Over,
 }

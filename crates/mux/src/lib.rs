@@ -70,5 +70,5 @@ mod violation;
 pub use config::Config;
 pub use connection::Connection;
 pub use error::{CloseReason, DatagramError, ReadError, TransportCode, WriteError};
-pub use event::Event;
+pub use event::{Event, SendStatus};
 pub use id::{Dir, Side, StreamId};

@@ -14,6 +14,7 @@ pub(crate) enum StreamNotice {
     Readable,
     Writable,
     Stopped(u64),
+    Finished,
 }
 
 #[derive(Debug, Default)]
@@ -50,6 +51,7 @@ impl Notices {
                 StreamNotice::Readable => Event::Readable(id),
                 StreamNotice::Writable => Event::Writable(id),
                 StreamNotice::Stopped(code) => Event::Stopped { id, code },
+                StreamNotice::Finished => Event::Finished(id),
             });
         }
         for dir in Dir::ALL {

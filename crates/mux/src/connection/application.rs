@@ -5,7 +5,7 @@ use crate::frame::Datagram;
 use crate::notices::StreamNotice;
 use crate::record::MAX_RECORD;
 use crate::stream::{Received, RecvHalf, SendHalf, Stream};
-use crate::{DatagramError, Dir, ReadError, StreamId, WriteError};
+use crate::{DatagramError, Dir, ReadError, SendStatus, StreamId, WriteError};
 use bytes::Bytes;
 
 impl Connection {
@@ -167,6 +167,14 @@ impl Connection {
         Err(DatagramError::Blocked)
     }
 
+    /// How far the sending direction of a stream is.
+    pub fn send_status(&self, id: StreamId) -> SendStatus {
+        match self.streams.get(id).and_then(|stream| stream.send.as_ref()) {
+            None => SendStatus::Over,
+            Some(send) => send.stopped().map_or(SendStatus::Open, SendStatus::Stopped),
+        }
+    }
+
     /// The next received datagram.
     pub fn recv_datagram(&mut self) -> Option<Bytes> {
         self.datagrams_in.pop()
@@ -238,6 +246,7 @@ impl Connection {
             && stream.send.as_ref().is_some_and(SendHalf::is_over)
         {
             stream.send = None;
+            self.notices.push(id, StreamNotice::Finished);
             self.forget_if_over(id);
         }
     }

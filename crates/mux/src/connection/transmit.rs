@@ -9,6 +9,7 @@ use crate::frame::{
     ResetStream, StopSending, StreamDataBlocked, StreamHeader, StreamsBlocked, TransportParametersFrame,
 };
 use crate::record::{MAX_RECORD, Writer};
+use crate::streams::Remote;
 use crate::{CloseReason, Dir, StreamId};
 use hikyaku_wire::varint;
 use std::collections::VecDeque;
@@ -50,6 +51,11 @@ impl Connection {
             self.idle.touch(now);
         }
         transmitted
+    }
+
+    /// Whether control frames wait to be sent: after a `read`, whether the peer should hear of new credit now.
+    pub fn has_control_to_send(&self) -> bool {
+        !self.pending.is_empty() || self.window.is_due() || self.remote.iter().any(Remote::is_due)
     }
 
     fn fill(&mut self, now: Instant, record: &mut Writer<'_>) {

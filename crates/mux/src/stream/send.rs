@@ -93,6 +93,11 @@ impl SendHalf {
         }
     }
 
+    /// The code of the peer's STOP_SENDING, if one came in time.
+    pub(crate) fn stopped(&self) -> Option<u64> {
+        self.stopped
+    }
+
     /// Takes what fits of `data`.
     pub(crate) fn write(&mut self, data: &mut Bytes, buffer: usize) -> Result<usize, WriteError> {
         if let Some(code) = self.stopped {

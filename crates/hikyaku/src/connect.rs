@@ -1,0 +1,295 @@
+//! Connecting: every address and both transports are tried, and the first host that proves its pinned key and says
+//! HELLO wins. Spec: chapter 1, "Connecting".
+
+use std::future::{Future, IntoFuture};
+use std::net::SocketAddr;
+use std::pin::Pin;
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+use rustls::pki_types::ServerName;
+use tokio::net::TcpStream;
+use tokio::task::JoinSet;
+use tokio_rustls::TlsConnector;
+
+use crate::connection::Connection;
+use crate::error::{Error, Result};
+use crate::identity::{Identity, KeyId};
+use crate::limits::Limits;
+use crate::router::Router;
+use crate::transport::mux::{MuxLink, Side};
+use crate::transport::{Link, Transport, quic, socket};
+use crate::{session, tls};
+
+/// The head start of one attempt over the next (RFC 8305 says 250 ms, deployed QUIC clients 200).
+const STAGGER: Duration = Duration::from_millis(200);
+/// How long one `connect` takes at most unless told otherwise.
+const TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Which transport is asked first when both may be used.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Prefer {
+    /// QUIC first: streams do not wait for each other's losses, and a changed network does not end the connection.
+    #[default]
+    Interactive,
+    /// TCP first: on a clean path it moves bulk at half of QUIC's processor time.
+    Bulk,
+}
+
+/// Connects to the host whose key is `pin`, at any of `addresses` (`host:port`, several separated by commas).
+///
+/// ```no_run
+/// # async fn example(pin: hikyaku::KeyId) -> hikyaku::Result<()> {
+/// let connection = hikyaku::connect("chat.example:4747", pin).await?;
+/// let answer: String = connection.call("hello/1", "", &"Hello").await?;
+/// # Ok(()) }
+/// ```
+pub fn connect(addresses: impl ToString, pin: KeyId) -> Connect {
+    Connect {
+        addresses: addresses.to_string(),
+        pin,
+        identity: None,
+        prefer: Prefer::default(),
+        transport: Transport::Auto,
+        router: Router::new(),
+        limits: Limits::default(),
+        timeout: TIMEOUT,
+    }
+}
+
+/// A connection about to be made; await it.
+pub struct Connect {
+    addresses: String,
+    pin: KeyId,
+    identity: Option<Identity>,
+    prefer: Prefer,
+    transport: Transport,
+    router: Router,
+    limits: Limits,
+    timeout: Duration,
+}
+
+impl Connect {
+    /// Who this side is. Without it, a fresh identity is made for this connection alone.
+    pub fn identity(mut self, identity: &Identity) -> Self {
+        self.identity = Some(identity.clone());
+        self
+    }
+
+    /// Which transport is asked first.
+    pub fn prefer(mut self, prefer: Prefer) -> Self {
+        self.prefer = prefer;
+        self
+    }
+
+    /// Uses one transport only.
+    pub fn transport(mut self, transport: Transport) -> Self {
+        self.transport = transport;
+        self
+    }
+
+    /// What the server may ask of this side.
+    pub fn router(mut self, router: Router) -> Self {
+        self.router = router;
+        self
+    }
+
+    /// The bounds of this side.
+    pub fn limits(mut self, limits: Limits) -> Self {
+        self.limits = limits;
+        self
+    }
+
+    /// How long all attempts together may take; 10 s at first.
+    pub fn timeout(mut self, timeout: Duration) -> Self {
+        self.timeout = timeout;
+        self
+    }
+
+    async fn run(self) -> Result<Connection> {
+        let identity = match self.identity {
+            Some(identity) => identity,
+            None => Identity::generate()?,
+        };
+        let attempt =
+            Attempt { identity, pin: self.pin, limits: Arc::new(self.limits), router: Arc::new(self.router) };
+        let race = async {
+            let targets = targets(&self.addresses, self.transport, self.prefer).await?;
+            race(attempt, targets).await
+        };
+        tokio::time::timeout(self.timeout, race).await.unwrap_or(Err(Error::ConnectTimeout(self.timeout)))
+    }
+}
+
+impl IntoFuture for Connect {
+    type Output = Result<Connection>;
+    type IntoFuture = Pin<Box<dyn Future<Output = Self::Output> + Send>>;
+
+    fn into_future(self) -> Self::IntoFuture {
+        Box::pin(self.run())
+    }
+}
+
+/// One way to the host.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Target {
+    transport: Transport,
+    address: SocketAddr,
+}
+
+/// Everything to be tried, in order.
+async fn targets(addresses: &str, transport: Transport, prefer: Prefer) -> Result<Vec<Target>> {
+    let mut resolved: Vec<SocketAddr> = Vec::new();
+    let mut failures = Vec::new();
+    for address in addresses.split(',').map(str::trim).filter(|address| !address.is_empty()) {
+        match tokio::net::lookup_host(address).await {
+            Ok(found) => found.for_each(|address| {
+                if !resolved.contains(&address) {
+                    resolved.push(address);
+                }
+            }),
+            Err(error) => failures.push(format!("{}: {error}", crate::printable(address))),
+        }
+    }
+    if resolved.is_empty() {
+        if failures.is_empty() {
+            failures.push("no address was given".to_owned());
+        }
+        return Err(Error::Unreachable(failures));
+    }
+    Ok(order(&resolved, transport, prefer))
+}
+
+/// Both transports of an address before the next address: the preferred one first.
+fn order(addresses: &[SocketAddr], transport: Transport, prefer: Prefer) -> Vec<Target> {
+    let transports: &[Transport] = match (transport, prefer) {
+        (Transport::Quic, _) => &[Transport::Quic],
+        (Transport::Tcp | Transport::Local, _) => &[Transport::Tcp],
+        (Transport::Auto, Prefer::Interactive) => &[Transport::Quic, Transport::Tcp],
+        (Transport::Auto, Prefer::Bulk) => &[Transport::Tcp, Transport::Quic],
+    };
+    let targets = |address: &SocketAddr| {
+        let address = *address;
+        transports.iter().map(move |transport| Target { transport: *transport, address })
+    };
+    addresses.iter().flat_map(targets).collect()
+}
+
+/// Starts the attempts one after the other, each [`STAGGER`] after the last or as soon as one has failed; the first
+/// success wins and the others are dropped.
+async fn race(attempt: Attempt, targets: Vec<Target>) -> Result<Connection> {
+    let mut waiting = targets.into_iter();
+    let mut running = JoinSet::new();
+    let mut failures = Vec::new();
+    let mut start_next = true;
+    loop {
+        if start_next && let Some(target) = waiting.next() {
+            let attempt = attempt.clone();
+            running.spawn(async move { attempt.run(target).await.map_err(|error| (target, error)) });
+        }
+        let stagger = tokio::time::sleep(STAGGER);
+        tokio::select! {
+            Some(done) = running.join_next() => match done {
+                Ok(Ok(connection)) => return Ok(connection),
+                Ok(Err((target, error))) => { failures.push((target, error)); start_next = true; }
+                Err(panic) => std::panic::resume_unwind(panic.into_panic()),
+            },
+            () = stagger, if waiting.len() > 0 => start_next = true,
+            else => return Err(verdict(failures)),
+        }
+    }
+}
+
+/// Of several failures, the one that says most: a host that answered and refused, before one that did not answer.
+fn verdict(failures: Vec<(Target, Error)>) -> Error {
+    let answered = |error: &Error| match error {
+        Error::IdentityRefused { .. } | Error::Failure(_) => true,
+        Error::Closed(closed) => closed.by == crate::ClosedBy::Peer,
+        _ => false,
+    };
+    if let Some((_, error)) = failures.iter().find(|(_, error)| answered(error)) {
+        return error.clone();
+    }
+    Error::Unreachable(
+        failures.iter().map(|(t, error)| format!("{} over {}: {error}", t.address, t.transport)).collect(),
+    )
+}
+
+/// What all attempts share.
+#[derive(Clone)]
+struct Attempt {
+    identity: Identity,
+    pin: KeyId,
+    limits: Arc<Limits>,
+    router: Arc<Router>,
+}
+
+impl Attempt {
+    async fn run(self, target: Target) -> Result<Connection> {
+        let found = Arc::new(OnceLock::new());
+        let linked = match target.transport {
+            Transport::Quic => self.quic(target.address, found.clone()).await,
+            _ => self.tcp(target.address, found.clone()).await,
+        };
+        let link = linked.map_err(|error| match found.get() {
+            Some(found) => Error::IdentityRefused { expected: self.pin, found: *found },
+            None => error,
+        })?;
+        let connection = Connection::new(link, self.pin, target.transport, self.limits, false, true);
+        session::start(&connection, self.router, Arc::new(()));
+        session::established(&connection).await?;
+        Ok(connection)
+    }
+
+    async fn tcp(&self, address: SocketAddr, found: Arc<OnceLock<KeyId>>) -> Result<Link> {
+        let io = |error| Error::io(format!("connecting to {address}"), error);
+        let config = tls::client_config(&self.identity, self.pin, found, tls::ALPN_TCP)
+            .map_err(|error| Error::Tls(error.to_string()))?;
+        let stream = TcpStream::connect(address).await.map_err(io)?;
+        socket::tune_tcp(&stream).map_err(io)?;
+        let connector = TlsConnector::from(Arc::new(config));
+        let stream = connector.connect(server_name(), stream).await.map_err(|e| Error::Tls(e.to_string()))?;
+        // A server that does not know our protocol's name is not a Hikyaku server.
+        if stream.get_ref().1.alpn_protocol() != Some(tls::ALPN_TCP) {
+            return Err(Error::Tls("the server chose no application protocol".to_owned()));
+        }
+        Ok(Link::Mux(MuxLink::spawn(Box::new(stream), Side::Client, &self.limits, Some(address))))
+    }
+
+    async fn quic(&self, address: SocketAddr, found: Arc<OnceLock<KeyId>>) -> Result<Link> {
+        let io = |error| Error::io(format!("connecting to {address}"), error);
+        let tls = tls::client_config(&self.identity, self.pin, found, tls::ALPN_QUIC)
+            .map_err(|error| Error::Tls(error.to_string()))?;
+        let config = quic::client_config(tls, &self.limits)?;
+        let socket = socket::bind_udp(socket::any_address_towards(address)).map_err(io)?;
+        let runtime = Arc::new(quinn::TokioRuntime);
+        let endpoint =
+            quinn::Endpoint::new(quinn::EndpointConfig::default(), None, socket, runtime).map_err(io)?;
+        let connecting = endpoint
+            .connect_with(config, address, tls::SERVER_NAME)
+            .map_err(|error| Error::io(format!("connecting to {address}"), std::io::Error::other(error)))?;
+        let connection = connecting.await.map_err(|error| Error::Closed(quic::closed(error)))?;
+        Ok(Link::Quic(quic::QuicLink::new(connection, Some(endpoint))))
+    }
+}
+
+fn server_name() -> ServerName<'static> {
+    ServerName::try_from(tls::SERVER_NAME).expect("the constant is a DNS name")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn interactive_asks_quic_first_and_bulk_asks_tcp_first_at_every_address() {
+        let addresses: Vec<SocketAddr> = vec!["[::1]:1".parse().unwrap(), "127.0.0.1:1".parse().unwrap()];
+        let order = |transport, prefer| -> Vec<_> {
+            super::order(&addresses, transport, prefer).into_iter().map(|t| t.transport).collect()
+        };
+        use Transport::{Auto, Quic, Tcp};
+        assert_eq!(order(Auto, Prefer::Interactive), [Quic, Tcp, Quic, Tcp]);
+        assert_eq!(order(Auto, Prefer::Bulk), [Tcp, Quic, Tcp, Quic]);
+        assert_eq!(order(Quic, Prefer::Bulk), [Quic, Quic]);
+    }
+}

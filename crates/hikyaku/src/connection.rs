@@ -1,0 +1,400 @@
+//! Connections: what two programs share once they know each other.
+
+use std::net::SocketAddr;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use hikyaku_wire::codes::ErrorCode;
+use hikyaku_wire::exchange::{Open, milliseconds};
+use hikyaku_wire::frame::{FrameLimits, FrameType};
+use hikyaku_wire::hello::HelloLimits;
+use minicbor::{Decode, Encode};
+use tokio::sync::Notify;
+
+use crate::error::{Error, Result};
+use crate::exchange::{Exchange, Receiver, Request, Sender};
+use crate::identity::KeyId;
+use crate::limits::Limits;
+use crate::session::datagrams::{Demux, Fate};
+use crate::session::inbound::Inbound;
+use crate::transport::{Bidirectional, Link, SendStream, Transport};
+
+/// What is assumed of a peer whose HELLO has not arrived yet: its exchanges may overtake it on QUIC.
+const ASSUMED_LIMITS: HelloLimits =
+    HelloLimits { max_message: 64 * 1024, max_metadata: 4 * 1024, max_datagram: 1000 };
+
+/// A connection to one peer, whose key is known. Cloning shares it; a client's last clone closes it.
+#[derive(Clone)]
+pub struct Connection {
+    inner: Arc<Inner>,
+    _close: Option<Arc<CloseOnDrop>>,
+}
+
+pub(crate) struct Inner {
+    link: Link,
+    peer: KeyId,
+    transport: Transport,
+    pub(crate) limits: Arc<Limits>,
+    /// Whether the peer is a stranger, who is given next to nothing.
+    pub(crate) stranger: bool,
+    peer_limits: OnceLock<HelloLimits>,
+    /// Notified whenever one of the facts below changes.
+    pub(crate) changed: Notify,
+    /// This side has said GOAWAY.
+    going_away: AtomicBool,
+    /// The peer has said GOAWAY.
+    peer_going_away: AtomicBool,
+    open_exchanges: AtomicUsize,
+    datagrams: Mutex<Demux>,
+    datagram_arrived: Notify,
+    /// The control stream: open for as long as the connection.
+    pub(crate) control: tokio::sync::Mutex<Option<SendStream>>,
+}
+
+/// A client's connection ends when nobody holds it any more.
+struct CloseOnDrop(Link);
+
+impl Drop for CloseOnDrop {
+    fn drop(&mut self) {
+        self.0.close(ErrorCode::NO_ERROR.0, "");
+    }
+}
+
+/// Counts an exchange as open for as long as either of its directions is held.
+pub(crate) struct ExchangeGuard(Arc<Inner>);
+
+impl Drop for ExchangeGuard {
+    fn drop(&mut self) {
+        if self.0.open_exchanges.fetch_sub(1, Ordering::AcqRel) == 1 {
+            self.0.changed.notify_waiters();
+        }
+    }
+}
+
+/// How an exchange is opened.
+#[derive(Debug, Clone, Default)]
+pub struct CallOptions {
+    /// The exchange must be over after this time; both sides enforce it.
+    pub deadline: Option<Duration>,
+    /// Travels with OPEN, beside the messages; at most 4 KiB.
+    pub metadata: Bytes,
+}
+
+impl Connection {
+    pub(crate) fn new(
+        link: Link,
+        peer: KeyId,
+        transport: Transport,
+        limits: Arc<Limits>,
+        stranger: bool,
+        close_on_drop: bool,
+    ) -> Self {
+        let close = close_on_drop.then(|| Arc::new(CloseOnDrop(link.clone())));
+        let inner = Arc::new(Inner {
+            link,
+            peer,
+            transport,
+            stranger,
+            peer_limits: OnceLock::new(),
+            changed: Notify::new(),
+            going_away: AtomicBool::new(false),
+            peer_going_away: AtomicBool::new(false),
+            open_exchanges: AtomicUsize::new(0),
+            datagrams: Mutex::new(Demux::new(limits.datagram_queue)),
+            datagram_arrived: Notify::new(),
+            control: tokio::sync::Mutex::new(None),
+            limits,
+        });
+        Self { inner, _close: close }
+    }
+
+    /// Opens an exchange. OPEN leaves with the first message, or when something is awaited.
+    pub async fn open(&self, protocol: &str, method: &str) -> Result<Exchange> {
+        self.open_with(protocol, method, CallOptions::default()).await
+    }
+
+    /// Opens an exchange with a deadline or metadata.
+    pub async fn open_with(&self, protocol: &str, method: &str, options: CallOptions) -> Result<Exchange> {
+        let limit = self.peer_limits().max_metadata;
+        let size = options.metadata.len() as u64;
+        if size > limit {
+            return Err(Error::TooLarge { what: "metadata", size, name: "max_metadata", limit });
+        }
+        if self.inner.peer_going_away.load(Ordering::Acquire) {
+            return Err(Error::Refused);
+        }
+        let deadline = options.deadline.map(|after| Instant::now() + after);
+        let opened = self.inner.link.open_bi();
+        let stream = match deadline {
+            None => opened.await?,
+            Some(at) => tokio::time::timeout_at(at.into(), opened).await.map_err(|_| Error::Deadline)??,
+        };
+        let open = Open {
+            protocol: protocol.to_owned(),
+            method: method.to_owned(),
+            // What is left of it: waiting for a free stream has taken its part.
+            deadline_ms: deadline.map(|at| milliseconds(at.saturating_duration_since(Instant::now()))),
+            metadata: (!options.metadata.is_empty()).then(|| options.metadata.clone()),
+        };
+        let (mut sender, receiver) = self.halves(stream, Inbound::asking(self.frame_limits()), deadline);
+        sender.feed_frame(FrameType::OPEN, &open.encode());
+        let request = Request { protocol: open.protocol, method: open.method, metadata: options.metadata };
+        Ok(Exchange::new(sender, receiver, request, Arc::new(())))
+    }
+
+    /// One question, one answer.
+    pub async fn call<Q, A>(&self, protocol: &str, method: &str, question: &Q) -> Result<A>
+    where
+        Q: Encode<()>,
+        A: for<'b> Decode<'b, ()>,
+    {
+        self.call_with(protocol, method, question, CallOptions::default()).await
+    }
+
+    /// One question, one answer, with a deadline or metadata.
+    pub async fn call_with<Q, A>(
+        &self,
+        protocol: &str,
+        method: &str,
+        question: &Q,
+        options: CallOptions,
+    ) -> Result<A>
+    where
+        Q: Encode<()>,
+        A: for<'b> Decode<'b, ()>,
+    {
+        let mut exchange = self.open_with(protocol, method, options).await?;
+        exchange.reply(question).await?;
+        let answer = exchange.receive().await?;
+        exchange.ended().await?;
+        Ok(answer)
+    }
+
+    /// The peer's key.
+    pub fn peer(&self) -> KeyId {
+        self.inner.peer
+    }
+
+    /// What carries this connection.
+    pub fn transport(&self) -> Transport {
+        self.inner.transport
+    }
+
+    /// The peer's network address, where it has one.
+    pub fn remote_address(&self) -> Option<SocketAddr> {
+        self.inner.link.remote_address()
+    }
+
+    /// The last measured round trip; over TCP it is measured by keep-alive pings, so a young connection has none.
+    pub fn rtt(&self) -> Option<Duration> {
+        self.inner.link.rtt()
+    }
+
+    /// Datagrams that arrived here and were dropped: for an unknown exchange, or for a full queue.
+    pub fn datagrams_dropped(&self) -> u64 {
+        self.demux().dropped()
+    }
+
+    /// Waits until the connection has ended and says how.
+    pub async fn closed(&self) -> Error {
+        Error::Closed(self.inner.link.closed().await)
+    }
+
+    /// Whether the connection has ended.
+    pub fn is_closed(&self) -> bool {
+        self.inner.link.close_reason().is_some()
+    }
+
+    /// Waits until either side has said that it is going away: time for a long exchange to come to an end.
+    pub async fn draining(&self) {
+        self.when(|inner| inner.is_going_away() || inner.link.close_reason().is_some()).await;
+    }
+
+    /// Closes without losing anything: no new exchange is taken, the open ones may finish, and the side that received
+    /// last closes. After [`Limits::drain_timeout`] the connection is closed anyway.
+    pub async fn drain(&self) {
+        self.drain_within(self.inner.limits.drain_timeout).await;
+    }
+
+    /// The same with another time limit.
+    pub async fn drain_within(&self, time: Duration) {
+        crate::session::drain(&self.inner, time).await;
+        self.inner.link.flushed().await;
+    }
+
+    /// Closes at once and waits until the peer has been told. For the side that has received everything it asked for.
+    pub async fn close(&self) {
+        self.inner.link.close(ErrorCode::NO_ERROR.0, "");
+        self.inner.link.flushed().await;
+    }
+
+    /// Ends the connection at once with a code; what was not delivered yet is lost.
+    pub fn abort(&self, code: ErrorCode, reason: &str) {
+        self.inner.link.close(code.0, reason);
+    }
+
+    /// What the peer accepts.
+    pub(crate) fn peer_limits(&self) -> HelloLimits {
+        self.inner.peer_limits.get().copied().unwrap_or(ASSUMED_LIMITS)
+    }
+
+    /// The frames this side accepts.
+    pub(crate) fn frame_limits(&self) -> FrameLimits {
+        self.inner.frame_limits()
+    }
+
+    pub(crate) fn link(&self) -> &Link {
+        &self.inner.link
+    }
+
+    pub(crate) fn inner(&self) -> &Arc<Inner> {
+        &self.inner
+    }
+
+    /// Counts an exchange in and makes its two directions.
+    pub(crate) fn halves(
+        &self,
+        (send, receive): Bidirectional,
+        inbound: Inbound,
+        deadline: Option<Instant>,
+    ) -> (Sender, Receiver) {
+        self.inner.open_exchanges.fetch_add(1, Ordering::AcqRel);
+        let guard = Arc::new(ExchangeGuard(self.inner.clone()));
+        let sender = Sender::new(send, self.clone(), deadline, None, guard.clone());
+        (sender, Receiver::new(receive, inbound, self.clone(), deadline, guard))
+    }
+
+    pub(crate) fn register_datagrams(&self, exchange: u64) {
+        self.demux().register(exchange, Instant::now());
+    }
+
+    pub(crate) fn unregister_datagrams(&self, exchange: u64) {
+        self.demux().unregister(exchange);
+    }
+
+    pub(crate) fn take_datagram(&self, exchange: u64) -> Option<Bytes> {
+        self.demux().take(exchange)
+    }
+
+    pub(crate) fn datagram_arrived(&self) -> &Notify {
+        &self.inner.datagram_arrived
+    }
+
+    /// Waits until `condition` holds.
+    pub(crate) async fn when(&self, condition: impl Fn(&Inner) -> bool) {
+        self.inner.when(condition).await;
+    }
+
+    fn demux(&self) -> MutexGuard<'_, Demux> {
+        self.inner.demux()
+    }
+}
+
+impl std::fmt::Debug for Connection {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Connection({} over {})", self.peer(), self.transport())
+    }
+}
+
+impl Inner {
+    pub(crate) fn link(&self) -> &Link {
+        &self.link
+    }
+
+    /// Holds the connection without keeping a client's open.
+    pub(crate) fn handle(self: &Arc<Self>) -> Connection {
+        Connection { inner: self.clone(), _close: None }
+    }
+
+    pub(crate) fn frame_limits(&self) -> FrameLimits {
+        let limits = &self.limits;
+        if self.stranger {
+            return FrameLimits {
+                max_message: limits.stranger_max_frame,
+                max_metadata: limits.stranger_max_frame,
+                max_skipped: limits.stranger_max_frame,
+                max_data_frame: 0,
+            };
+        }
+        FrameLimits {
+            max_message: limits.max_message,
+            // An OPEN or ERROR is its metadata or details plus names and text.
+            max_metadata: limits.max_metadata.saturating_add(4096),
+            max_data_frame: limits.max_data_frame,
+            ..FrameLimits::default()
+        }
+    }
+
+    /// Records the peer's HELLO; false when there was one already.
+    pub(crate) fn set_peer_limits(&self, limits: HelloLimits) -> bool {
+        let first = self.peer_limits.set(limits).is_ok();
+        self.changed.notify_waiters();
+        first
+    }
+
+    pub(crate) fn has_hello(&self) -> bool {
+        self.peer_limits.get().is_some()
+    }
+
+    pub(crate) fn is_going_away(&self) -> bool {
+        self.going_away.load(Ordering::Acquire) || self.peer_going_away.load(Ordering::Acquire)
+    }
+
+    pub(crate) fn refuses_exchanges(&self) -> bool {
+        self.going_away.load(Ordering::Acquire)
+    }
+
+    pub(crate) fn set_going_away(&self) {
+        self.going_away.store(true, Ordering::Release);
+        self.changed.notify_waiters();
+    }
+
+    pub(crate) fn set_peer_going_away(&self) {
+        self.peer_going_away.store(true, Ordering::Release);
+        self.changed.notify_waiters();
+    }
+
+    pub(crate) fn is_quiet(&self) -> bool {
+        self.open_exchanges.load(Ordering::Acquire) == 0
+    }
+
+    /// Waits until `condition` holds.
+    pub(crate) async fn when(&self, condition: impl Fn(&Self) -> bool) {
+        loop {
+            let changed = self.changed.notified();
+            if condition(self) {
+                return;
+            }
+            if self.link.close_reason().is_some() {
+                // Nothing will change any more but exchanges being let go.
+                changed.await;
+                continue;
+            }
+            tokio::select! {
+                () = changed => {}
+                _ = self.link.closed() => {}
+            }
+        }
+    }
+
+    pub(crate) fn arrive(&self, datagram: Bytes) -> Fate {
+        let fate = self.demux().arrive(datagram, Instant::now());
+        if let Fate::Queued(_) = fate {
+            self.datagram_arrived.notify_waiters();
+        }
+        fate
+    }
+
+    /// Wakes everybody who waits for something that a dead connection will not bring.
+    pub(crate) fn wake_all(&self) {
+        self.changed.notify_waiters();
+        self.datagram_arrived.notify_waiters();
+    }
+
+    fn demux(&self) -> MutexGuard<'_, Demux> {
+        // A panic inside leaves a queue at worst one datagram short, which datagrams may be.
+        self.datagrams.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

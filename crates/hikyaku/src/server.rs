@@ -1,0 +1,262 @@
+//! Servers: two sockets on one port number, one identity, and a register of who is connected.
+
+mod accept;
+
+use std::collections::HashMap;
+use std::future::Future;
+use std::net::SocketAddr;
+use std::pin::Pin;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use hikyaku_wire::codes::ErrorCode;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+
+use crate::connection::Connection;
+use crate::error::{Error, Failure, Result};
+use crate::identity::{Identity, KeyId};
+use crate::limits::Limits;
+use crate::local;
+use crate::router::Router;
+use crate::tls;
+use crate::transport::{Transport, quic, socket};
+
+/// Who wants to connect. The key is proved; everything else is hearsay.
+#[derive(Debug, Clone, Copy)]
+pub struct Peer {
+    /// The peer's key.
+    pub id: KeyId,
+    /// Its network address, where it has one.
+    pub address: Option<SocketAddr>,
+    /// What carries the connection.
+    pub transport: Transport,
+}
+
+/// What authorisation decides, with the context that every exchange of the connection will see.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Admission<C> {
+    /// The peer is known: it gets full credit and every route.
+    Member(C),
+    /// The peer is nobody in particular: one exchange on a stranger's route, a few small frames, a few seconds.
+    Stranger(C),
+}
+
+type Verdict<C> = Pin<Box<dyn Future<Output = Result<Admission<C>, Failure>> + Send>>;
+type Authorise<C> = Arc<dyn Fn(Peer) -> Verdict<C> + Send + Sync>;
+
+/// A server about to be started.
+///
+/// ```no_run
+/// # async fn example() -> hikyaku::Result<()> {
+/// # let router = hikyaku::Router::new();
+/// let identity = hikyaku::Identity::load_or_generate("host.pem")?;
+/// let server = hikyaku::Server::builder(identity).router(router).listen("[::]:4747".parse().unwrap()).start().await?;
+/// println!("{} on {:?}", server.id(), server.addresses());
+/// # Ok(()) }
+/// ```
+pub struct Builder<C = ()> {
+    identity: Identity,
+    listen: Vec<SocketAddr>,
+    limits: Limits,
+    router: Router<C>,
+    authorise: Authorise<C>,
+}
+
+impl Builder<()> {
+    fn new(identity: Identity) -> Self {
+        // Whoever proves a key is welcome; what a key may do is for `authorise` to say.
+        let authorise: Authorise<()> = Arc::new(|_| Box::pin(async { Ok(Admission::Member(())) }));
+        Self { identity, listen: Vec::new(), limits: Limits::default(), router: Router::new(), authorise }
+    }
+}
+
+impl<C: Send + Sync + 'static> Builder<C> {
+    /// Listens on this address, TCP and UDP alike; port 0 takes one free number for both. May be called again.
+    pub fn listen(mut self, address: SocketAddr) -> Self {
+        self.listen.push(address);
+        self
+    }
+
+    /// The bounds of every connection.
+    pub fn limits(mut self, limits: Limits) -> Self {
+        self.limits = limits;
+        self
+    }
+
+    /// Decides, once per connection, who may come in, and makes the context that its exchanges see.
+    /// It also fixes the type of the context, so it comes before [`Builder::router`].
+    pub fn authorize<D, F, A>(self, authorise: F) -> Builder<D>
+    where
+        D: Send + Sync + 'static,
+        F: Fn(Peer) -> A + Send + Sync + 'static,
+        A: Future<Output = Result<Admission<D>, Failure>> + Send + 'static,
+    {
+        let authorise: Authorise<D> = Arc::new(move |peer| Box::pin(authorise(peer)));
+        Builder {
+            identity: self.identity,
+            listen: self.listen,
+            limits: self.limits,
+            router: Router::new(),
+            authorise,
+        }
+    }
+
+    /// What is answered.
+    pub fn router(mut self, router: Router<C>) -> Self {
+        self.router = router;
+        self
+    }
+
+    /// Binds the sockets and starts to accept. Without an address it listens on a free port of the loopback.
+    pub async fn start(mut self) -> Result<Server<C>> {
+        if self.listen.is_empty() {
+            self.listen.push(SocketAddr::from(([127, 0, 0, 1], 0)));
+        }
+        let tls_error = |error: rustls::Error| Error::Tls(error.to_string());
+        let tcp_tls = tls::server_config(&self.identity, tls::ALPN_TCP).map_err(tls_error)?;
+        let quic_tls = tls::server_config(&self.identity, tls::ALPN_QUIC).map_err(tls_error)?;
+        let quic = quic::server_config(quic_tls, &self.limits)?;
+        let (stop, stopped) = watch::channel(false);
+        let shared = Arc::new(Shared {
+            id: self.identity.id(),
+            handshakes: tokio::sync::Semaphore::new(self.limits.max_handshakes),
+            limits: Arc::new(self.limits),
+            router: Arc::new(self.router),
+            authorise: self.authorise,
+            connections: Mutex::new(HashMap::new()),
+            next: AtomicU64::new(0),
+        });
+        let mut server = Server { shared, addresses: Vec::new(), endpoints: Vec::new(), stop };
+        let tls = tokio_rustls::TlsAcceptor::from(Arc::new(tcp_tls));
+        for address in self.listen {
+            server.listen(address, &tls, &quic, &stopped)?;
+        }
+        Ok(server)
+    }
+}
+
+/// A running server. Dropping it stops accepting; [`Server::drain`] ends it without losing anything.
+pub struct Server<C = ()> {
+    shared: Arc<Shared<C>>,
+    addresses: Vec<SocketAddr>,
+    endpoints: Vec<quinn::Endpoint>,
+    stop: watch::Sender<bool>,
+}
+
+/// What the accepting tasks and the server's owner share.
+pub(crate) struct Shared<C> {
+    id: KeyId,
+    limits: Arc<Limits>,
+    router: Arc<Router<C>>,
+    authorise: Authorise<C>,
+    /// Connections whose handshake is not over yet.
+    handshakes: tokio::sync::Semaphore,
+    connections: Mutex<HashMap<u64, Connection>>,
+    next: AtomicU64,
+}
+
+impl Server<()> {
+    /// A server with this identity.
+    pub fn builder(identity: Identity) -> Builder<()> {
+        Builder::new(identity)
+    }
+}
+
+impl<C: Send + Sync + 'static> Server<C> {
+    /// The first address it listens on, with the real port.
+    pub fn address(&self) -> SocketAddr {
+        // `start` refuses to run without one.
+        self.addresses.first().copied().unwrap_or(SocketAddr::from(([127, 0, 0, 1], 0)))
+    }
+
+    /// Every address it listens on.
+    pub fn addresses(&self) -> &[SocketAddr] {
+        &self.addresses
+    }
+
+    /// The host key's id, which clients pin.
+    pub fn id(&self) -> KeyId {
+        self.shared.id
+    }
+
+    /// The connections of this moment.
+    pub fn connections(&self) -> Vec<Connection> {
+        self.shared.connections().values().cloned().collect()
+    }
+
+    /// Closes every live connection of a key at once, such as when its device was revoked; returns how many.
+    pub fn close_peer(&self, id: KeyId, code: ErrorCode, reason: &str) -> usize {
+        let of_peer: Vec<_> =
+            self.connections().into_iter().filter(|connection| connection.peer() == id).collect();
+        of_peer.iter().for_each(|connection| connection.abort(code, reason));
+        of_peer.len()
+    }
+
+    /// Serves one more connection over a byte stream of the program's own, whose peer the program vouches for.
+    pub fn serve_io<S>(&self, io: S, peer: KeyId, context: C) -> Connection
+    where
+        S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    {
+        let limits = Limits::clone(&self.shared.limits);
+        let connection = local::serve(io, peer, context, self.shared.router.clone(), limits);
+        self.shared.register(connection.clone());
+        connection
+    }
+
+    /// Stops accepting, lets open exchanges finish, and closes every connection within `time`.
+    pub async fn drain(&self, time: Duration) {
+        // The accepting tasks end with their receivers; nobody else listens.
+        let _ = self.stop.send(true);
+        let mut drains = JoinSet::new();
+        for connection in self.connections() {
+            drains.spawn(async move { connection.drain_within(time).await });
+        }
+        while drains.join_next().await.is_some() {}
+        for endpoint in &self.endpoints {
+            endpoint.close(ErrorCode::GOING_AWAY.0.into(), b"drained");
+            // Bounded by QUIC's own closing period.
+            let _ = tokio::time::timeout(Duration::from_secs(1), endpoint.wait_idle()).await;
+        }
+    }
+
+    fn listen(
+        &mut self,
+        address: SocketAddr,
+        tls: &tokio_rustls::TlsAcceptor,
+        quic: &quinn::ServerConfig,
+        stopped: &watch::Receiver<bool>,
+    ) -> Result<()> {
+        let io = |error| Error::io(format!("listening on {address}"), error);
+        let listening = socket::listen(address).map_err(io)?;
+        let listener = tokio::net::TcpListener::from_std(listening.tcp).map_err(io)?;
+        let (config, runtime) = (quinn::EndpointConfig::default(), Arc::new(quinn::TokioRuntime));
+        let endpoint =
+            quinn::Endpoint::new(config, Some(quic.clone()), listening.udp, runtime).map_err(io)?;
+        tokio::spawn(accept::tcp(self.shared.clone(), listener, tls.clone(), stopped.clone()));
+        tokio::spawn(accept::quic(self.shared.clone(), endpoint.clone(), stopped.clone()));
+        self.addresses.push(listening.address);
+        self.endpoints.push(endpoint);
+        Ok(())
+    }
+}
+
+impl<C: Send + Sync + 'static> Shared<C> {
+    /// Keeps a connection in the register until it has ended.
+    fn register(self: &Arc<Self>, connection: Connection) {
+        let number = self.next.fetch_add(1, Ordering::Relaxed);
+        self.connections().insert(number, connection.clone());
+        let shared = self.clone();
+        tokio::spawn(async move {
+            connection.closed().await;
+            shared.connections().remove(&number);
+        });
+    }
+
+    fn connections(&self) -> MutexGuard<'_, HashMap<u64, Connection>> {
+        // Single insertions and removals: a panic elsewhere leaves the map whole.
+        self.connections.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

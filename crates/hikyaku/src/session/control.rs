@@ -1,0 +1,201 @@
+//! Control streams: HELLO and GOAWAY. Spec: chapter 3, "The control stream".
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::BytesMut;
+use hikyaku_wire::codes::{ErrorCode, StreamType};
+use hikyaku_wire::exchange::{Goaway, MAX_DATAGRAM, milliseconds};
+use hikyaku_wire::frame::{self, Decoder, FrameType, Piece};
+use hikyaku_wire::hello::{Hello, HelloLimits};
+use hikyaku_wire::varint;
+
+use crate::connection::Inner;
+use crate::error::{Error, Result};
+use crate::transport::RecvStream;
+
+/// Code points nobody will ever define, sent so that peers keep ignoring what they do not know (RFC 9170).
+const GREASE_EXTENSION: u64 = 0x1f * 7 + 0x21;
+const GREASE_FRAME: FrameType = FrameType(0x1f * 5 + 0x21);
+
+/// Opens this side's control stream and says HELLO.
+//= S3.20
+pub(super) async fn greet(inner: Arc<Inner>) {
+    let mut out = BytesMut::new();
+    varint::encode(StreamType::CONTROL.0, &mut out);
+    frame::encode(FrameType::HELLO, &hello(&inner).encode(), &mut out);
+    frame::encode(GREASE_FRAME, b"grease", &mut out);
+    let Ok(mut stream) = inner.link().open_uni().await else { return };
+    // A failure here is the connection's end, which everybody hears of.
+    if stream.write(out.freeze()).await.is_ok() {
+        *inner.control.lock().await = Some(stream);
+    }
+}
+
+fn hello(inner: &Inner) -> Hello {
+    let limits = &inner.limits;
+    Hello {
+        limits: HelloLimits {
+            max_message: inner.frame_limits().max_message,
+            max_metadata: limits.max_metadata,
+            max_datagram: MAX_DATAGRAM as u64,
+        },
+        extensions: vec![GREASE_EXTENSION],
+        agent: concat!("hikyaku/", env!("CARGO_PKG_VERSION")).to_owned(),
+    }
+}
+
+/// Says that no new exchange is taken.
+pub(super) async fn send_goaway(inner: &Inner, grace: Duration) {
+    let goaway = Goaway {
+        code: ErrorCode::GOING_AWAY,
+        grace_ms: milliseconds(grace),
+        message: "the peer is going away".to_owned(),
+    };
+    let mut out = BytesMut::new();
+    frame::encode(FrameType::GOAWAY, &goaway.encode(), &mut out);
+    if let Some(stream) = inner.control.lock().await.as_mut() {
+        let _ = stream.write(out.freeze()).await;
+    }
+}
+
+/// Closes a connection whose peer does not say HELLO in time.
+pub(super) async fn expect_hello(inner: Arc<Inner>) {
+    let hello = inner.when(Inner::has_hello);
+    if tokio::time::timeout(inner.limits.handshake_timeout, hello).await.is_err() {
+        inner.link().close(ErrorCode::HANDSHAKE_TIMEOUT.0, "no HELLO in time");
+    }
+}
+
+/// Reads a unidirectional stream of the peer: its control stream, or one of a kind unknown here.
+pub(super) async fn take(inner: Arc<Inner>, mut stream: RecvStream) {
+    match read(&inner, &mut stream).await {
+        Ok(()) => {}
+        // The connection is gone already.
+        Err(Error::Closed(_)) => {}
+        Err(error) => inner.link().close(error.code().0, &error.to_string()),
+    }
+}
+
+async fn read(inner: &Inner, stream: &mut RecvStream) -> Result<()> {
+    let mut head = BytesMut::new();
+    let kind = loop {
+        if let Some((kind, length)) = varint::decode(&head) {
+            let _ = head.split_to(length);
+            break kind;
+        }
+        match stream.read(1024).await? {
+            Some(chunk) => head.extend_from_slice(&chunk),
+            // A stream that ends before its type says nothing, and harms nobody.
+            None => return Ok(()),
+        }
+    };
+    if kind != StreamType::CONTROL.0 {
+        stream.stop(ErrorCode::UNKNOWN_STREAM_TYPE.0);
+        return Ok(());
+    }
+    let mut decoder = Decoder::new(inner.frame_limits());
+    decoder.push(head.freeze());
+    let mut rules = Control::default();
+    loop {
+        while let Some(piece) = decoder.next()? {
+            match rules.hear(piece)? {
+                Heard::Hello(hello) => {
+                    if !inner.set_peer_limits(hello.limits) {
+                        return Err(Error::protocol(
+                            ErrorCode::PROTOCOL_VIOLATION,
+                            "a second control stream",
+                        ));
+                    }
+                }
+                Heard::Goaway(goaway) => {
+                    tracing::debug!(code = %goaway.code, grace_ms = goaway.grace_ms, "the peer is going away");
+                    inner.set_peer_going_away();
+                }
+            }
+        }
+        match stream.read(16 * 1024).await? {
+            Some(chunk) => decoder.push(chunk),
+            None => {
+                return Err(Error::protocol(ErrorCode::CONTROL_STREAM_CLOSED, "the control stream ended"));
+            }
+        }
+    }
+}
+
+/// What may be said on a control stream: HELLO once and first, then GOAWAY. Pure.
+#[derive(Debug, Default)]
+struct Control {
+    greeted: bool,
+}
+
+#[derive(Debug)]
+enum Heard {
+    Hello(Hello),
+    Goaway(Goaway),
+}
+
+impl Control {
+    //= S3.22
+    fn hear(&mut self, piece: Piece) -> Result<Heard> {
+        let (ty, payload) = match piece {
+            Piece::Frame { ty, payload } => (ty, payload),
+            Piece::Data { .. } => (FrameType::DATA, Default::default()),
+        };
+        match (self.greeted, ty) {
+            (false, FrameType::HELLO) => {
+                self.greeted = true;
+                Ok(Heard::Hello(Hello::decode(&payload)?))
+            }
+            (false, _) => Err(Error::protocol(
+                ErrorCode::HELLO_MISSING,
+                format!("{ty} before HELLO on the control stream"),
+            )),
+            (true, FrameType::GOAWAY) => Ok(Heard::Goaway(Goaway::decode(&payload)?)),
+            (true, _) => {
+                Err(Error::protocol(ErrorCode::FRAME_UNEXPECTED, format!("{ty} on the control stream")))
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn piece(ty: FrameType) -> Piece {
+        let payload = match ty {
+            FrameType::HELLO => Hello {
+                limits: HelloLimits { max_message: 1, max_metadata: 1, max_datagram: 1 },
+                extensions: vec![GREASE_EXTENSION],
+                agent: String::new(),
+            }
+            .encode(),
+            FrameType::GOAWAY => {
+                Goaway { code: ErrorCode::GOING_AWAY, grace_ms: 1, message: String::new() }.encode()
+            }
+            _ => Vec::new(),
+        };
+        Piece::Frame { ty, payload: payload.into() }
+    }
+
+    #[test]
+    fn hello_comes_first_and_once() {
+        for ty in [FrameType::GOAWAY, FrameType::OPEN, FrameType::MESSAGE, FrameType::END] {
+            let error = Control::default().hear(piece(ty)).unwrap_err();
+            assert_eq!(error.code(), ErrorCode::HELLO_MISSING, "{ty}");
+        }
+        let mut control = Control::default();
+        control.hear(piece(FrameType::HELLO)).unwrap();
+        for ty in [FrameType::HELLO, FrameType::OPEN, FrameType::ERROR] {
+            assert_eq!(control.hear(piece(ty)).unwrap_err().code(), ErrorCode::FRAME_UNEXPECTED, "{ty}");
+        }
+        assert!(matches!(control.hear(piece(FrameType::GOAWAY)), Ok(Heard::Goaway(_))));
+    }
+
+    #[test]
+    fn the_greased_code_points_are_reserved_ones() {
+        assert!(GREASE_FRAME.is_reserved());
+        assert_eq!((GREASE_EXTENSION - 0x21) % 0x1f, 0);
+    }
+}

@@ -1,0 +1,111 @@
+//! The session: what runs on a link once both ends know each other. Spec: chapter 3.
+//!
+//! One task per connection takes in streams and datagrams; each exchange that the peer opens gets a task of its own
+//! inside it, so that nothing of a connection outlives it.
+
+pub(crate) mod control;
+pub(crate) mod datagrams;
+mod handler;
+pub(crate) mod inbound;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use hikyaku_wire::codes::ErrorCode;
+use tokio::task::JoinSet;
+
+use crate::connection::{Connection, Inner};
+use crate::error::{Error, Result};
+use crate::router::Router;
+use crate::session::datagrams::Fate;
+
+/// How long the last bytes may take to be acknowledged before a drained side closes anyway.
+const CLOSE_PATIENCE: Duration = Duration::from_secs(2);
+
+/// Starts the session: sends HELLO and lets `router` answer what the peer asks.
+pub(crate) fn start<C: Send + Sync + 'static>(
+    connection: &Connection,
+    router: Arc<Router<C>>,
+    context: Arc<C>,
+) {
+    tokio::spawn(run(connection.inner().clone(), router, context));
+}
+
+/// Waits until the peer's HELLO has arrived: from then on, requests make sense.
+pub(crate) async fn established(connection: &Connection) -> Result<()> {
+    let link = connection.link();
+    connection.when(|inner| inner.has_hello() || inner.link().close_reason().is_some()).await;
+    match link.close_reason() {
+        Some(closed) if !connection.inner().has_hello() => Err(Error::Closed(closed)),
+        _ => Ok(()),
+    }
+}
+
+/// Says GOAWAY, lets open exchanges finish, and leaves the closing to the side that receives last.
+//= S3.70
+pub(crate) async fn drain(inner: &Arc<Inner>, time: Duration) {
+    if inner.link().close_reason().is_some() {
+        return;
+    }
+    inner.set_going_away();
+    let drained = async {
+        control::send_goaway(inner, time).await;
+        inner.when(|inner| inner.is_quiet() || inner.link().close_reason().is_some()).await;
+        // The peer closes when it has everything. If it does not, what it was sent has had its time.
+        let _ = tokio::time::timeout(CLOSE_PATIENCE, inner.link().closed()).await;
+    };
+    let _ = tokio::time::timeout(time, drained).await;
+    inner.link().close(ErrorCode::GOING_AWAY.0, "drained");
+}
+
+async fn run<C: Send + Sync + 'static>(inner: Arc<Inner>, router: Arc<Router<C>>, context: Arc<C>) {
+    let mut tasks = JoinSet::new();
+    tasks.spawn(control::greet(inner.clone()));
+    tasks.spawn(control::expect_hello(inner.clone()));
+    tasks.spawn(close_when_drained(inner.clone()));
+    let mut taken = 0_u64;
+    let closed = loop {
+        tokio::select! {
+            stream = inner.link().accept_bi() => match stream {
+                Ok(stream) => {
+                    taken += 1;
+                    if inner.stranger && taken > 1 {
+                        inner.link().close(ErrorCode::STRANGER_LIMIT.0, "a stranger may open one exchange");
+                        continue;
+                    }
+                    tasks.spawn(handler::answer(inner.clone(), router.clone(), context.clone(), stream));
+                }
+                Err(closed) => break closed,
+            },
+            stream = inner.link().accept_uni() => match stream {
+                Ok(stream) => { tasks.spawn(control::take(inner.clone(), stream)); }
+                Err(closed) => break closed,
+            },
+            datagram = inner.link().receive_datagram() => match datagram {
+                Ok(datagram) => {
+                    if inner.arrive(datagram) == Fate::Malformed {
+                        inner.link().close(ErrorCode::DATAGRAM_ERROR.0, "a datagram without an exchange number");
+                    }
+                }
+                Err(closed) => break closed,
+            },
+            Some(done) = tasks.join_next() => {
+                if let Err(panic) = done && panic.is_panic() {
+                    // The exchange was cancelled by its drop; the bug is ours, the others go on.
+                    tracing::error!(%panic, "a handler panicked");
+                }
+            }
+        }
+    };
+    tracing::debug!(peer = %inner.handle().peer(), %closed, "connection ended");
+    // Whoever waits for this connection learns that it is over, and its handlers end with it.
+    drop(tasks);
+    inner.wake_all();
+}
+
+/// The side that was told GOAWAY closes once its last exchange is over: it has received everything then.
+async fn close_when_drained(inner: Arc<Inner>) {
+    inner.when(|inner| inner.is_going_away() && !inner.refuses_exchanges()).await;
+    inner.when(Inner::is_quiet).await;
+    inner.link().close(ErrorCode::NO_ERROR.0, "drained");
+}

@@ -1,0 +1,184 @@
+//! TLS 1.3 with both sides' keys pinned: the only security layer there is.
+//!
+//! The verifiers look at one thing, the key of the leaf. Names, dates and issuers are ignored by design, and no
+//! chain is ever built. Signatures are verified by the provider, never here. Spec: chapters 1 and 6.
+
+use std::sync::{Arc, OnceLock};
+
+use rustls::client::Resumption;
+use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use rustls::crypto::{CryptoProvider, aws_lc_rs, verify_tls13_signature};
+use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
+use rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
+use rustls::{
+    CertificateError, ClientConfig, DigitallySignedStruct, DistinguishedName, Error as TlsError,
+    PeerMisbehaved, ServerConfig, SignatureScheme,
+};
+
+use crate::identity::{Identity, KeyId};
+
+/// The application protocol's name over QUIC.
+pub(crate) const ALPN_QUIC: &[u8] = b"hikyaku/1";
+/// The same over TLS on TCP. It differs because the binding does, and it pins the QMux draft.
+pub(crate) const ALPN_TCP: &[u8] = b"hikyaku/1-qx02";
+
+/// The name given where TLS insists on one; it is never sent (no SNI) and never checked.
+pub(crate) const SERVER_NAME: &str = "hikyaku.invalid";
+
+/// A server's configuration: any Ed25519 client key may complete the handshake, none may do without one.
+/// Who the key belongs to is looked up afterwards, on every connection.
+pub(crate) fn server_config(identity: &Identity, alpn: &[u8]) -> Result<ServerConfig, TlsError> {
+    let provider = provider();
+    let verifier = Arc::new(AnyDevice { provider: provider.clone() });
+    let mut config = ServerConfig::builder_with_provider(provider)
+        .with_protocol_versions(&[&rustls::version::TLS13])?
+        .with_client_cert_verifier(verifier)
+        .with_single_cert(vec![identity.certificate()], identity.private_key())?;
+    config.alpn_protocols = vec![alpn.to_vec()];
+    // A resumed session would restore the old key without asking the verifier, so there is none to resume.
+    config.send_tls13_tickets = 0;
+    config.max_early_data_size = 0;
+    Ok(config)
+}
+
+/// A client's configuration: the server's key must be `pin`. When another one answers, it is left in `found`.
+pub(crate) fn client_config(
+    identity: &Identity,
+    pin: KeyId,
+    found: Arc<OnceLock<KeyId>>,
+    alpn: &[u8],
+) -> Result<ClientConfig, TlsError> {
+    let provider = provider();
+    let verifier = Arc::new(PinnedHost { provider: provider.clone(), pin, found });
+    let mut config = ClientConfig::builder_with_provider(provider)
+        .with_protocol_versions(&[&rustls::version::TLS13])?
+        .dangerous()
+        .with_custom_certificate_verifier(verifier)
+        .with_client_auth_cert(vec![identity.certificate()], identity.private_key())?;
+    config.alpn_protocols = vec![alpn.to_vec()];
+    config.enable_sni = false;
+    config.enable_early_data = false;
+    config.resumption = Resumption::disabled();
+    Ok(config)
+}
+
+/// The key of the peer whose certificates these are, once a handshake has verified them.
+pub(crate) fn peer_key(certificates: &[CertificateDer<'_>]) -> Option<KeyId> {
+    certificates.first().and_then(KeyId::of_certificate)
+}
+
+fn provider() -> Arc<CryptoProvider> {
+    Arc::new(aws_lc_rs::default_provider())
+}
+
+/// Exactly one certificate with a readable key: no chain is ever looked at.
+fn only_key(leaf: &CertificateDer<'_>, intermediates: &[CertificateDer<'_>]) -> Result<KeyId, TlsError> {
+    if !intermediates.is_empty() {
+        return Err(TlsError::InvalidCertificate(CertificateError::ApplicationVerificationFailure));
+    }
+    KeyId::of_certificate(leaf).ok_or(TlsError::InvalidCertificate(CertificateError::BadEncoding))
+}
+
+/// Accepts the one host whose key is pinned.
+#[derive(Debug)]
+struct PinnedHost {
+    provider: Arc<CryptoProvider>,
+    pin: KeyId,
+    found: Arc<OnceLock<KeyId>>,
+}
+
+impl ServerCertVerifier for PinnedHost {
+    fn verify_server_cert(
+        &self,
+        leaf: &CertificateDer<'_>,
+        intermediates: &[CertificateDer<'_>],
+        _: &ServerName<'_>,
+        _: &[u8],
+        _: UnixTime,
+    ) -> Result<ServerCertVerified, TlsError> {
+        let key = only_key(leaf, intermediates)?;
+        if key == self.pin {
+            return Ok(ServerCertVerified::assertion());
+        }
+        // Only the first stranger is reported; a second attempt through this configuration meets the same error.
+        let _ = self.found.set(key);
+        Err(TlsError::InvalidCertificate(CertificateError::ApplicationVerificationFailure))
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        _: &[u8],
+        _: &CertificateDer<'_>,
+        _: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, TlsError> {
+        Err(no_tls12())
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, TlsError> {
+        let algorithms = &self.provider.signature_verification_algorithms;
+        verify_tls13_signature(message, certificate, signature, algorithms)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        vec![SignatureScheme::ED25519]
+    }
+}
+
+/// Accepts every device that proves its key.
+#[derive(Debug)]
+struct AnyDevice {
+    provider: Arc<CryptoProvider>,
+}
+
+impl ClientCertVerifier for AnyDevice {
+    fn root_hint_subjects(&self) -> &[DistinguishedName] {
+        &[]
+    }
+
+    fn verify_client_cert(
+        &self,
+        leaf: &CertificateDer<'_>,
+        intermediates: &[CertificateDer<'_>],
+        _: UnixTime,
+    ) -> Result<ClientCertVerified, TlsError> {
+        only_key(leaf, intermediates)?;
+        Ok(ClientCertVerified::assertion())
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        _: &[u8],
+        _: &CertificateDer<'_>,
+        _: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, TlsError> {
+        Err(no_tls12())
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, TlsError> {
+        let algorithms = &self.provider.signature_verification_algorithms;
+        verify_tls13_signature(message, certificate, signature, algorithms)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        vec![SignatureScheme::ED25519]
+    }
+
+    fn client_auth_mandatory(&self) -> bool {
+        true
+    }
+}
+
+/// Unreachable while the configurations offer TLS 1.3 alone; an error all the same.
+fn no_tls12() -> TlsError {
+    TlsError::PeerMisbehaved(PeerMisbehaved::SignedHandshakeWithUnadvertisedSigScheme)
+}

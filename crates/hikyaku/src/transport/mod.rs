@@ -1,0 +1,285 @@
+//! Links: one connection's streams and datagrams, whatever carries them.
+//!
+//! The session above knows streams, credit and codes; it does not know whether QUIC or QMux moves them. A link
+//! is an enum and not a trait because there are exactly two models of it, and everything on the hot path is then
+//! a match instead of a virtual call. Spec: chapter 2.
+
+pub(crate) mod mux;
+pub(crate) mod quic;
+pub(crate) mod socket;
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use bytes::Bytes;
+
+use crate::error::Closed;
+
+/// What carries a connection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub enum Transport {
+    /// Whichever of QUIC and TCP answers first; `Prefer` says which is asked first.
+    #[default]
+    Auto,
+    /// QMux over TLS 1.3 over TCP.
+    Tcp,
+    /// QUIC over UDP.
+    Quic,
+    /// QMux over a byte stream of the program's own: a pipe in memory or a Unix socket. The program vouches for
+    /// the peer.
+    Local,
+}
+
+impl std::fmt::Display for Transport {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Auto => "auto",
+            Self::Tcp => "tcp",
+            Self::Quic => "quic",
+            Self::Local => "local",
+        })
+    }
+}
+
+/// How one stream's half ended before its time.
+#[derive(Debug, Clone)]
+pub(crate) enum StreamError {
+    /// The peer gave up sending, with this code.
+    Reset(u64),
+    /// The peer gave up reading, with this code.
+    Stopped(u64),
+    /// The half was already ended on this side.
+    Ended,
+    /// The connection is gone.
+    Lost(Closed),
+}
+
+/// Why a datagram was not taken.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum DatagramError {
+    /// Larger than every binding can carry.
+    #[error("the datagram has {size} bytes, and {limit} is the most that every transport carries")]
+    TooLarge {
+        /// Bytes given.
+        size: usize,
+        /// Bytes allowed.
+        limit: usize,
+    },
+    /// The peer takes no datagrams.
+    #[error("the peer takes no datagrams")]
+    Unsupported,
+    /// The transport has no room now; the datagram was not sent.
+    #[error("the transport has no room for a datagram now")]
+    Blocked,
+    /// The connection is gone.
+    #[error("the connection is closed")]
+    Closed,
+}
+
+/// One connection's streams and datagrams. Cloning shares it.
+#[derive(Clone)]
+pub(crate) enum Link {
+    Quic(quic::QuicLink),
+    Mux(mux::MuxLink),
+}
+
+/// The sending half of a stream.
+pub(crate) enum SendStream {
+    Quic(quinn::SendStream),
+    Mux(mux::MuxSend),
+}
+
+/// The receiving half of a stream.
+pub(crate) enum RecvStream {
+    Quic(quinn::RecvStream),
+    Mux(mux::MuxRecv),
+}
+
+/// Both halves of a bidirectional stream.
+pub(crate) type Bidirectional = (SendStream, RecvStream);
+
+impl Link {
+    /// Opens a bidirectional stream, waiting for the peer's credit.
+    pub(crate) async fn open_bi(&self) -> Result<Bidirectional, Closed> {
+        match self {
+            Self::Quic(link) => link.open_bi().await.map(|(s, r)| (SendStream::Quic(s), RecvStream::Quic(r))),
+            Self::Mux(link) => link.open_bi().await.map(|(s, r)| (SendStream::Mux(s), RecvStream::Mux(r))),
+        }
+    }
+
+    /// Opens a unidirectional stream, waiting for the peer's credit.
+    pub(crate) async fn open_uni(&self) -> Result<SendStream, Closed> {
+        match self {
+            Self::Quic(link) => link.open_uni().await.map(SendStream::Quic),
+            Self::Mux(link) => link.open_uni().await.map(SendStream::Mux),
+        }
+    }
+
+    /// The next bidirectional stream that the peer opens.
+    pub(crate) async fn accept_bi(&self) -> Result<Bidirectional, Closed> {
+        match self {
+            Self::Quic(link) => {
+                link.accept_bi().await.map(|(s, r)| (SendStream::Quic(s), RecvStream::Quic(r)))
+            }
+            Self::Mux(link) => link.accept_bi().await.map(|(s, r)| (SendStream::Mux(s), RecvStream::Mux(r))),
+        }
+    }
+
+    /// The next unidirectional stream that the peer opens.
+    pub(crate) async fn accept_uni(&self) -> Result<RecvStream, Closed> {
+        match self {
+            Self::Quic(link) => link.accept_uni().await.map(RecvStream::Quic),
+            Self::Mux(link) => link.accept_uni().await.map(RecvStream::Mux),
+        }
+    }
+
+    pub(crate) fn send_datagram(&self, datagram: Bytes) -> Result<(), DatagramError> {
+        match self {
+            Self::Quic(link) => link.send_datagram(datagram),
+            Self::Mux(link) => link.send_datagram(datagram),
+        }
+    }
+
+    pub(crate) async fn receive_datagram(&self) -> Result<Bytes, Closed> {
+        match self {
+            Self::Quic(link) => link.receive_datagram().await,
+            Self::Mux(link) => link.receive_datagram().await,
+        }
+    }
+
+    /// Ends the connection at once; what was not delivered yet may be lost.
+    pub(crate) fn close(&self, code: u32, reason: &str) {
+        match self {
+            Self::Quic(link) => link.close(code, reason),
+            Self::Mux(link) => link.close(code, reason),
+        }
+    }
+
+    /// Waits until the connection has ended, however it does.
+    pub(crate) async fn closed(&self) -> Closed {
+        match self {
+            Self::Quic(link) => link.closed().await,
+            Self::Mux(link) => link.closed().await,
+        }
+    }
+
+    /// How the connection ended, if it has.
+    pub(crate) fn close_reason(&self) -> Option<Closed> {
+        match self {
+            Self::Quic(link) => link.close_reason(),
+            Self::Mux(link) => link.close_reason(),
+        }
+    }
+
+    /// Waits until the last bytes of a closed connection have left.
+    pub(crate) async fn flushed(&self) {
+        match self {
+            Self::Quic(link) => link.flushed().await,
+            Self::Mux(link) => link.flushed().await,
+        }
+    }
+
+    /// Raises the tiny first credit to what an authorised peer gets.
+    pub(crate) fn raise(&self, window: u64, bidirectional: u64, unidirectional: u64) {
+        match self {
+            Self::Quic(link) => link.raise(window, bidirectional, unidirectional),
+            Self::Mux(link) => link.raise(window, bidirectional, unidirectional),
+        }
+    }
+
+    /// The last measured round trip.
+    pub(crate) fn rtt(&self) -> Option<Duration> {
+        match self {
+            Self::Quic(link) => Some(link.rtt()),
+            Self::Mux(link) => link.rtt(),
+        }
+    }
+
+    pub(crate) fn remote_address(&self) -> Option<SocketAddr> {
+        match self {
+            Self::Quic(link) => Some(link.remote_address()),
+            Self::Mux(link) => link.remote_address(),
+        }
+    }
+}
+
+impl SendStream {
+    /// The QUIC stream id.
+    pub(crate) fn id(&self) -> u64 {
+        match self {
+            Self::Quic(stream) => quinn::VarInt::from(stream.id()).into_inner(),
+            Self::Mux(stream) => stream.id(),
+        }
+    }
+
+    /// Hands over all of `chunk`, waiting for credit as often as needed.
+    pub(crate) async fn write(&mut self, chunk: Bytes) -> Result<(), StreamError> {
+        match self {
+            Self::Quic(stream) => stream.write_chunk(chunk).await.map_err(quic::write_error),
+            Self::Mux(stream) => stream.write(chunk).await,
+        }
+    }
+
+    /// Ends the stream after what was written.
+    pub(crate) fn finish(&mut self) {
+        match self {
+            // The only error is that the stream is over already, which is what was asked for.
+            Self::Quic(stream) => drop(stream.finish()),
+            Self::Mux(stream) => stream.finish(),
+        }
+    }
+
+    /// Gives up sending; the peer learns the code.
+    pub(crate) fn reset(&mut self, code: u32) {
+        match self {
+            Self::Quic(stream) => drop(stream.reset(code.into())),
+            Self::Mux(stream) => stream.reset(code),
+        }
+    }
+
+    /// Higher is sent first; streams of equal priority take turns.
+    pub(crate) fn set_priority(&mut self, priority: i32) {
+        match self {
+            Self::Quic(stream) => drop(stream.set_priority(priority)),
+            Self::Mux(stream) => stream.set_priority(priority),
+        }
+    }
+
+    /// Resolves when the peer needs nothing more from this half: `Ok` when it took everything including the end,
+    /// an error when it stopped reading or the connection is gone.
+    pub(crate) fn done(&self) -> impl Future<Output = Result<(), StreamError>> + Send + 'static {
+        let (quic, mux) = match self {
+            Self::Quic(stream) => (Some(stream.stopped()), None),
+            Self::Mux(stream) => (None, Some(stream.done())),
+        };
+        async move {
+            match (quic, mux) {
+                (Some(quic), _) => quic::done(quic.await),
+                (None, Some(mux)) => mux.await,
+                (None, None) => Ok(()),
+            }
+        }
+    }
+}
+
+impl RecvStream {
+    /// The next bytes, at most `max`, or `None` at the end of the stream.
+    pub(crate) async fn read(&mut self, max: usize) -> Result<Option<Bytes>, StreamError> {
+        match self {
+            Self::Quic(stream) => match stream.read_chunk(max, true).await {
+                Ok(chunk) => Ok(chunk.map(|c| c.bytes)),
+                Err(error) => Err(quic::read_error(error)),
+            },
+            Self::Mux(stream) => stream.read(max).await,
+        }
+    }
+
+    /// Gives up reading; the peer learns the code.
+    pub(crate) fn stop(&mut self, code: u32) {
+        match self {
+            Self::Quic(stream) => drop(stream.stop(code.into())),
+            Self::Mux(stream) => stream.stop(code),
+        }
+    }
+}

@@ -1,0 +1,458 @@
+//! The TCP binding's shell: the QMux state machine of `hikyaku-mux`, a byte stream, and the wakers between them.
+//!
+//! One task per connection (the [`Driver`]) owns the byte stream. The state machine itself sits behind a mutex
+//! that stream handles lock for the length of one call and never across an await, as quinn does it: a channel to
+//! the task would cost every small message two more wake-ups. Spec: chapter 2, "QMux on a byte stream".
+
+mod driver;
+
+use std::collections::HashMap;
+use std::future::poll_fn;
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll, Waker};
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use hikyaku_mux as qmux;
+use qmux::{Dir, StreamId};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::sync::Notify;
+
+use crate::error::{Closed, ClosedBy};
+use crate::limits::{Limits, unauthorised};
+use crate::transport::{DatagramError, StreamError};
+
+pub(crate) use hikyaku_mux::Side;
+
+/// One QMux connection. Cloning shares it.
+#[derive(Clone)]
+pub(crate) struct MuxLink {
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    state: Mutex<State>,
+    remote: Option<SocketAddr>,
+    accepted: [Notify; 2],
+    openable: [Notify; 2],
+    datagrams: Notify,
+    closed: Notify,
+    ended: Notify,
+}
+
+struct State {
+    connection: qmux::Connection,
+    driver: Option<Waker>,
+    readers: HashMap<StreamId, Waker>,
+    writers: HashMap<StreamId, Waker>,
+    /// Who waits for a stream's end to be handed to the byte stream.
+    finishers: HashMap<StreamId, Arc<Notify>>,
+    closed: Option<Closed>,
+    /// The driver is gone; nothing will ever leave or arrive.
+    ended: bool,
+    rtt: Option<Duration>,
+}
+
+impl MuxLink {
+    /// Starts QMux on `io` and a task that drives it.
+    pub(crate) fn spawn<S>(io: S, side: Side, limits: &Limits, remote: Option<SocketAddr>) -> Self
+    where
+        S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    {
+        let connection = qmux::Connection::new(side, config(side, limits), Instant::now());
+        let state = State {
+            connection,
+            driver: None,
+            readers: HashMap::new(),
+            writers: HashMap::new(),
+            finishers: HashMap::new(),
+            closed: None,
+            ended: false,
+            rtt: None,
+        };
+        let shared = Arc::new(Shared {
+            state: Mutex::new(state),
+            remote,
+            accepted: Default::default(),
+            openable: Default::default(),
+            datagrams: Notify::new(),
+            closed: Notify::new(),
+            ended: Notify::new(),
+        });
+        let keep_alive = (side == Side::Client).then_some(limits.keep_alive);
+        tokio::spawn(driver::Driver::new(io, shared.clone(), keep_alive));
+        Self { shared }
+    }
+
+    pub(super) async fn open_bi(&self) -> Result<(MuxSend, MuxRecv), Closed> {
+        let id = self.open(Dir::Bi).await?;
+        Ok((MuxSend::new(&self.shared, id), MuxRecv::new(&self.shared, id)))
+    }
+
+    pub(super) async fn open_uni(&self) -> Result<MuxSend, Closed> {
+        Ok(MuxSend::new(&self.shared, self.open(Dir::Uni).await?))
+    }
+
+    pub(super) async fn accept_bi(&self) -> Result<(MuxSend, MuxRecv), Closed> {
+        let id = self.wait(&self.shared.accepted[index(Dir::Bi)], |c| c.accept(Dir::Bi)).await?;
+        Ok((MuxSend::new(&self.shared, id), MuxRecv::new(&self.shared, id)))
+    }
+
+    pub(super) async fn accept_uni(&self) -> Result<MuxRecv, Closed> {
+        let id = self.wait(&self.shared.accepted[index(Dir::Uni)], |c| c.accept(Dir::Uni)).await?;
+        Ok(MuxRecv::new(&self.shared, id))
+    }
+
+    pub(super) fn send_datagram(&self, datagram: Bytes) -> Result<(), DatagramError> {
+        let mut state = self.shared.lock();
+        if state.closed.is_some() {
+            return Err(DatagramError::Closed);
+        }
+        let size = datagram.len();
+        state.connection.send_datagram(datagram).map_err(|error| match error {
+            qmux::DatagramError::TooLarge { max } => DatagramError::TooLarge { size, limit: max },
+            qmux::DatagramError::Blocked => DatagramError::Blocked,
+            _ => DatagramError::Unsupported,
+        })?;
+        state.wake_driver();
+        Ok(())
+    }
+
+    pub(super) async fn receive_datagram(&self) -> Result<Bytes, Closed> {
+        self.wait(&self.shared.datagrams, qmux::Connection::recv_datagram).await
+    }
+
+    pub(super) fn close(&self, code: u32, reason: &str) {
+        let mut state = self.shared.lock();
+        if state.closed.is_none() {
+            state.connection.close(Instant::now(), code.into(), Bytes::copy_from_slice(reason.as_bytes()));
+            self.shared
+                .end_streams(&mut state, Closed::new(u64::from(code), ClosedBy::Us, reason.to_owned()));
+            state.wake_driver();
+        }
+    }
+
+    pub(super) async fn closed(&self) -> Closed {
+        loop {
+            let notified = self.shared.closed.notified();
+            if let Some(closed) = self.close_reason() {
+                return closed;
+            }
+            notified.await;
+        }
+    }
+
+    pub(super) fn close_reason(&self) -> Option<Closed> {
+        self.shared.lock().closed.clone()
+    }
+
+    pub(super) async fn flushed(&self) {
+        loop {
+            let notified = self.shared.ended.notified();
+            if self.shared.lock().ended {
+                return;
+            }
+            notified.await;
+        }
+    }
+
+    pub(super) fn raise(&self, window: u64, bidirectional: u64, unidirectional: u64) {
+        let mut state = self.shared.lock();
+        state.connection.set_receive_window(window);
+        state.connection.set_max_concurrent_streams(Dir::Bi, bidirectional);
+        state.connection.set_max_concurrent_streams(Dir::Uni, unidirectional);
+        state.wake_driver();
+    }
+
+    pub(super) fn rtt(&self) -> Option<Duration> {
+        self.shared.lock().rtt
+    }
+
+    pub(super) fn remote_address(&self) -> Option<SocketAddr> {
+        self.shared.remote
+    }
+
+    async fn open(&self, dir: Dir) -> Result<StreamId, Closed> {
+        self.wait(&self.shared.openable[index(dir)], |c| c.open(dir)).await
+    }
+
+    /// Tries `take` until it gives something or the connection ends; `notify` tells when to try again.
+    async fn wait<T>(
+        &self,
+        notify: &Notify,
+        mut take: impl FnMut(&mut qmux::Connection) -> Option<T>,
+    ) -> Result<T, Closed> {
+        loop {
+            // Registered before the attempt, so that a wake-up between the two is not lost.
+            let notified = notify.notified();
+            {
+                let mut state = self.shared.lock();
+                if let Some(taken) = take(&mut state.connection) {
+                    state.wake_driver();
+                    return Ok(taken);
+                }
+                if let Some(closed) = &state.closed {
+                    return Err(closed.clone());
+                }
+            }
+            notified.await;
+        }
+    }
+}
+
+/// The sending half of a stream.
+pub(crate) struct MuxSend {
+    shared: Arc<Shared>,
+    id: StreamId,
+    ended: bool,
+}
+
+impl MuxSend {
+    fn new(shared: &Arc<Shared>, id: StreamId) -> Self {
+        Self { shared: shared.clone(), id, ended: false }
+    }
+
+    pub(super) fn id(&self) -> u64 {
+        self.id.into()
+    }
+
+    pub(super) async fn write(&mut self, mut chunk: Bytes) -> Result<(), StreamError> {
+        poll_fn(|cx| self.poll_write(cx, &mut chunk)).await
+    }
+
+    fn poll_write(&mut self, cx: &mut Context<'_>, chunk: &mut Bytes) -> Poll<Result<(), StreamError>> {
+        let mut state = self.shared.lock();
+        while !chunk.is_empty() {
+            match state.connection.write(self.id, chunk) {
+                Ok(_) => state.wake_driver(),
+                Err(qmux::WriteError::Blocked) => {
+                    if let Some(closed) = &state.closed {
+                        return Poll::Ready(Err(StreamError::Lost(closed.clone())));
+                    }
+                    state.writers.insert(self.id, cx.waker().clone());
+                    return Poll::Pending;
+                }
+                Err(qmux::WriteError::Stopped(code)) => return Poll::Ready(Err(StreamError::Stopped(code))),
+                Err(qmux::WriteError::Closed) => return Poll::Ready(Err(state.lost())),
+            }
+        }
+        Poll::Ready(Ok(()))
+    }
+
+    pub(super) fn finish(&mut self) {
+        self.ended = true;
+        let mut state = self.shared.lock();
+        // The only error is that the stream is over already, which is what was asked for.
+        let _ = state.connection.finish(self.id);
+        state.wake_driver();
+    }
+
+    pub(super) fn reset(&mut self, code: u32) {
+        self.ended = true;
+        let mut state = self.shared.lock();
+        state.connection.reset(self.id, code.into());
+        state.wake_driver();
+    }
+
+    pub(super) fn set_priority(&mut self, priority: i32) {
+        self.shared.lock().connection.set_priority(self.id, priority);
+    }
+
+    pub(super) fn done(&self) -> impl Future<Output = Result<(), StreamError>> + Send + 'static {
+        let (shared, id) = (self.shared.clone(), self.id);
+        async move {
+            let notify = shared.lock().finishers.entry(id).or_default().clone();
+            loop {
+                let notified = notify.notified();
+                {
+                    let mut state = shared.lock();
+                    let done = match state.connection.send_status(id) {
+                        qmux::SendStatus::Stopped(code) => Some(Err(StreamError::Stopped(code))),
+                        qmux::SendStatus::Over if state.closed.is_none() => Some(Ok(())),
+                        _ => state.closed.clone().map(|closed| Err(StreamError::Lost(closed))),
+                    };
+                    if let Some(done) = done {
+                        state.finishers.remove(&id);
+                        return done;
+                    }
+                }
+                notified.await;
+            }
+        }
+    }
+}
+
+impl Drop for MuxSend {
+    fn drop(&mut self) {
+        let mut state = self.shared.lock();
+        state.writers.remove(&self.id);
+        if !self.ended {
+            state.connection.reset(self.id, 0);
+            state.wake_driver();
+        }
+    }
+}
+
+/// The receiving half of a stream.
+pub(crate) struct MuxRecv {
+    shared: Arc<Shared>,
+    id: StreamId,
+    ended: bool,
+}
+
+impl MuxRecv {
+    fn new(shared: &Arc<Shared>, id: StreamId) -> Self {
+        Self { shared: shared.clone(), id, ended: false }
+    }
+
+    pub(super) async fn read(&mut self, max: usize) -> Result<Option<Bytes>, StreamError> {
+        poll_fn(|cx| self.poll_read(cx, max)).await
+    }
+
+    fn poll_read(&mut self, cx: &mut Context<'_>, max: usize) -> Poll<Result<Option<Bytes>, StreamError>> {
+        let mut state = self.shared.lock();
+        let read = match state.connection.read(self.id, max) {
+            Ok(Some(chunk)) => {
+                // Reading gives credit back, which the driver has to tell the peer.
+                state.wake_driver_for_credit();
+                return Poll::Ready(Ok(Some(chunk)));
+            }
+            Ok(None) => Ok(None),
+            Err(qmux::ReadError::Blocked) => {
+                if let Some(closed) = &state.closed {
+                    return Poll::Ready(Err(StreamError::Lost(closed.clone())));
+                }
+                state.readers.insert(self.id, cx.waker().clone());
+                return Poll::Pending;
+            }
+            Err(qmux::ReadError::Reset(code)) => Err(StreamError::Reset(code)),
+            Err(qmux::ReadError::Closed) => Err(state.lost()),
+        };
+        drop(state);
+        self.ended = true;
+        Poll::Ready(read)
+    }
+
+    pub(super) fn stop(&mut self, code: u32) {
+        self.ended = true;
+        let mut state = self.shared.lock();
+        state.connection.stop(self.id, code.into());
+        state.wake_driver();
+    }
+}
+
+impl Drop for MuxRecv {
+    fn drop(&mut self) {
+        let mut state = self.shared.lock();
+        state.readers.remove(&self.id);
+        if !self.ended {
+            state.connection.stop(self.id, 0);
+            state.wake_driver();
+        }
+    }
+}
+
+impl Shared {
+    fn lock(&self) -> MutexGuard<'_, State> {
+        // A panic while the lock was held has already ended that task; the state machine keeps no half-made moves.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Wakes whoever waits for what just happened inside the state machine.
+    fn dispatch_events(&self, state: &mut State) {
+        while let Some(event) = state.connection.poll_event() {
+            match event {
+                qmux::Event::Opened(dir) => self.accepted[index(dir)].notify_waiters(),
+                qmux::Event::Available(dir) => self.openable[index(dir)].notify_waiters(),
+                qmux::Event::Readable(id) => wake(state.readers.remove(&id)),
+                qmux::Event::Writable(id) => wake(state.writers.remove(&id)),
+                qmux::Event::Stopped { id, .. } | qmux::Event::Finished(id) => {
+                    wake(state.writers.remove(&id));
+                    if let Some(notify) = state.finishers.get(&id) {
+                        notify.notify_waiters();
+                    }
+                }
+                qmux::Event::Datagram => self.datagrams.notify_waiters(),
+                qmux::Event::Pong { rtt } => state.rtt = Some(rtt),
+                qmux::Event::Closed(reason) => self.end_streams(state, Closed::from(reason)),
+                _ => {}
+            }
+        }
+    }
+
+    /// Records how the connection ended and wakes everybody.
+    fn end_streams(&self, state: &mut State, closed: Closed) {
+        if state.closed.is_none() {
+            state.closed = Some(closed);
+        }
+        state.readers.drain().for_each(|(_, waker)| waker.wake());
+        state.writers.drain().for_each(|(_, waker)| waker.wake());
+        state.finishers.values().for_each(|notify| notify.notify_waiters());
+        for notify in self.accepted.iter().chain(&self.openable).chain([&self.datagrams, &self.closed]) {
+            notify.notify_waiters();
+        }
+    }
+}
+
+impl State {
+    fn wake_driver(&mut self) {
+        wake(self.driver.take());
+    }
+
+    /// Credit given back in small pieces is not worth a wake-up each: the state machine says when it is.
+    fn wake_driver_for_credit(&mut self) {
+        if self.connection.has_control_to_send() {
+            self.wake_driver();
+        }
+    }
+
+    /// The stream is unknown to the state machine: its connection is gone, or it was ended on this side.
+    fn lost(&self) -> StreamError {
+        self.closed.clone().map_or(StreamError::Ended, StreamError::Lost)
+    }
+}
+
+impl From<qmux::CloseReason> for Closed {
+    fn from(reason: qmux::CloseReason) -> Self {
+        let text = |reason: &Bytes| String::from_utf8_lossy(reason).into_owned();
+        match reason {
+            qmux::CloseReason::Local { code, reason } => Self::new(code, ClosedBy::Us, text(&reason)),
+            qmux::CloseReason::Application { code, reason } => Self::new(code, ClosedBy::Peer, text(&reason)),
+            qmux::CloseReason::Idle => Self::new(0, ClosedBy::Idle, String::new()),
+            qmux::CloseReason::TransportEnded => {
+                Self::new(0, ClosedBy::Transport, "the byte stream ended without a close".into())
+            }
+            qmux::CloseReason::Transport { .. } => Self::new(0, ClosedBy::Transport, reason.to_string()),
+        }
+    }
+}
+
+fn config(side: Side, limits: &Limits) -> qmux::Config {
+    // A client has pinned its server; a server's peer is a stranger until it was looked up.
+    let (window, exchanges, unidirectional) = match side {
+        Side::Client => (limits.connection_window, limits.max_exchanges, limits.max_unidirectional),
+        Side::Server => (unauthorised::WINDOW, unauthorised::EXCHANGES, unauthorised::UNIDIRECTIONAL),
+    };
+    qmux::Config {
+        receive_window: window,
+        stream_receive_window: limits.stream_window,
+        max_concurrent_bidi_streams: exchanges,
+        max_concurrent_uni_streams: unidirectional,
+        max_idle_timeout: Some(limits.idle_timeout),
+        ..qmux::Config::default()
+    }
+}
+
+fn index(dir: Dir) -> usize {
+    match dir {
+        Dir::Bi => 0,
+        Dir::Uni => 1,
+    }
+}
+
+fn wake(waker: Option<Waker>) {
+    if let Some(waker) = waker {
+        waker.wake();
+    }
+}

@@ -1,0 +1,270 @@
+//! The task that moves bytes between a byte stream and its QMux state machine.
+//!
+//! It writes what the state machine wants to send whenever the stream takes it, and never reads ahead of nor waits
+//! for an application: reading goes on whatever the streams do, as forward progress demands (QMux, "Forward
+//! Progress"). Buffers belong to the thread, not to the connection: an idle connection holds none.
+
+use std::cell::RefCell;
+use std::future::Future;
+use std::io;
+use std::pin::{Pin, pin};
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+use std::time::{Duration, Instant};
+
+use bytes::BytesMut;
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite};
+use tokio::time::Sleep;
+
+use super::Shared;
+
+/// Bytes asked from the byte stream at once. Large reads keep the hash and the disk behind them in big blocks.
+const READ_CHUNK: usize = 128 * 1024;
+/// Free room below which a fresh read buffer is taken.
+const READ_MINIMUM: usize = 16 * 1024;
+/// Bytes taken from the state machine at once: eight full TLS records. More would deepen the queue ahead of chat.
+const TRANSMIT_BUDGET: usize = 128 * 1024;
+/// Rounds of reading and writing before other tasks of the thread get their turn.
+const ROUNDS: usize = 8;
+/// How long a closed connection waits for the peer's own end.
+const CLOSE_GRACE: Duration = Duration::from_secs(1);
+
+thread_local! {
+    static READ_BUFFER: RefCell<BytesMut> = RefCell::new(BytesMut::new());
+    static WRITE_BUFFER: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
+}
+
+pub(super) struct Driver<S> {
+    io: S,
+    shared: Arc<Shared>,
+    /// Taken from the state machine, not yet by the byte stream.
+    unsent: Vec<u8>,
+    sent: usize,
+    timer: Pin<Box<Sleep>>,
+    timer_at: Option<Instant>,
+    keep_alive: Option<KeepAlive>,
+    phase: Phase,
+    /// When a closed connection stops waiting for its peer.
+    give_up_at: Option<Instant>,
+}
+
+struct KeepAlive {
+    every: Duration,
+    next: Instant,
+}
+
+/// ```text
+///   Open ──(closed, everything sent)──▶ ShuttingDown ──(our end is out)──▶ Draining ──(peer's end | 1 s)──▶ done
+/// ```
+#[derive(PartialEq, Eq, Clone, Copy)]
+enum Phase {
+    Open,
+    ShuttingDown,
+    Draining,
+}
+
+impl<S: AsyncRead + AsyncWrite + Unpin> Driver<S> {
+    pub(super) fn new(io: S, shared: Arc<Shared>, keep_alive: Option<Duration>) -> Self {
+        let now = Instant::now();
+        Self {
+            io,
+            shared,
+            unsent: Vec::new(),
+            sent: 0,
+            timer: Box::pin(tokio::time::sleep(Duration::from_secs(3600))),
+            timer_at: None,
+            keep_alive: keep_alive.map(|every| KeepAlive { every, next: now + every }),
+            phase: Phase::Open,
+            give_up_at: None,
+        }
+    }
+
+    /// One turn: as much reading and writing as the byte stream allows, then the timers.
+    fn turn(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        for round in 0.. {
+            self.listen_for_wakers(cx);
+            let wrote = self.write(cx)?;
+            let read = self.read(cx)?;
+            if self.phase == Phase::Draining && read == Read::Ended {
+                return Poll::Ready(Ok(()));
+            }
+            if !wrote && read != Read::Some {
+                break;
+            }
+            if round == ROUNDS {
+                cx.waker().wake_by_ref();
+                break;
+            }
+        }
+        self.advance_close(cx)
+    }
+
+    fn listen_for_wakers(&self, cx: &Context<'_>) {
+        let mut state = self.shared.lock();
+        if !state.driver.as_ref().is_some_and(|waker| waker.will_wake(cx.waker())) {
+            state.driver = Some(cx.waker().clone());
+        }
+    }
+
+    /// Returns whether anything was taken by the byte stream.
+    fn write(&mut self, cx: &mut Context<'_>) -> io::Result<bool> {
+        let mut progress = false;
+        loop {
+            while let Some(rest) = self.unsent.get(self.sent..).filter(|rest| !rest.is_empty()) {
+                match Pin::new(&mut self.io).poll_write(cx, rest) {
+                    Poll::Pending => return Ok(progress),
+                    Poll::Ready(Ok(0)) => return Err(io::ErrorKind::WriteZero.into()),
+                    Poll::Ready(Ok(count)) => self.sent += count,
+                    Poll::Ready(Err(error)) => return Err(error),
+                }
+                progress = true;
+            }
+            self.return_write_buffer();
+            // Only a flushed stream is asked to take more: what sits below cannot be overtaken any more.
+            match Pin::new(&mut self.io).poll_flush(cx) {
+                Poll::Pending => return Ok(progress),
+                Poll::Ready(flushed) => flushed?,
+            }
+            if self.phase != Phase::Open || !self.transmit() {
+                return Ok(progress);
+            }
+        }
+    }
+
+    /// Takes the next records from the state machine; false when there are none.
+    fn transmit(&mut self) -> bool {
+        self.unsent = WRITE_BUFFER.take();
+        let mut state = self.shared.lock();
+        let some = state.connection.poll_transmit(Instant::now(), &mut self.unsent, TRANSMIT_BUDGET);
+        self.shared.dispatch_events(&mut state);
+        drop(state);
+        if !some {
+            self.return_write_buffer();
+        }
+        some
+    }
+
+    fn return_write_buffer(&mut self) {
+        let mut buffer = std::mem::take(&mut self.unsent);
+        self.sent = 0;
+        if buffer.capacity() > 0 {
+            buffer.clear();
+            WRITE_BUFFER.set(buffer);
+        }
+    }
+
+    fn read(&mut self, cx: &mut Context<'_>) -> io::Result<Read> {
+        let mut buffer = READ_BUFFER.take();
+        if buffer.capacity() - buffer.len() < READ_MINIMUM {
+            buffer.reserve(READ_CHUNK);
+        }
+        let polled = pin!(self.io.read_buf(&mut buffer)).poll(cx);
+        let result = match polled {
+            Poll::Pending => Ok(Read::None),
+            Poll::Ready(Ok(0)) => {
+                let mut state = self.shared.lock();
+                state.connection.handle_end(Instant::now());
+                self.shared.dispatch_events(&mut state);
+                Ok(Read::Ended)
+            }
+            Poll::Ready(Ok(_)) => {
+                let bytes = buffer.split().freeze();
+                let mut state = self.shared.lock();
+                state.connection.handle_input(Instant::now(), bytes);
+                self.shared.dispatch_events(&mut state);
+                Ok(Read::Some)
+            }
+            Poll::Ready(Err(error)) => Err(error),
+        };
+        READ_BUFFER.set(buffer);
+        result
+    }
+
+    /// Shuts the byte stream down once the state machine has nothing more to say, and waits a moment for the peer.
+    fn advance_close(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let now = Instant::now();
+        if self.phase == Phase::Open && self.unsent.is_empty() && self.shared.lock().connection.is_drained() {
+            self.phase = Phase::ShuttingDown;
+            self.give_up_at = Some(now + CLOSE_GRACE);
+        }
+        if self.phase == Phase::ShuttingDown
+            && let Poll::Ready(shut) = Pin::new(&mut self.io).poll_shutdown(cx)
+        {
+            shut?;
+            self.phase = Phase::Draining;
+            // The peer's end may have been read already.
+            cx.waker().wake_by_ref();
+        }
+        self.poll_timers(cx, now)
+    }
+
+    /// Ready when a closed connection has waited long enough; otherwise the timer is set for what comes next.
+    fn poll_timers(&mut self, cx: &mut Context<'_>, now: Instant) -> Poll<io::Result<()>> {
+        loop {
+            if self.give_up_at.is_some_and(|at| at <= now) {
+                return Poll::Ready(Ok(()));
+            }
+            let next = [self.run_timers(now), self.give_up_at].into_iter().flatten().min();
+            let Some(next) = next else { return Poll::Pending };
+            if self.timer_at != Some(next) {
+                self.timer_at = Some(next);
+                self.timer.as_mut().reset(next.into());
+            }
+            ready!(self.timer.as_mut().poll(cx));
+            self.timer_at = None;
+            // Due now: run it at the time it was due, at the latest.
+            let now = now.max(next);
+            self.run_timers(now);
+            if self.give_up_at.is_some_and(|at| at <= now) {
+                return Poll::Ready(Ok(()));
+            }
+            cx.waker().wake_by_ref();
+            return Poll::Pending;
+        }
+    }
+
+    fn run_timers(&mut self, now: Instant) -> Option<Instant> {
+        let mut state = self.shared.lock();
+        if state.connection.poll_timeout().is_some_and(|at| at <= now) {
+            state.connection.handle_timeout(now);
+            self.shared.dispatch_events(&mut state);
+        }
+        let machine = state.connection.poll_timeout();
+        if state.closed.is_some() {
+            return machine;
+        }
+        let keep_alive = self.keep_alive.as_mut().map(|keep_alive| {
+            if keep_alive.next <= now {
+                state.connection.ping(now);
+                keep_alive.next = now + keep_alive.every;
+            }
+            keep_alive.next
+        });
+        [machine, keep_alive].into_iter().flatten().min()
+    }
+}
+
+/// What one read gave.
+#[derive(PartialEq, Eq, Clone, Copy)]
+enum Read {
+    Some,
+    None,
+    Ended,
+}
+
+impl<S: AsyncRead + AsyncWrite + Unpin> Future for Driver<S> {
+    type Output = ();
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        let result = ready!(self.turn(cx));
+        if let Err(error) = result {
+            tracing::debug!(%error, "the byte stream failed");
+        }
+        let mut state = self.shared.lock();
+        state.connection.handle_end(Instant::now());
+        self.shared.dispatch_events(&mut state);
+        state.ended = true;
+        self.shared.ended.notify_waiters();
+        Poll::Ready(())
+    }
+}

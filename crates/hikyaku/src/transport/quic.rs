@@ -1,0 +1,206 @@
+//! The native binding: QUIC's own streams and datagrams, by quinn. Spec: chapter 2, "QUIC".
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use quinn::crypto::rustls::{QuicClientConfig, QuicServerConfig};
+use quinn::{ConnectionError, IdleTimeout, ReadError, SendDatagramError, StoppedError, VarInt, WriteError};
+
+use crate::error::{Closed, ClosedBy, Error};
+use crate::identity::KeyId;
+use crate::limits::{Limits, unauthorised};
+use crate::tls;
+use crate::transport::{DatagramError, StreamError};
+
+/// Datagrams waiting to be sent or read; beyond it quinn drops the oldest received ones.
+const DATAGRAM_BUFFER: usize = 1024 * 1024;
+
+#[derive(Clone)]
+pub(crate) struct QuicLink {
+    connection: quinn::Connection,
+    /// Kept alive with the connection; a client's endpoint serves this one connection only.
+    endpoint: Option<quinn::Endpoint>,
+}
+
+impl QuicLink {
+    pub(crate) fn new(connection: quinn::Connection, endpoint: Option<quinn::Endpoint>) -> Self {
+        Self { connection, endpoint }
+    }
+
+    /// The peer's key, which the handshake has verified.
+    pub(crate) fn peer_key(&self) -> Option<KeyId> {
+        let identity = self.connection.peer_identity()?;
+        let certificates = identity.downcast::<Vec<rustls::pki_types::CertificateDer<'static>>>().ok()?;
+        tls::peer_key(&certificates)
+    }
+
+    pub(super) async fn open_bi(&self) -> Result<(quinn::SendStream, quinn::RecvStream), Closed> {
+        self.connection.open_bi().await.map_err(closed)
+    }
+
+    pub(super) async fn open_uni(&self) -> Result<quinn::SendStream, Closed> {
+        self.connection.open_uni().await.map_err(closed)
+    }
+
+    pub(super) async fn accept_bi(&self) -> Result<(quinn::SendStream, quinn::RecvStream), Closed> {
+        self.connection.accept_bi().await.map_err(closed)
+    }
+
+    pub(super) async fn accept_uni(&self) -> Result<quinn::RecvStream, Closed> {
+        self.connection.accept_uni().await.map_err(closed)
+    }
+
+    pub(super) fn send_datagram(&self, datagram: Bytes) -> Result<(), DatagramError> {
+        let size = datagram.len();
+        // quinn would drop its oldest datagram to make room; nothing here is dropped without being told.
+        if self.connection.datagram_send_buffer_space() < size {
+            return Err(DatagramError::Blocked);
+        }
+        self.connection.send_datagram(datagram).map_err(|error| match error {
+            SendDatagramError::UnsupportedByPeer | SendDatagramError::Disabled => DatagramError::Unsupported,
+            SendDatagramError::TooLarge => {
+                DatagramError::TooLarge { size, limit: self.connection.max_datagram_size().unwrap_or(0) }
+            }
+            SendDatagramError::ConnectionLost(_) => DatagramError::Closed,
+        })
+    }
+
+    pub(super) async fn receive_datagram(&self) -> Result<Bytes, Closed> {
+        self.connection.read_datagram().await.map_err(closed)
+    }
+
+    pub(super) fn close(&self, code: u32, reason: &str) {
+        self.connection.close(code.into(), reason.as_bytes());
+    }
+
+    pub(super) async fn closed(&self) -> Closed {
+        closed(self.connection.closed().await)
+    }
+
+    pub(super) fn close_reason(&self) -> Option<Closed> {
+        self.connection.close_reason().map(closed)
+    }
+
+    /// A client's endpoint has nothing else to send; a server's goes on sending for this connection by itself.
+    pub(super) async fn flushed(&self) {
+        if let Some(endpoint) = &self.endpoint {
+            endpoint.wait_idle().await;
+        }
+    }
+
+    pub(super) fn raise(&self, window: u64, bidirectional: u64, unidirectional: u64) {
+        self.connection.set_max_concurrent_bi_streams(varint(bidirectional));
+        self.connection.set_max_concurrent_uni_streams(varint(unidirectional));
+        self.connection.set_receive_window(varint(window));
+    }
+
+    pub(super) fn rtt(&self) -> Duration {
+        self.connection.rtt()
+    }
+
+    pub(super) fn remote_address(&self) -> SocketAddr {
+        self.connection.remote_address()
+    }
+}
+
+/// What a server's QUIC socket is configured with.
+pub(crate) fn server_config(
+    tls: rustls::ServerConfig,
+    limits: &Limits,
+) -> Result<quinn::ServerConfig, Error> {
+    let crypto = QuicServerConfig::try_from(tls).map_err(|e| Error::Tls(e.to_string()))?;
+    let mut config = quinn::ServerConfig::with_crypto(Arc::new(crypto));
+    config.transport_config(Arc::new(transport(limits, Side::Server)));
+    config.max_incoming(limits.max_handshakes);
+    config.incoming_buffer_size_total(1024 * 1024);
+    config.migration(true);
+    Ok(config)
+}
+
+/// What a client's QUIC socket is configured with.
+pub(crate) fn client_config(
+    tls: rustls::ClientConfig,
+    limits: &Limits,
+) -> Result<quinn::ClientConfig, Error> {
+    let crypto = QuicClientConfig::try_from(tls).map_err(|e| Error::Tls(e.to_string()))?;
+    let mut config = quinn::ClientConfig::new(Arc::new(crypto));
+    config.transport_config(Arc::new(transport(limits, Side::Client)));
+    Ok(config)
+}
+
+#[derive(PartialEq, Eq)]
+enum Side {
+    Client,
+    Server,
+}
+
+/// A client has pinned its server, so the server is authorised from the first byte; a server's peer is a stranger
+/// until it was looked up, and starts with next to nothing.
+fn transport(limits: &Limits, side: Side) -> quinn::TransportConfig {
+    let mut config = quinn::TransportConfig::default();
+    config
+        .stream_receive_window(varint(limits.stream_window))
+        .send_window(limits.connection_window)
+        .datagram_receive_buffer_size(Some(DATAGRAM_BUFFER))
+        .datagram_send_buffer_size(DATAGRAM_BUFFER)
+        .max_idle_timeout(IdleTimeout::try_from(limits.idle_timeout).ok());
+    let (window, exchanges, unidirectional) = match side {
+        Side::Client => {
+            config.keep_alive_interval(Some(limits.keep_alive));
+            (limits.connection_window, limits.max_exchanges, limits.max_unidirectional)
+        }
+        Side::Server => (unauthorised::WINDOW, unauthorised::EXCHANGES, unauthorised::UNIDIRECTIONAL),
+    };
+    config
+        .receive_window(varint(window))
+        .max_concurrent_bidi_streams(varint(exchanges))
+        .max_concurrent_uni_streams(varint(unidirectional));
+    config
+}
+
+fn varint(value: u64) -> VarInt {
+    VarInt::from_u64(value).unwrap_or(VarInt::MAX)
+}
+
+pub(crate) fn closed(error: ConnectionError) -> Closed {
+    let (code, by, reason) = match error {
+        ConnectionError::ApplicationClosed(close) => {
+            let reason = String::from_utf8_lossy(&close.reason).into_owned();
+            (close.error_code.into_inner(), ClosedBy::Peer, reason)
+        }
+        ConnectionError::LocallyClosed => (0, ClosedBy::Us, String::new()),
+        ConnectionError::TimedOut => (0, ClosedBy::Idle, String::new()),
+        ConnectionError::Reset => (0, ClosedBy::Transport, "the peer has forgotten this connection".into()),
+        other => (0, ClosedBy::Transport, other.to_string()),
+    };
+    Closed::new(code, by, reason)
+}
+
+pub(super) fn write_error(error: WriteError) -> StreamError {
+    match error {
+        WriteError::Stopped(code) => StreamError::Stopped(code.into_inner()),
+        WriteError::ConnectionLost(error) => StreamError::Lost(closed(error)),
+        WriteError::ClosedStream | WriteError::ZeroRttRejected => StreamError::Ended,
+    }
+}
+
+pub(super) fn read_error(error: ReadError) -> StreamError {
+    match error {
+        ReadError::Reset(code) => StreamError::Reset(code.into_inner()),
+        ReadError::ConnectionLost(error) => StreamError::Lost(closed(error)),
+        ReadError::ClosedStream | ReadError::IllegalOrderedRead | ReadError::ZeroRttRejected => {
+            StreamError::Ended
+        }
+    }
+}
+
+pub(super) fn done(result: Result<Option<VarInt>, StoppedError>) -> Result<(), StreamError> {
+    match result {
+        Ok(None) => Ok(()),
+        Ok(Some(code)) => Err(StreamError::Stopped(code.into_inner())),
+        Err(StoppedError::ConnectionLost(error)) => Err(StreamError::Lost(closed(error))),
+        Err(StoppedError::ZeroRttRejected) => Err(StreamError::Ended),
+    }
+}

@@ -1,0 +1,80 @@
+//! Sockets: one port number for TCP and UDP, and their options. The only file with platform calls.
+
+use std::io;
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
+
+use socket2::{Domain, Protocol, SockRef, Socket, Type};
+
+/// How often a free number for both protocols is looked for when port 0 was asked for.
+const PORT_ATTEMPTS: u32 = 64;
+/// Connections waiting to be accepted.
+const BACKLOG: i32 = 1024;
+/// UDP buffers; the kernel may grant less. 2 MiB hold a burst of about 1,400 full packets.
+const UDP_BUFFER: usize = 2 * 1024 * 1024;
+/// Unsent bytes in a TCP socket above which it is not writable: priorities decide late, so chat overtakes bulk.
+const NOT_SENT_LOW_WATER: u32 = 256 * 1024;
+
+/// Two sockets that listen on one port number.
+pub(crate) struct Listening {
+    pub(crate) tcp: std::net::TcpListener,
+    pub(crate) udp: UdpSocket,
+    pub(crate) address: SocketAddr,
+}
+
+/// Binds TCP and UDP to `address`; port 0 takes one free number for both.
+pub(crate) fn listen(address: SocketAddr) -> io::Result<Listening> {
+    let attempts = if address.port() == 0 { PORT_ATTEMPTS } else { 1 };
+    let mut last = io::Error::from(io::ErrorKind::AddrInUse);
+    for _ in 0..attempts {
+        let tcp = listen_tcp(address)?;
+        let bound = tcp.local_addr()?;
+        match bind_udp(bound) {
+            Ok(udp) => return Ok(Listening { tcp, udp, address: bound }),
+            // Somebody else has the UDP port of this number: another free number may have both.
+            Err(error) if error.kind() == io::ErrorKind::AddrInUse => last = error,
+            Err(error) => return Err(error),
+        }
+    }
+    Err(last)
+}
+
+fn listen_tcp(address: SocketAddr) -> io::Result<std::net::TcpListener> {
+    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+    // A restarted server must not wait for the old one's connections to be forgotten.
+    socket.set_reuse_address(true)?;
+    prepare(&socket, address)?;
+    socket.listen(BACKLOG)?;
+    Ok(socket.into())
+}
+
+/// Binds a UDP socket with room for bursts.
+pub(crate) fn bind_udp(address: SocketAddr) -> io::Result<UdpSocket> {
+    let socket = Socket::new(Domain::for_address(address), Type::DGRAM, Some(Protocol::UDP))?;
+    socket.set_recv_buffer_size(UDP_BUFFER)?;
+    socket.set_send_buffer_size(UDP_BUFFER)?;
+    prepare(&socket, address)?;
+    Ok(socket.into())
+}
+
+/// The local address from which `remote` can be reached: any port of its family.
+pub(crate) fn any_address_towards(remote: SocketAddr) -> SocketAddr {
+    match remote {
+        SocketAddr::V4(_) => (Ipv4Addr::UNSPECIFIED, 0).into(),
+        SocketAddr::V6(_) => (Ipv6Addr::UNSPECIFIED, 0).into(),
+    }
+}
+
+fn prepare(socket: &Socket, address: SocketAddr) -> io::Result<()> {
+    if address.is_ipv6() {
+        // `[::]` serves both families; a specific address serves its own.
+        socket.set_only_v6(!address.ip().is_unspecified())?;
+    }
+    socket.set_nonblocking(true)?;
+    socket.bind(&address.into())
+}
+
+/// Small messages leave at once, and big ones do not fill the socket's buffer ahead of them.
+pub(crate) fn tune_tcp(stream: &tokio::net::TcpStream) -> io::Result<()> {
+    stream.set_nodelay(true)?;
+    SockRef::from(stream).set_tcp_notsent_lowat(NOT_SENT_LOW_WATER)
+}
