@@ -1,10 +1,35 @@
-//! Files: tree hash, journal, jail, vault, server side, client side.
+//! Files: from one disk to another, verified while they move, resumable, atomic.
+//!
+//! Pure rules: [`tree`] (the hash), [`journal`] (what is durable), [`names`] (what a peer may call a file), [`receive`]
+//! (what may come next). Disk: [`jail`] (directories that cannot be left), [`vault`] (whole objects), [`drop_dir`],
+//! [`source`]. Shells: [`server`] and [`client`], which speak `files/1` (spec chapter 5) over the library; [`rooms`] is
+//! what they ask of a room log.
 
 #![forbid(unsafe_code)]
 
+pub mod client;
+pub mod drop_dir;
+mod error;
 pub mod jail;
 pub mod journal;
 pub mod names;
+pub mod progress;
+mod reader;
+pub mod receive;
+pub mod rooms;
+pub mod server;
+pub mod source;
+mod staging;
 pub mod tree;
+pub mod vault;
+mod writer;
 
+pub use client::{Destination, Fetched, FilesClient};
+pub use drop_dir::{DropDir, DropOptions};
+pub use error::{FilesError, Result};
 pub use names::escape;
+pub use progress::{Moment, Progress};
+pub use rooms::Rooms;
+pub use server::{FilesLimits, FilesServer};
+pub use source::Outgoing;
+pub use vault::FsVault;

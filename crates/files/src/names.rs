@@ -158,7 +158,7 @@ impl fmt::Display for Escaped<'_> {
                     '\n' => f.write_str("\\n")?,
                     '\t' => f.write_str("\\t")?,
                     '\r' => f.write_str("\\r")?,
-                    _ if acts(character) => write!(f, "{}", character.escape_unicode())?,
+                    _ if hikyaku::is_hostile(character) => write!(f, "{}", character.escape_unicode())?,
                     _ => write!(f, "{character}")?,
                 }
             }
@@ -166,17 +166,6 @@ impl fmt::Display for Escaped<'_> {
         }
         Ok(())
     }
-}
-
-/// Whether a character does something other than being seen: controls, format characters (Unicode category Cf),
-/// line separators, invisible fillers, variation selectors, private use.
-fn acts(character: char) -> bool {
-    character.is_control()
-        || matches!(u32::from(character),
-            0xad | 0x34f | 0x600..=0x605 | 0x61c | 0x6dd | 0x70f | 0x890..=0x891 | 0x8e2 | 0x115f..=0x1160
-            | 0x17b4..=0x17b5 | 0x180b..=0x180f | 0x200b..=0x200f | 0x2028..=0x202e | 0x2060..=0x206f | 0x3164
-            | 0xe000..=0xf8ff | 0xfe00..=0xfe0f | 0xfeff | 0xffa0 | 0xfff0..=0xfffb | 0x110bd | 0x110cd
-            | 0x13430..=0x1343f | 0x1bca0..=0x1bca3 | 0x1d173..=0x1d17a | 0xe0000..=0xe0fff | 0xf0000..=0x10_ffff)
 }
 
 impl fmt::Display for SafeName {

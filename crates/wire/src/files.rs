@@ -1,7 +1,8 @@
 //! `files/1`: the messages that carry parcels between two ends.
 //!
-//! Two methods. `put`: → [`Offer`] ← [`Answer::Accept`] → ([`Step::Block`], one DATA frame)* → [`Step::Close`]
-//! ← [`Answer::Receipt`]. `get`: → [`Request`] ← [`Head`] ← ([`Step::Block`], one DATA frame)* ← [`Step::Close`].
+//! Two methods, one conversation: whoever has the bytes says what they are, whoever wants them accepts from an offset,
+//! blocks follow, and the receiver says success. `put`: → [`Offer`] ← [`Answer::Accept`] → ([`Step::Block`], one DATA
+//! frame)* → [`Step::Close`] ← [`Answer::Receipt`]. `get`: → [`Request`] ← [`Head`], then the same the other way round.
 //! File bytes are never inside CBOR. Spec: chapter 5.
 
 use minicbor::data::Type;
@@ -75,7 +76,7 @@ pub struct Offer {
     pub meta: Option<Metadata>,
 }
 
-/// What the receiver of `put` says. A sender ignores an answer it does not know.
+/// What the receiver of the bytes says. A sender ignores an answer it does not know.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Answer {
     /// Begin, from this offset on.
@@ -209,12 +210,6 @@ pub struct Request {
     /// What is asked for.
     #[n(0)]
     pub wanted: Wanted,
-    /// The offset of the first byte to send, a multiple of [`GROUP_LEN`].
-    #[n(1)]
-    pub from: u64,
-    /// The root the receiver's partial copy belongs to; present when `from` is not 0.
-    #[n(2)]
-    pub root: Option<Root>,
 }
 
 /// The first answer of `get`: what will come.
@@ -240,9 +235,6 @@ pub struct Head {
     /// Its metadata.
     #[n(5)]
     pub meta: Option<Metadata>,
-    /// The offset of the first byte that follows: what was asked for, or 0 when the partial copy is of something else.
-    #[n(6)]
-    pub from: u64,
 }
 
 impl<C> Encode<C> for Answer {

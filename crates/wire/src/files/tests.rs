@@ -54,7 +54,7 @@ fn every_message_reads_back_as_it_was_written() {
     assert_eq!(back(&block), block);
     let close = Step::Close(Close { entry: Some(2), size: 1, root: Root([9; 32]) });
     assert_eq!(back(&close), close);
-    let request = Request { wanted: Wanted::Transfer(TransferId([4; 16])), from: 0, root: None };
+    let request = Request { wanted: Wanted::Transfer(TransferId([4; 16])) };
     assert_eq!(back(&request), request);
     let head = Head {
         transfer: TransferId([4; 16]),
@@ -63,7 +63,6 @@ fn every_message_reads_back_as_it_was_written() {
         size: Some(0),
         root: Some(Root([0; 32])),
         meta: None,
-        from: 0,
     };
     assert_eq!(back(&head), head);
     let parcel = Parcel {

@@ -1,0 +1,225 @@
+//! The drop directory: where an operator lets files arrive under their own names.
+//!
+//! Everything is confined to the directory ([`crate::jail`]); nothing is ever replaced; temporary files live in
+//! `.hikyaku/` inside it, on the same file system. Spec: S5.24, S5.33–S5.35.
+
+use std::collections::HashSet;
+use std::io;
+use std::path::Path;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use hikyaku_storage::vault::VaultError;
+use hikyaku_wire::files::{Component, Offer, Receipt, Synced};
+use hikyaku_wire::parcel::{Metadata, Root, TransferId};
+use minicbor::{Decode, Encode};
+
+use crate::error::{FilesError, Result};
+use crate::jail::{Dir, FileId};
+use crate::names::{Dots, SafeName, SafeRelPath};
+use crate::rooms::Owner;
+use crate::staging::{Opened, Staged, Staging};
+
+/// A directory that takes files. Clones share it.
+#[derive(Clone, Debug)]
+pub struct DropDir(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    root: Dir,
+    staging: Staging,
+    keep_free: u64,
+    dots: Dots,
+    max_partials: usize,
+    /// Transfers that are neither finished nor given up.
+    partials: Mutex<HashSet<TransferId>>,
+}
+
+/// How a drop directory behaves.
+#[derive(Clone, Copy, Debug)]
+pub struct DropOptions {
+    /// Bytes of the disk that transfers leave free.
+    pub keep_free: u64,
+    /// Whether names that begin with a dot are taken.
+    pub dots: Dots,
+    /// The most unfinished transfers that are kept to be resumed.
+    pub max_partials: usize,
+}
+
+impl Default for DropOptions {
+    fn default() -> Self {
+        Self { keep_free: 64 * 1024 * 1024, dots: Dots::Refused, max_partials: 1024 }
+    }
+}
+
+/// What the journal keeps of an offer: the same transfer must be the same in all of it.
+#[derive(PartialEq, Encode, Decode)]
+#[cbor(map)]
+struct Header {
+    #[n(0)]
+    #[cbor(with = "minicbor::bytes")]
+    owner: Owner,
+    #[n(1)]
+    offer: Offer,
+}
+
+/// What becomes of an offer.
+pub(crate) enum Prepared {
+    /// It is taken: the bytes go here.
+    Open(Box<Dropping>),
+    /// It was finished before.
+    Settled(Receipt),
+}
+
+/// A file on its way into the directory.
+#[derive(Debug)]
+pub(crate) struct Dropping {
+    pub(crate) staged: Staged,
+    dir: Arc<Inner>,
+    into: Dir,
+    name: SafeName,
+    offer: Offer,
+}
+
+impl DropDir {
+    /// Opens a directory that exists. It gets a hidden subdirectory `.hikyaku` for temporary files.
+    pub fn open(path: &Path, options: DropOptions) -> Result<Self, VaultError> {
+        let root = Dir::open(path)?;
+        let staging = Staging::new(root.ensure_own(".hikyaku")?, "");
+        let unfinished = staging.list()?.into_iter().filter(|left| left.contents.settled.is_none());
+        let partials = Mutex::new(unfinished.map(|left| left.transfer).collect());
+        let DropOptions { keep_free, dots, max_partials } = options;
+        Ok(Self(Arc::new(Inner { root, staging, keep_free, dots, max_partials, partials })))
+    }
+
+    /// Checks an offer and makes room for it. Everything that can be refused is refused here, before a byte is sent.
+    pub(crate) fn prepare(&self, owner: Owner, offer: &Offer, path: &[Component]) -> Result<Prepared> {
+        let inner = &self.0;
+        let name = SafeName::parse(&offer.name, inner.dots)?;
+        let path = SafeRelPath::parse(path.iter().map(|component| component.0.as_slice()), inner.dots)?;
+        let into = inner.root.ensure_dir(&path).map_err(|error| inaccessible(&path, error))?;
+        if into.id().map_err(VaultError::Io)?.device != inner.root.id().map_err(VaultError::Io)?.device {
+            return Err(FilesError::Unknown(
+                "that subdirectory is another file system; files cannot be moved there whole",
+            ));
+        }
+        inner.check_partials(offer.transfer)?;
+        let header = Header { owner, offer: offer.clone() };
+        let bytes = hikyaku_wire::cbor::encode(&header);
+        let ours =
+            |_: Root, _: u64, inode: u64| Ok(into.identify(&name)?.map(|id: FileId| id.inode) == Some(inode));
+        let same = |bytes: &[u8]| minicbor::decode::<Header>(bytes).is_ok_and(|known| known == header);
+        let staged = match inner.staging.open(offer.transfer, &bytes, false, ours)? {
+            Opened::Settled(known, ..) if !same(&known) => return Err(FilesError::Taken),
+            Opened::Settled(_, root, size) => {
+                inner.partials().remove(&offer.transfer);
+                return Ok(Prepared::Settled(receipt(offer, root, size)));
+            }
+            Opened::Staged(staged) if !same(staged.header()) => return Err(FilesError::Taken),
+            Opened::Staged(staged) => staged,
+        };
+        inner.partials().insert(offer.transfer);
+        let dropping = Dropping { staged: *staged, dir: inner.clone(), into, name, offer: offer.clone() };
+        match dropping.check() {
+            Ok(()) => Ok(Prepared::Open(Box::new(dropping))),
+            Err(error) if dropping.staged.mark().verified > 0 => Err(error),
+            Err(error) => {
+                dropping.discard()?;
+                Err(error)
+            }
+        }
+    }
+
+    /// Forgets a finished transfer: its sender has the receipt.
+    pub(crate) fn forget(&self, transfer: TransferId) -> Result<(), VaultError> {
+        self.0.staging.discard(transfer)
+    }
+
+    /// Removes what is older than `expiry`: unfinished transfers, and receipts nobody asked for again.
+    pub fn sweep(&self, expiry: Duration) -> Result<usize, VaultError> {
+        let mut removed = 0;
+        for left in self.0.staging.list()?.into_iter().filter(|left| left.idle >= expiry) {
+            match self.0.staging.discard(left.transfer) {
+                Ok(()) => {
+                    self.0.partials().remove(&left.transfer);
+                    removed += 1;
+                }
+                Err(VaultError::Busy) => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(removed)
+    }
+}
+
+impl Inner {
+    fn partials(&self) -> MutexGuard<'_, HashSet<TransferId>> {
+        self.partials.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn check_partials(&self, transfer: TransferId) -> Result<()> {
+        let partials = self.partials();
+        if partials.len() >= self.max_partials && !partials.contains(&transfer) {
+            return Err(FilesError::Limit { name: "max_partials", limit: self.max_partials as u64 });
+        }
+        Ok(())
+    }
+}
+
+impl Dropping {
+    fn check(&self) -> Result<()> {
+        if self.into.identify(&self.name).map_err(VaultError::Io)?.is_some() {
+            return Err(FilesError::Exists(self.name.to_string()));
+        }
+        let needed = self.offer.size.unwrap_or(0).saturating_sub(self.staged.mark().verified);
+        let free = self.into.free_space().map_err(VaultError::Io)?.saturating_sub(self.dir.keep_free);
+        if needed > free {
+            return Err(VaultError::Full { free, needed }.into());
+        }
+        Ok(self.staged.preallocate(self.offer.size.unwrap_or(0))?)
+    }
+
+    /// Gives it its name. From here on the transfer is finished, whatever happens to the connection.
+    pub(crate) fn publish(mut self, root: Root, size: u64) -> Result<Receipt> {
+        let meta = self.offer.meta.unwrap_or(Metadata { mode: Some(0o644), ..Metadata::default() });
+        match self.staged.publish(root, size, &meta, &self.into, &self.name) {
+            Err(VaultError::Io(error)) if error.kind() == io::ErrorKind::AlreadyExists => {
+                let exists = FilesError::Exists(self.name.to_string());
+                self.discard()?;
+                return Err(exists);
+            }
+            result => result?,
+        }
+        self.dir.partials().remove(&self.offer.transfer);
+        Ok(receipt(&self.offer, root, size))
+    }
+
+    /// Gives it up.
+    pub(crate) fn discard(self) -> Result<(), VaultError> {
+        self.dir.partials().remove(&self.offer.transfer);
+        self.staged.discard()
+    }
+}
+
+fn receipt(offer: &Offer, root: Root, size: u64) -> Receipt {
+    let name = Some(offer.name.clone());
+    Receipt { transfer: offer.transfer, root, size, synced: Synced::Each, name, event: None }
+}
+
+/// Why a subdirectory cannot be used, in words that show nothing of the server's own paths.
+fn inaccessible(path: &SafeRelPath, error: io::Error) -> FilesError {
+    let reason = match error.raw_os_error().map(rustix::io::Errno::from_raw_os_error) {
+        Some(rustix::io::Errno::LOOP) => {
+            "the subdirectory is or contains a symbolic link, which is not followed"
+        }
+        Some(rustix::io::Errno::NOTDIR) => "the subdirectory is a file",
+        Some(rustix::io::Errno::ACCESS | rustix::io::Errno::PERM) => {
+            "the server may not use that subdirectory"
+        }
+        _ => {
+            tracing::warn!(%path, %error, "a subdirectory of the drop directory cannot be used");
+            "the subdirectory cannot be used"
+        }
+    };
+    FilesError::Unknown(reason)
+}

@@ -1,0 +1,178 @@
+//! Why a transfer ends early, and what the other side is told.
+
+use std::io;
+use std::time::Duration;
+
+use hikyaku::{ErrorCode, Failure, Retry};
+use hikyaku_storage::vault::VaultError;
+use hikyaku_wire::parcel::Root;
+
+use crate::names::NameError;
+
+/// The result of everything in this crate.
+pub type Result<T, E = FilesError> = std::result::Result<T, E>;
+
+/// Why a transfer ended early.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum FilesError {
+    /// A block, a close or an acceptance lies where it may not.
+    #[error("the peer's range is not valid: {reason} (offset {offset}, {len} bytes)")]
+    Range {
+        /// Which rule.
+        reason: &'static str,
+        /// Where it begins.
+        offset: u64,
+        /// How long it is.
+        len: u64,
+    },
+    /// The bytes are not those of the chaining value that came with them.
+    #[error("bytes {offset} to {} are damaged: their hash is not the one that came with them", offset + len - 1)]
+    GroupMismatch {
+        /// Where the group begins.
+        offset: u64,
+        /// How long it is.
+        len: u64,
+    },
+    /// The whole is not what the sender says it is. Nothing was published.
+    #[error("the whole is damaged: the sender says {said}, the bytes received ({size}) have {found}")]
+    RootMismatch {
+        /// What the sender said.
+        said: Root,
+        /// What the bytes have.
+        found: Root,
+        /// How many bytes there are.
+        size: u64,
+    },
+    /// A name that is not taken.
+    #[error("the name is refused: {0}")]
+    Name(#[from] NameError),
+    /// The name is taken; nothing is ever replaced.
+    #[error("{0} exists already and is not replaced")]
+    Exists(String),
+    /// The transfer id belongs to something else.
+    #[error("this transfer was offered before with another name, size or target, or by somebody else")]
+    Taken,
+    /// There is no such transfer, or it is over.
+    #[error("no such transfer: {0}")]
+    Unknown(&'static str),
+    /// The receiver has no drop directory.
+    #[error("this server has no drop directory (it was not started with --into)")]
+    DropDisabled,
+    /// Only regular files are carried yet.
+    #[error("only regular files are taken here")]
+    Kind,
+    /// A bound of this side.
+    #[error("the receiver's limit {name} ({limit}) is reached")]
+    Limit {
+        /// Which.
+        name: &'static str,
+        /// Its value.
+        limit: u64,
+    },
+    /// The source is not what it was when it was offered.
+    #[error("the file changed while it was being sent: {0}")]
+    SourceChanged(&'static str),
+    /// The source cannot be read.
+    #[error("{path}: {error}")]
+    Source {
+        /// Which, already escaped for printing.
+        path: String,
+        /// What the system says.
+        error: io::Error,
+    },
+    /// The peer said something that does not belong there.
+    #[error("the peer broke the order of the transfer: {0}")]
+    Order(&'static str),
+    /// The store of the receiver.
+    #[error("{0}")]
+    Vault(#[from] VaultError),
+    /// The exchange or the connection below.
+    #[error("{0}")]
+    Exchange(#[from] hikyaku::Error),
+}
+
+impl FilesError {
+    /// The code on the wire.
+    pub fn code(&self) -> ErrorCode {
+        match self {
+            Self::Range { .. } => ErrorCode::RANGE_INVALID,
+            Self::GroupMismatch { .. } => ErrorCode::GROUP_MISMATCH,
+            Self::RootMismatch { .. } => ErrorCode::ROOT_MISMATCH,
+            Self::Name(_) => ErrorCode::NAME_REFUSED,
+            Self::Exists(_) => ErrorCode::ALREADY_EXISTS,
+            Self::Taken => ErrorCode::CONFLICT,
+            Self::Unknown(_) => ErrorCode::TRANSFER_UNKNOWN,
+            Self::DropDisabled => ErrorCode::DROP_DISABLED,
+            Self::Kind => ErrorCode::FAILED,
+            Self::Limit { .. } => ErrorCode::LIMIT,
+            Self::SourceChanged(_) => ErrorCode::SOURCE_CHANGED,
+            Self::Source { error, .. } => io_code(error),
+            Self::Order(_) => ErrorCode::INVALID_MESSAGE,
+            Self::Vault(error) => vault_code(error),
+            Self::Exchange(error) => error.code(),
+        }
+    }
+
+    /// Whether the same transfer may be tried again and go on where it stopped.
+    pub fn is_retryable(&self) -> bool {
+        match self {
+            Self::Exchange(error) => error.is_retryable(),
+            Self::Vault(VaultError::Busy) => true,
+            _ => false,
+        }
+    }
+
+    /// What the peer is told. What the disk said stays here.
+    fn into_failure(self) -> Failure {
+        let code = self.code();
+        let retry = match &self {
+            Self::Vault(VaultError::Busy) => Retry::After(Duration::from_secs(1)),
+            _ => Retry::No,
+        };
+        let message = match &self {
+            Self::Vault(VaultError::Io(_)) | Self::Source { .. } => {
+                tracing::warn!(error = %self, "a transfer failed on this side's disk");
+                "the disk of the peer failed; its log says how".to_owned()
+            }
+            error => error.to_string(),
+        };
+        Failure::new(code, message).with_retry(retry)
+    }
+}
+
+impl From<FilesError> for hikyaku::Error {
+    fn from(error: FilesError) -> Self {
+        match error {
+            FilesError::Exchange(error) => error,
+            error => error.into_failure().into(),
+        }
+    }
+}
+
+impl From<Failure> for FilesError {
+    fn from(failure: Failure) -> Self {
+        Self::Exchange(failure.into())
+    }
+}
+
+fn vault_code(error: &VaultError) -> ErrorCode {
+    match error {
+        VaultError::NotFound => ErrorCode::NOT_FOUND,
+        VaultError::Busy => ErrorCode::BUSY,
+        VaultError::Full { .. } => ErrorCode::FULL,
+        VaultError::Limit { .. } => ErrorCode::LIMIT,
+        VaultError::Misuse(_) => ErrorCode::INTERNAL,
+        VaultError::Io(error) => io_code(error),
+    }
+}
+
+fn io_code(error: &io::Error) -> ErrorCode {
+    match error.kind() {
+        io::ErrorKind::NotFound => ErrorCode::NOT_FOUND,
+        io::ErrorKind::PermissionDenied => ErrorCode::DENIED,
+        io::ErrorKind::AlreadyExists => ErrorCode::ALREADY_EXISTS,
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => ErrorCode::FULL,
+        _ => ErrorCode::INTERNAL,
+    }
+}

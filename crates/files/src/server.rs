@@ -1,0 +1,182 @@
+//! The server side of `files/1`: what a peer may put and get, into rooms and into the drop directory.
+//!
+//! Order in a room: object durable → `parcel-end` durable → receipt; into a directory: file and name durable →
+//! receipt. A transfer that breaks off stays, and goes on when it is offered again; [`FilesServer::sweep`] ends those
+//! that never do. Spec: chapter 5.
+
+mod active;
+mod get;
+pub(crate) mod put;
+
+use std::collections::HashMap;
+use std::marker::PhantomData;
+use std::sync::Arc;
+use std::time::Duration;
+
+use hikyaku::{ErrorCode, Exchange, Failure};
+use hikyaku_storage::vault::{Collected, Remembered, Sealed, Transfer, Vault, VaultError};
+use hikyaku_wire::files::{GET, PUT};
+use hikyaku_wire::parcel::{EndStatus, EventRef, ParcelEnd, Root, TransferId};
+use tokio::sync::Semaphore;
+
+use crate::drop_dir::DropDir;
+use crate::error::Result;
+use crate::rooms::Rooms;
+use active::Active;
+
+/// The bounds of a files server.
+#[derive(Clone, Copy, Debug)]
+pub struct FilesLimits {
+    /// The most files received at once.
+    pub max_puts: usize,
+    /// The most files sent at once.
+    pub max_gets: usize,
+    /// The largest file taken, in bytes.
+    pub max_size: u64,
+    /// The most unfinished transfers into the vault that are kept to be resumed.
+    pub max_partials: usize,
+    /// How long an unfinished transfer is kept.
+    pub expiry: Duration,
+}
+
+impl Default for FilesLimits {
+    fn default() -> Self {
+        Self {
+            max_puts: 64,
+            max_gets: 256,
+            max_size: hikyaku_wire::cbor::MAX_INTEGER,
+            max_partials: 1024,
+            expiry: Duration::from_secs(7 * 24 * 3600),
+        }
+    }
+}
+
+/// Answers `files/1`. Clones share everything; mount one with [`FilesServer::handle`].
+pub struct FilesServer<C, R> {
+    shared: Arc<Shared<R>>,
+    context: PhantomData<fn(&C)>,
+}
+
+struct Shared<R> {
+    rooms: R,
+    vault: Arc<dyn Vault>,
+    drop_dir: Option<DropDir>,
+    limits: FilesLimits,
+    active: Active,
+    gets: Semaphore,
+}
+
+impl<C, R> Clone for FilesServer<C, R> {
+    fn clone(&self) -> Self {
+        Self { shared: self.shared.clone(), context: PhantomData }
+    }
+}
+
+/// What a sweep did.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Swept {
+    /// Parcels that were whole and got their end now.
+    pub settled: usize,
+    /// Parcels that were given up.
+    pub aborted: usize,
+    /// Transfers into the drop directory that were forgotten.
+    pub dropped: usize,
+    /// Objects that nobody referenced.
+    pub collected: Collected,
+}
+
+impl<C: Send + Sync + 'static, R: Rooms<C>> FilesServer<C, R> {
+    /// A server over these rooms, this vault and, if there is one, this drop directory.
+    pub fn new(rooms: R, vault: Arc<dyn Vault>, drop_dir: Option<DropDir>, limits: FilesLimits) -> Self {
+        let (active, gets) = (Active::new(limits.max_puts), Semaphore::new(limits.max_gets));
+        let shared = Arc::new(Shared { rooms, vault, drop_dir, limits, active, gets });
+        Self { shared, context: PhantomData }
+    }
+
+    /// Answers one exchange.
+    pub async fn handle(self, exchange: Exchange<C>) -> hikyaku::Result<()> {
+        let done = match exchange.method() {
+            PUT => self.put(exchange).await,
+            GET => self.get(exchange).await,
+            _ => Err(Failure::new(ErrorCode::UNKNOWN_METHOD, "files/1 has the methods put and get").into()),
+        };
+        Ok(done?)
+    }
+
+    /// Puts everything in order: run it at the start and every hour or so.
+    ///
+    /// A parcel that is whole gets its end; one whose sender stayed away too long is aborted; leftovers go.
+    pub async fn sweep(&self) -> Result<Swept> {
+        let mut swept = Swept::default();
+        let vault = self.shared.vault.clone();
+        let known = blocking(move || Ok(vault.transfers()?)).await?;
+        let mut known: HashMap<TransferId, Remembered> =
+            known.into_iter().map(|known| (TransferId(known.transfer.0), known)).collect();
+        for parcel in self.shared.rooms.open_parcels().await? {
+            let found = known.remove(&parcel.transfer);
+            if self.shared.active.contains(parcel.transfer) {
+                continue;
+            }
+            match found {
+                Some(Remembered { sealed: Some(sealed), .. }) => {
+                    self.conclude(&parcel.event, Some(sealed)).await?;
+                    swept.settled += 1;
+                }
+                Some(found) if found.idle < self.shared.limits.expiry => continue,
+                _ => {
+                    self.conclude(&parcel.event, None).await?;
+                    swept.aborted += 1;
+                }
+            }
+            self.discard(parcel.transfer).await?;
+        }
+        // What is left belongs to parcels that have their end, or that never got a beginning.
+        for transfer in known.into_keys().filter(|transfer| !self.shared.active.contains(*transfer)) {
+            self.discard(transfer).await?;
+        }
+        let (vault, drop_dir, expiry) =
+            (self.shared.vault.clone(), self.shared.drop_dir.clone(), self.shared.limits.expiry);
+        (swept.collected, swept.dropped) = blocking(move || {
+            let dropped = drop_dir.map_or(Ok(0), |dir| dir.sweep(expiry))?;
+            Ok((vault.collect()?, dropped))
+        })
+        .await?;
+        Ok(swept)
+    }
+
+    async fn conclude(&self, event: &EventRef, sealed: Option<Sealed>) -> Result<()> {
+        let end = ParcelEnd {
+            parcel: event.seq,
+            status: if sealed.is_some() { EndStatus::Settled } else { EndStatus::Aborted },
+            root: sealed.map(|sealed| Root(sealed.root.0)),
+            bytes: sealed.map(|sealed| sealed.size),
+            entries: None,
+        };
+        Ok(self.shared.rooms.conclude(event, &end).await?)
+    }
+
+    /// Forgets a transfer into the vault, unless somebody writes it.
+    async fn discard(&self, transfer: TransferId) -> Result<()> {
+        let vault = self.shared.vault.clone();
+        blocking(move || match vault.discard(Transfer(transfer.0)) {
+            Ok(()) | Err(VaultError::Busy) => Ok(()),
+            Err(error) => Err(error.into()),
+        })
+        .await
+    }
+}
+
+/// Runs disk work where waiting is allowed.
+pub(crate) async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T> + Send + 'static,
+) -> Result<T> {
+    joined(tokio::task::spawn_blocking(work).await)
+}
+
+/// A thread that panicked is a bug of ours; the exchange fails and the server goes on.
+pub(crate) fn joined<T>(result: Result<Result<T>, tokio::task::JoinError>) -> Result<T> {
+    result.unwrap_or_else(|error| {
+        tracing::error!(%error, "a disk thread ended unexpectedly");
+        Err(Failure::new(ErrorCode::INTERNAL, "the transfer failed inside the peer").into())
+    })
+}

@@ -1,0 +1,241 @@
+//! `put`: a peer sends a file.
+
+use std::sync::Arc;
+
+use hikyaku::{Exchange, Receiver, Sender};
+use hikyaku_storage::vault::{Mark, ObjectId, Partial, Reference, Reserved, Sealed, Transfer};
+use hikyaku_wire::files::{Accept, Answer, Component, MAX_BLOCK_LEN, Offer, Receipt, Synced, Target};
+use hikyaku_wire::parcel::{EndStatus, EntryKind, EventRef, Parcel, Root};
+use tokio::sync::{Notify, mpsc};
+use tokio::task::JoinHandle;
+
+use super::active::Guard;
+use super::{FilesServer, blocking, joined};
+use crate::drop_dir::Prepared;
+use crate::error::{FilesError, Result};
+use crate::names::{Dots, SafeName};
+use crate::progress::Progress;
+use crate::receive::Receiving;
+use crate::rooms::{Announced, Rooms};
+use crate::writer::{QUEUE, Work, feed, write_all};
+
+impl<C: Send + Sync + 'static, R: Rooms<C>> FilesServer<C, R> {
+    pub(super) async fn put(&self, exchange: Exchange<C>) -> Result<()> {
+        let context = exchange.shared_context();
+        let (mut sender, mut receiver) = exchange.split();
+        let offer: Offer = receiver.receive().await?;
+        self.check(&offer)?;
+        self.shared.rooms.may_put(&context, &offer.target).await?;
+        let guard = self.shared.active.take(offer.transfer, self.shared.rooms.owner(&context)).await?;
+        let receipt = match &offer.target {
+            Target::Drop(path) => {
+                self.put_into_directory(&context, &offer, path, guard, &mut sender, &mut receiver).await?
+            }
+            Target::Room(room) => {
+                self.put_into_room(&context, &offer, room, guard, &mut sender, &mut receiver).await?
+            }
+        };
+        tracing::info!(
+            transfer = %receipt.transfer, root = %receipt.root, size = receipt.size,
+            name = %crate::escape(&offer.name), owner = %sender_of(&*context, &self.shared.rooms), "received"
+        );
+        sender.feed(&Answer::Receipt(receipt)).await?;
+        sender.finish().await?;
+        // The peer's END says that it has the receipt: nobody will ask for it again.
+        //= S5.18
+        receiver.ended().await?;
+        if let (Target::Drop(_), Some(dir)) = (&offer.target, self.shared.drop_dir.clone()) {
+            blocking(move || Ok(dir.forget(offer.transfer)?)).await?;
+        }
+        Ok(())
+    }
+
+    fn check(&self, offer: &Offer) -> Result<()> {
+        if offer.kind != EntryKind::File {
+            return Err(FilesError::Kind);
+        }
+        let limit = self.shared.limits.max_size;
+        if offer.size.is_some_and(|size| size > limit) {
+            return Err(FilesError::Limit { name: "max_size", limit });
+        }
+        // Whoever fetches it checks again, with less patience for dots.
+        SafeName::parse(&offer.name, Dots::Allowed)?;
+        Ok(())
+    }
+
+    async fn put_into_directory(
+        &self,
+        context: &C,
+        offer: &Offer,
+        path: &[Component],
+        guard: Guard,
+        sender: &mut Sender,
+        receiver: &mut Receiver,
+    ) -> Result<Receipt> {
+        let dir = self.shared.drop_dir.clone().ok_or(FilesError::DropDisabled)?;
+        let (owner, known, path) = (self.shared.rooms.owner(context), offer.clone(), path.to_vec());
+        let mut dropping = match blocking(move || dir.prepare(owner, &known, &path)).await? {
+            Prepared::Settled(receipt) => return Ok(receipt),
+            Prepared::Open(dropping) => dropping,
+        };
+        let receiving = self.accept(sender, offer, dropping.staged.mark()).await?;
+        let (to, work) = mpsc::channel(QUEUE);
+        let stop = guard.stop.clone();
+        let thread = tokio::task::spawn_blocking(move || {
+            let _guard = guard;
+            match write_all(&mut dropping.staged, receiving, work, &Progress::none()) {
+                Ok((root, size)) => dropping.publish(root, size),
+                Err(error @ FilesError::RootMismatch { .. }) => {
+                    dropping.discard()?;
+                    Err(error)
+                }
+                Err(error) => Err(error),
+            }
+        });
+        drive(receiver, to, thread, &stop).await
+    }
+
+    async fn put_into_room(
+        &self,
+        context: &C,
+        offer: &Offer,
+        room: &str,
+        guard: Guard,
+        sender: &mut Sender,
+        receiver: &mut Receiver,
+    ) -> Result<Receipt> {
+        let reserved = self.reserve(offer).await?;
+        let announced = match self.shared.rooms.announce(context, room, &parcel(offer)).await {
+            Ok(announced) => announced,
+            Err(failure) => {
+                drop(reserved);
+                self.discard(offer.transfer).await?;
+                return Err(failure.into());
+            }
+        };
+        if let Some(sealed) = ended(&announced)? {
+            drop(reserved);
+            self.discard(offer.transfer).await?;
+            return Ok(receipt(offer, sealed, announced.event));
+        }
+        let sealed = match reserved {
+            Reserved::Sealed(sealed) => sealed,
+            Reserved::Open(partial) => {
+                match self.receive_object(offer, partial, guard, sender, receiver).await {
+                    Err(error @ FilesError::RootMismatch { .. }) => {
+                        self.conclude(&announced.event, None).await?;
+                        self.discard(offer.transfer).await?;
+                        return Err(error);
+                    }
+                    sealed => sealed?,
+                }
+            }
+        };
+        //= S5.36
+        self.conclude(&announced.event, Some(sealed)).await?;
+        self.discard(offer.transfer).await?;
+        Ok(receipt(offer, sealed, announced.event))
+    }
+
+    async fn reserve(&self, offer: &Offer) -> Result<Reserved> {
+        let (vault, limit) = (self.shared.vault.clone(), self.shared.limits.max_partials);
+        let (transfer, size) = (Transfer(offer.transfer.0), offer.size);
+        blocking(move || {
+            let known = vault.transfers()?;
+            let unfinished =
+                known.iter().filter(|known| known.sealed.is_none() && known.transfer != transfer);
+            if unfinished.count() >= limit {
+                return Err(FilesError::Limit { name: "max_partials", limit: limit as u64 });
+            }
+            Ok(vault.reserve(transfer, size)?)
+        })
+        .await
+    }
+
+    async fn receive_object(
+        &self,
+        offer: &Offer,
+        mut partial: Box<dyn Partial>,
+        guard: Guard,
+        sender: &mut Sender,
+        receiver: &mut Receiver,
+    ) -> Result<Sealed> {
+        let receiving = self.accept(sender, offer, partial.mark()).await?;
+        let (to, work) = mpsc::channel(QUEUE);
+        let (stop, reference) = (guard.stop.clone(), Reference(offer.transfer.0));
+        let thread = tokio::task::spawn_blocking(move || {
+            let _guard = guard;
+            let (root, size) = write_all(&mut partial, receiving, work, &Progress::none())?;
+            Ok(partial.seal(ObjectId(root.0), size, reference)?)
+        });
+        drive(receiver, to, thread, &stop).await
+    }
+
+    /// Says where to begin.
+    async fn accept(&self, sender: &mut Sender, offer: &Offer, mark: &Mark) -> Result<Receiving> {
+        let receiving = Receiving::resume(mark, offer.size, self.shared.limits.max_size);
+        sender.send(&acceptance(offer.transfer, &receiving)).await?;
+        Ok(receiving)
+    }
+}
+
+/// The acceptance of a transfer from where `receiving` stands.
+//= S5.11
+pub(crate) fn acceptance(transfer: hikyaku_wire::parcel::TransferId, receiving: &Receiving) -> Answer {
+    Answer::Accept(Accept {
+        transfer,
+        from: receiving.offset(),
+        prefix: receiving.prefix(),
+        max_block: Some(MAX_BLOCK_LEN),
+    })
+}
+
+/// Feeds the thread from the network until both are done, or until another connection takes over.
+pub(crate) async fn drive<T>(
+    receiver: &mut Receiver,
+    to: mpsc::Sender<Work>,
+    mut thread: JoinHandle<Result<T>>,
+    stop: &Arc<Notify>,
+) -> Result<T> {
+    let fed = tokio::select! {
+        fed = feed(receiver, to) => fed,
+        done = &mut thread => return joined(done),
+        () = stop.notified() => Err(FilesError::Order("the same transfer goes on over another connection")),
+    };
+    // Without its feed the thread ends soon; what it says counts, unless it only says that the feed ended.
+    match (joined(thread.await), fed) {
+        (Err(FilesError::Exchange(hikyaku::Error::Truncated)), Err(error)) => Err(error),
+        (done, _) => done,
+    }
+}
+
+/// What a room is told at the start.
+fn parcel(offer: &Offer) -> Parcel {
+    Parcel {
+        transfer: offer.transfer,
+        name: offer.name.clone(),
+        kind: offer.kind,
+        bytes: offer.size,
+        entries: None,
+        meta: offer.meta,
+    }
+}
+
+/// The object of a parcel that was concluded before; an error when it was given up.
+fn ended(announced: &Announced) -> Result<Option<Sealed>> {
+    let Some(end) = &announced.end else { return Ok(None) };
+    match (end.status, end.root, end.bytes) {
+        (EndStatus::Settled, Some(root), Some(size)) => Ok(Some(Sealed { root: ObjectId(root.0), size })),
+        (EndStatus::Expired, ..) => Err(FilesError::Unknown("the parcel has expired")),
+        _ => Err(FilesError::Unknown("the parcel was aborted; send it again as a new one")),
+    }
+}
+
+fn receipt(offer: &Offer, sealed: Sealed, event: EventRef) -> Receipt {
+    let (transfer, root, size) = (offer.transfer, Root(sealed.root.0), sealed.size);
+    Receipt { transfer, root, size, synced: Synced::Each, name: None, event: Some(event) }
+}
+
+fn sender_of<C, R: Rooms<C>>(context: &C, rooms: &R) -> String {
+    rooms.owner(context).iter().map(|byte| format!("{byte:02x}")).collect()
+}

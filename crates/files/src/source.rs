@@ -1,0 +1,336 @@
+//! The source of a transfer: one open regular file, hashed while it is read, and watched for changes.
+//!
+//! What the sender remembers ([`Outgoing`]) is small whatever the size: who the file was when it was offered, and the
+//! tree at a few milestones, so that going on from anywhere reads a small part of it again. Spec: S5.16, S5.19.
+
+use std::fs::File;
+use std::io;
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::{FileTypeExt, MetadataExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use bytes::{Bytes, BytesMut};
+use hikyaku_wire::files::{BLOCK_LEN, Block, Close, Offer, Target};
+use hikyaku_wire::parcel::{EntryKind, Metadata, Root, TransferId};
+use minicbor::{Decode, Encode};
+
+use crate::error::{FilesError, Result};
+use crate::names::escape;
+use crate::tree::{self, GROUP, GROUP_LEN, Tree};
+use crate::vault::read_at;
+
+/// The most milestones that are kept; when there are more, every other one is dropped.
+const MAX_MILESTONES: usize = 256;
+/// The bytes between the first milestones.
+const FIRST_STRIDE: u64 = 64 * 1024 * 1024;
+
+/// Which file it is and which state of it: enough to notice that it was written to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode)]
+#[cbor(map)]
+struct Fingerprint {
+    #[n(0)]
+    device: u64,
+    #[n(1)]
+    inode: u64,
+    #[n(2)]
+    size: u64,
+    #[n(3)]
+    modified: (i64, i64),
+    #[n(4)]
+    changed: (i64, i64),
+}
+
+impl Fingerprint {
+    fn of(meta: &std::fs::Metadata) -> Self {
+        Self {
+            device: meta.dev(),
+            inode: meta.ino(),
+            size: meta.len(),
+            modified: (meta.mtime(), meta.mtime_nsec()),
+            changed: (meta.ctime(), meta.ctime_nsec()),
+        }
+    }
+}
+
+/// A file to be sent, and everything needed to go on after a break: in this process or, through
+/// [`Outgoing::encode`], in another.
+#[derive(Clone, Debug)]
+pub struct Outgoing {
+    path: PathBuf,
+    offer: Offer,
+    fingerprint: Fingerprint,
+    milestones: Arc<Mutex<Milestones>>,
+}
+
+/// The tree at some offsets, in order.
+#[derive(Clone, Debug, Encode, Decode)]
+#[cbor(map)]
+struct Milestones {
+    #[n(0)]
+    stride: u64,
+    #[n(1)]
+    trees: Vec<Saved>,
+}
+
+/// A tree as bytes.
+#[derive(Clone, Debug, Encode, Decode)]
+#[cbor(transparent)]
+struct Saved(
+    #[n(0)]
+    #[cbor(with = "minicbor::bytes")]
+    Vec<u8>,
+);
+
+/// [`Outgoing`] as bytes.
+#[derive(Encode, Decode)]
+#[cbor(map)]
+struct OutgoingBytes {
+    #[n(0)]
+    #[cbor(with = "minicbor::bytes")]
+    path: Vec<u8>,
+    #[n(1)]
+    offer: Offer,
+    #[n(2)]
+    fingerprint: Fingerprint,
+    #[n(3)]
+    milestones: Milestones,
+}
+
+impl Outgoing {
+    /// Looks at a file and prepares to send it under its own name or another, as a new transfer.
+    pub fn new(path: &Path, name: Option<&[u8]>, target: Target) -> Result<Self> {
+        let (_, meta) = open(path)?;
+        let own = path.file_name().map(|name| name.as_bytes());
+        let name = name.or(own).ok_or(FilesError::Name(crate::names::NameError::Empty))?.to_vec();
+        let mut id = [0; 16];
+        getrandom::fill(&mut id).map_err(|error| source_error(path, io::Error::other(error)))?;
+        let offer = Offer {
+            transfer: TransferId(id),
+            target,
+            name,
+            kind: EntryKind::File,
+            size: Some(meta.len()),
+            meta: Some(Metadata {
+                mode: Some(meta.mode() & 0o777),
+                mtime: Some(meta.mtime()),
+                mtime_ns: u32::try_from(meta.mtime_nsec()).ok(),
+            }),
+        };
+        let milestones = Milestones { stride: FIRST_STRIDE, trees: Vec::new() };
+        let fingerprint = Fingerprint::of(&meta);
+        Ok(Self { path: path.to_owned(), offer, fingerprint, milestones: Arc::new(Mutex::new(milestones)) })
+    }
+
+    /// The transfer's name.
+    pub fn transfer(&self) -> TransferId {
+        self.offer.transfer
+    }
+
+    /// What is offered.
+    pub fn offer(&self) -> &Offer {
+        &self.offer
+    }
+
+    /// The size in bytes.
+    pub fn size(&self) -> u64 {
+        self.fingerprint.size
+    }
+
+    /// Where the file is.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// The whole state, for a file of the caller's: another process can go on with it.
+    pub fn encode(&self) -> Vec<u8> {
+        hikyaku_wire::cbor::encode(&OutgoingBytes {
+            path: self.path.as_os_str().as_bytes().to_vec(),
+            offer: self.offer.clone(),
+            fingerprint: self.fingerprint,
+            milestones: self.milestones().clone(),
+        })
+    }
+
+    /// Reads what [`Outgoing::encode`] wrote; `None` when it is something else.
+    pub fn decode(bytes: &[u8]) -> Option<Self> {
+        let read: OutgoingBytes = minicbor::decode(bytes).ok()?;
+        Some(Self {
+            path: std::ffi::OsStr::from_bytes(&read.path).into(),
+            offer: read.offer,
+            fingerprint: read.fingerprint,
+            milestones: Arc::new(Mutex::new(read.milestones)),
+        })
+    }
+
+    /// Opens the source to be read from `from` on. `prefix` is the receiver's hash of what lies before.
+    ///
+    /// Blocks while it reads from the last milestone before `from` once more.
+    pub(crate) fn read_from(&self, from: u64, prefix: Option<Root>) -> Result<Reading> {
+        let (file, meta) = open(&self.path)?;
+        self.check(&meta)?;
+        let size = self.fingerprint.size;
+        if !from.is_multiple_of(GROUP_LEN) || from > size {
+            return Err(FilesError::Range {
+                reason: "the receiver asks for bytes that are not there",
+                offset: from,
+                len: 0,
+            });
+        }
+        let tree = self.milestones().before(from);
+        let mut reading = Reading { outgoing: self.clone(), file, tree, end: None, buffers: Vec::new() };
+        let mut buffer = vec![0; GROUP];
+        while reading.offset() < from {
+            if read_at(&reading.file, reading.offset(), &mut buffer)? < GROUP {
+                return Err(FilesError::SourceChanged("it became shorter"));
+            }
+            let group = tree::group(reading.offset(), &buffer);
+            reading.tree.push(&group);
+        }
+        match prefix {
+            Some(prefix) if reading.tree.root() != Some(prefix) => {
+                Err(FilesError::SourceChanged("the part that was sent before is different now"))
+            }
+            _ => Ok(reading),
+        }
+    }
+
+    //= S5.19
+    fn check(&self, meta: &std::fs::Metadata) -> Result<()> {
+        let now = Fingerprint::of(meta);
+        let was = &self.fingerprint;
+        match now {
+            _ if now == *was => Ok(()),
+            _ if now.size != was.size => Err(FilesError::SourceChanged("its size is different")),
+            _ if now.modified != was.modified => Err(FilesError::SourceChanged("it was written to")),
+            _ if now.inode != was.inode => {
+                Err(FilesError::SourceChanged("it is another file of the same name"))
+            }
+            _ => Err(FilesError::SourceChanged("its metadata changed")),
+        }
+    }
+
+    fn milestones(&self) -> MutexGuard<'_, Milestones> {
+        self.milestones.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Milestones {
+    /// The last one at or before `offset`; the empty tree when there is none.
+    fn before(&self, offset: u64) -> Tree {
+        let trees = self.trees.iter().rev().filter_map(|saved| Tree::decode(&saved.0).ok());
+        trees.into_iter().find(|tree| tree.groups() * GROUP_LEN <= offset).unwrap_or_default()
+    }
+
+    fn pass(&mut self, tree: &Tree) {
+        let offset = tree.groups() * GROUP_LEN;
+        let next = self.stride.saturating_mul(self.trees.len() as u64 + 1);
+        if offset != next {
+            return;
+        }
+        self.trees.push(Saved(tree.encode()));
+        if self.trees.len() == MAX_MILESTONES {
+            // The second, fourth, … lie at the multiples of twice the stride.
+            let mut index = 0;
+            self.trees.retain(|_| {
+                index += 1;
+                index % 2 == 0
+            });
+            self.stride = self.stride.saturating_mul(2);
+        }
+    }
+}
+
+/// A source being read.
+pub(crate) struct Reading {
+    outgoing: Outgoing,
+    file: File,
+    /// The whole groups read.
+    tree: Tree,
+    /// Present when the file's last bytes were read: the size.
+    end: Option<u64>,
+    /// Buffers that were given away; those that came back are used again.
+    buffers: Vec<Bytes>,
+}
+
+impl Reading {
+    fn offset(&self) -> u64 {
+        self.end.unwrap_or(self.tree.groups() * GROUP_LEN)
+    }
+
+    /// The next block and its bytes, or `None` when everything was read.
+    pub(crate) fn next(&mut self) -> Result<Option<(Block, Bytes)>> {
+        let size = self.outgoing.fingerprint.size;
+        let offset = self.offset();
+        let want = usize::try_from(size.saturating_sub(offset).min(BLOCK_LEN)).unwrap_or(0);
+        if want == 0 {
+            return Ok(None);
+        }
+        let mut buffer = self.buffer();
+        let read = read_at(&self.file, offset, &mut buffer[..want])?;
+        if read < want {
+            return Err(FilesError::SourceChanged("it became shorter"));
+        }
+        let mut cvs = Vec::with_capacity(want.div_ceil(GROUP) * 32);
+        for piece in buffer[..want].chunks(GROUP) {
+            let group = tree::group(self.tree.groups() * GROUP_LEN, piece);
+            cvs.extend(group.cv);
+            self.tree.push(&group);
+            self.outgoing.milestones().pass(&self.tree);
+        }
+        let len = want as u64;
+        if !len.is_multiple_of(GROUP_LEN) {
+            self.end = Some(offset + len);
+        }
+        let bytes = buffer.freeze();
+        self.buffers.push(bytes.clone());
+        Ok(Some((Block { entry: None, offset, len, cvs }, bytes.slice(..want))))
+    }
+
+    /// What was read, provided that the source is still what it was.
+    pub(crate) fn close(self) -> Result<Close> {
+        let meta = self.file.metadata().map_err(|error| source_error(&self.outgoing.path, error))?;
+        self.outgoing.check(&meta)?;
+        let root = self.tree.root().ok_or(FilesError::SourceChanged("its root is not known"))?;
+        Ok(Close { entry: None, size: self.offset(), root })
+    }
+
+    /// A buffer of one block: one that nobody else holds any more, or a new one.
+    fn buffer(&mut self) -> BytesMut {
+        for index in 0..self.buffers.len() {
+            match self.buffers.swap_remove(index).try_into_mut() {
+                Ok(buffer) => return buffer,
+                Err(held) => {
+                    self.buffers.push(held);
+                    let last = self.buffers.len() - 1;
+                    self.buffers.swap(index, last);
+                }
+            }
+        }
+        BytesMut::zeroed(usize::try_from(BLOCK_LEN).unwrap_or(0))
+    }
+}
+
+/// Opens a regular file; anything else (a FIFO would hang) is an error.
+fn open(path: &Path) -> Result<(File, std::fs::Metadata)> {
+    let error = |error| source_error(path, error);
+    let nonblocking = rustix::fs::OFlags::NONBLOCK.bits().cast_signed();
+    let file = File::options().read(true).custom_flags(nonblocking).open(path).map_err(error)?;
+    let meta = file.metadata().map_err(error)?;
+    if !meta.is_file() {
+        let what = match meta.file_type() {
+            kind if kind.is_dir() => "is a directory; only regular files are sent yet",
+            kind if kind.is_fifo() => "is a pipe; only regular files are sent yet",
+            _ => "is not a regular file",
+        };
+        return Err(error(io::Error::new(io::ErrorKind::InvalidInput, what)));
+    }
+    Ok((file, meta))
+}
+
+fn source_error(path: &Path, error: io::Error) -> FilesError {
+    FilesError::Source { path: escape(path.as_os_str().as_bytes()).to_string(), error }
+}
+
+#[cfg(test)]
+mod tests;

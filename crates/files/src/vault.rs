@@ -1,0 +1,245 @@
+//! The vault on a file system.
+//!
+//! `partials/` holds transfers on their way ([`crate::staging`]), `objects/<root>` content and `objects/<root>.tree` its
+//! chaining values, `refs/<root>/<reference>` an empty file for each reference. Every step is durable before the next:
+//! the reference before the object's name, so that no crash leaves an object that a collection would take from its
+//! owner. Spec: S5.36.
+
+use std::fs::File;
+use std::io;
+use std::os::unix::fs::FileExt;
+use std::path::Path;
+use std::sync::{Arc, PoisonError, RwLock};
+
+use hikyaku_storage::vault::{
+    Collected, Mark, Object, ObjectId, Partial, Reference, Remembered, Reserved, Sealed, Transfer, Vault,
+    VaultError,
+};
+use hikyaku_wire::parcel::{Root, TransferId};
+
+use crate::jail::Dir;
+use crate::names::SafeName;
+use crate::staging::{Opened, Staged, Staging};
+
+/// Objects in a directory of the server's own. Clones share it; processes must not.
+#[derive(Clone)]
+pub struct FsVault(Arc<Inner>);
+
+struct Inner {
+    staging: Staging,
+    objects: Dir,
+    references: Dir,
+    /// Bytes of the disk that transfers leave free.
+    keep_free: u64,
+    /// Taken for writing while an object is removed, for reading while one gets a reference or its name.
+    removing: RwLock<()>,
+}
+
+impl FsVault {
+    /// Opens a vault, making it when the directory is empty or missing.
+    pub fn open(path: &Path, keep_free: u64) -> io::Result<Self> {
+        std::fs::create_dir_all(path)?;
+        let dir = Dir::open(path)?;
+        Ok(Self(Arc::new(Inner {
+            staging: Staging::new(dir.ensure_own("partials")?, ""),
+            objects: dir.ensure_own("objects")?,
+            references: dir.ensure_own("refs")?,
+            keep_free,
+            removing: RwLock::new(()),
+        })))
+    }
+}
+
+impl Inner {
+    fn settled(&self, root: Root, size: u64) -> io::Result<bool> {
+        match self.objects.open_file(&object_name(root), false)? {
+            Some(file) => Ok(file.metadata()?.len() == size),
+            None => Ok(false),
+        }
+    }
+
+    fn add_reference(&self, root: Root, reference: Reference) -> Result<(), VaultError> {
+        let dir = self.references.ensure_own(&root.to_string())?;
+        match dir.create(&SafeName::own(reference.to_string())) {
+            Ok(_) => Ok(dir.sync()?),
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
+            Err(error) => Err(crate::staging::full(&dir, 0, error)),
+        }
+    }
+
+    fn check_space(&self, needed: u64) -> Result<(), VaultError> {
+        let free = self.staging.dir().free_space()?.saturating_sub(self.keep_free);
+        if needed > free { Err(VaultError::Full { free, needed }) } else { Ok(()) }
+    }
+
+    /// Removes one object unless it is referenced; returns its size when it was removed.
+    fn collect_one(&self, name: &SafeName) -> Result<Option<u64>, VaultError> {
+        let _exclusive = self.removing.write().unwrap_or_else(PoisonError::into_inner);
+        let kept = self.references.ensure_own(&String::from_utf8_lossy(name.as_bytes()))?;
+        if !kept.names()?.is_empty() {
+            return Ok(None);
+        }
+        let Some(file) = self.objects.open_file(name, false)? else { return Ok(None) };
+        let size = file.metadata()?.len();
+        self.objects.remove(name)?;
+        self.objects.remove(&SafeName::own(format!("{}.tree", String::from_utf8_lossy(name.as_bytes()))))?;
+        self.objects.sync()?;
+        self.references.remove_dir(name)?;
+        Ok(Some(size))
+    }
+}
+
+impl Vault for FsVault {
+    fn reserve(&self, transfer: Transfer, size: Option<u64>) -> Result<Reserved, VaultError> {
+        let opened = self
+            .0
+            .staging
+            .open(TransferId(transfer.0), &[], true, |root, size, _| self.0.settled(root, size))?;
+        let staged = match opened {
+            Opened::Settled(_, root, size) => {
+                return Ok(Reserved::Sealed(Sealed { root: ObjectId(root.0), size }));
+            }
+            Opened::Staged(staged) => staged,
+        };
+        let checked = self.0.check_space(size.unwrap_or(0).saturating_sub(staged.mark().verified));
+        if let Err(error) = checked.and_then(|()| staged.preallocate(size.unwrap_or(0))) {
+            if staged.mark().verified == 0 {
+                staged.discard()?;
+            }
+            return Err(error);
+        }
+        Ok(Reserved::Open(Box::new(FsPartial { vault: self.0.clone(), staged: *staged })))
+    }
+
+    fn discard(&self, transfer: Transfer) -> Result<(), VaultError> {
+        self.0.staging.discard(TransferId(transfer.0))
+    }
+
+    fn transfers(&self) -> Result<Vec<Remembered>, VaultError> {
+        let remembered = |left: crate::staging::Left| {
+            let sealed = match (left.contents.settled, left.contents.sealing) {
+                (Some((root, size)), _) => Some((root, size)),
+                (None, Some((root, size, _))) if self.0.settled(root, size)? => Some((root, size)),
+                _ => None,
+            };
+            let sealed = sealed.map(|(root, size)| Sealed { root: ObjectId(root.0), size });
+            Ok(Remembered { transfer: Transfer(left.transfer.0), sealed, idle: left.idle })
+        };
+        self.0.staging.list()?.into_iter().map(remembered).collect()
+    }
+
+    fn open(&self, root: ObjectId) -> Result<Box<dyn Object>, VaultError> {
+        let root = Root(root.0);
+        let data = self.0.objects.open_file(&object_name(root), false)?.ok_or(VaultError::NotFound)?;
+        let tree = self.0.objects.open_file(&tree_name(root), false)?.ok_or(VaultError::NotFound)?;
+        Ok(Box::new(FsObject { size: data.metadata()?.len(), data, tree }))
+    }
+
+    fn reference(&self, root: ObjectId, reference: Reference) -> Result<(), VaultError> {
+        let _shared = self.0.removing.read().unwrap_or_else(PoisonError::into_inner);
+        let root = Root(root.0);
+        self.0.objects.identify(&object_name(root))?.ok_or(VaultError::NotFound)?;
+        self.0.add_reference(root, reference)
+    }
+
+    fn release(&self, root: ObjectId, reference: Reference) -> Result<(), VaultError> {
+        let dir = self.0.references.ensure_own(&root.to_string())?;
+        dir.remove(&SafeName::own(reference.to_string()))?;
+        Ok(dir.sync()?)
+    }
+
+    fn collect(&self) -> Result<Collected, VaultError> {
+        let mut collected = Collected::default();
+        for name in self.0.objects.names()?.iter().filter(|name| name.as_bytes().len() == 64) {
+            if let Some(size) = self.0.collect_one(name)? {
+                collected.objects += 1;
+                collected.bytes += size;
+            }
+        }
+        Ok(collected)
+    }
+}
+
+struct FsPartial {
+    vault: Arc<Inner>,
+    staged: Staged,
+}
+
+impl Partial for FsPartial {
+    fn mark(&self) -> &Mark {
+        self.staged.mark()
+    }
+
+    fn write(
+        &mut self,
+        offset: u64,
+        data: &[u8],
+        outboard_offset: u64,
+        outboard: &[u8],
+    ) -> Result<(), VaultError> {
+        self.staged.write(offset, data, outboard_offset, outboard)
+    }
+
+    fn sync(&mut self, mark: Mark) -> Result<(), VaultError> {
+        self.staged.sync(mark)
+    }
+
+    fn seal(
+        mut self: Box<Self>,
+        root: ObjectId,
+        size: u64,
+        reference: Reference,
+    ) -> Result<Sealed, VaultError> {
+        let _shared = self.vault.removing.read().unwrap_or_else(PoisonError::into_inner);
+        let name = Root(root.0);
+        self.vault.add_reference(name, reference)?;
+        let vault = &self.vault;
+        self.staged.publish_object(name, size, &vault.objects, &object_name(name), &tree_name(name))?;
+        Ok(Sealed { root, size })
+    }
+}
+
+struct FsObject {
+    size: u64,
+    data: File,
+    tree: File,
+}
+
+impl Object for FsObject {
+    fn size(&self) -> u64 {
+        self.size
+    }
+
+    fn read(&self, offset: u64, into: &mut [u8]) -> Result<usize, VaultError> {
+        read_at(&self.data, offset, into)
+    }
+
+    fn read_outboard(&self, offset: u64, into: &mut [u8]) -> Result<usize, VaultError> {
+        read_at(&self.tree, offset, into)
+    }
+}
+
+/// Reads until the buffer is full or the file ends.
+pub(crate) fn read_at(file: &File, offset: u64, into: &mut [u8]) -> Result<usize, VaultError> {
+    let mut filled = 0;
+    while let Some(rest @ [_, ..]) = into.get_mut(filled..) {
+        match file.read_at(rest, offset + filled as u64) {
+            Ok(0) => break,
+            Ok(count) => filled += count,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+    Ok(filled)
+}
+
+fn object_name(root: Root) -> SafeName {
+    SafeName::own(root.to_string())
+}
+
+fn tree_name(root: Root) -> SafeName {
+    SafeName::own(format!("{root}.tree"))
+}
+
+#[cfg(test)]
+mod tests;

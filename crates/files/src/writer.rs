@@ -1,0 +1,177 @@
+//! The receiving half of a transfer, as two ends of a bounded channel: the network on one side, one blocking thread
+//! that hashes and writes on the other. The same for an upload at the server and a download at the client.
+//!
+//! Data is marked durable every [`MARK_BYTES`] or [`MARK_TIME`], and once more when the stream ends early, so that
+//! little is sent again. Spec: S5.11–S5.16, S5.30.
+
+use std::time::{Duration, Instant};
+
+use bytes::{Bytes, BytesMut};
+use hikyaku::Incoming;
+use hikyaku_storage::vault::{Mark, Partial, VaultError};
+use hikyaku_wire::files::{Block, CV_LEN, Close, GROUP_LEN, MAX_BLOCK_LEN, Step};
+use hikyaku_wire::parcel::Root;
+use tokio::sync::mpsc;
+
+use crate::error::{FilesError, Result};
+use crate::progress::Progress;
+use crate::receive::Receiving;
+use crate::staging::Staged;
+
+/// Bytes between two marks.
+const MARK_BYTES: u64 = 64 * 1024 * 1024;
+/// Time between two marks while bytes arrive.
+const MARK_TIME: Duration = Duration::from_secs(1);
+/// Pieces smaller than this are copied together.
+const CRUMB: usize = 4096;
+/// Blocks that wait for the writing thread.
+pub(crate) const QUEUE: usize = 3;
+
+/// What the network side hands over.
+pub(crate) enum Work {
+    /// A block with all of its bytes, in the pieces they arrived in.
+    Block(Block, Vec<Bytes>),
+    /// The end.
+    Close(Close),
+}
+
+/// What verified bytes are written to.
+pub(crate) trait Sink {
+    fn write(&mut self, offset: u64, data: &[u8], tree_offset: u64, tree: &[u8]) -> Result<(), VaultError>;
+    fn sync(&mut self, mark: Mark) -> Result<(), VaultError>;
+}
+
+impl Sink for Staged {
+    fn write(&mut self, offset: u64, data: &[u8], tree_offset: u64, tree: &[u8]) -> Result<(), VaultError> {
+        Staged::write(self, offset, data, tree_offset, tree)
+    }
+
+    fn sync(&mut self, mark: Mark) -> Result<(), VaultError> {
+        Staged::sync(self, mark)
+    }
+}
+
+impl Sink for Box<dyn Partial> {
+    fn write(&mut self, offset: u64, data: &[u8], tree_offset: u64, tree: &[u8]) -> Result<(), VaultError> {
+        (**self).write(offset, data, tree_offset, tree)
+    }
+
+    fn sync(&mut self, mark: Mark) -> Result<(), VaultError> {
+        (**self).sync(mark)
+    }
+}
+
+/// The blocking side: verifies and writes until the close, and returns the root and the size once they are equal.
+///
+/// Anything that goes wrong leaves a mark behind, as far as the bytes are good.
+pub(crate) fn write_all(
+    sink: &mut impl Sink,
+    mut receiving: Receiving,
+    mut work: mpsc::Receiver<Work>,
+    progress: &Progress,
+) -> Result<(Root, u64)> {
+    match write_blocks(sink, &mut receiving, &mut work, progress) {
+        Ok(Some(close)) => receiving.close(&close),
+        // The stream ended early: whoever fed it knows why.
+        Ok(None) => {
+            sink.sync(receiving.mark())?;
+            Err(hikyaku::Error::Truncated.into())
+        }
+        Err(error) => {
+            // The first error is the one to tell; a disk that failed will fail again here.
+            let _ = sink.sync(receiving.mark());
+            Err(error)
+        }
+    }
+}
+
+fn write_blocks(
+    sink: &mut impl Sink,
+    receiving: &mut Receiving,
+    work: &mut mpsc::Receiver<Work>,
+    progress: &Progress,
+) -> Result<Option<Close>> {
+    let mut buffer = Vec::new();
+    let (mut marked, mut at) = (receiving.offset(), Instant::now());
+    while let Some(work) = work.blocking_recv() {
+        let (block, pieces) = match work {
+            Work::Block(block, pieces) => (block, pieces),
+            Work::Close(close) => return Ok(Some(close)),
+        };
+        buffer.clear();
+        pieces.iter().for_each(|piece| buffer.extend_from_slice(piece));
+        drop(pieces);
+        let taken = receiving.take(&block, &buffer);
+        // The groups before a bad one are good: they are written and need not come again.
+        let good =
+            usize::try_from(receiving.offset().saturating_sub(block.offset)).unwrap_or(0).min(buffer.len());
+        let cvs = good.div_ceil(crate::tree::GROUP) * 32;
+        let tree_offset = block.offset / GROUP_LEN * CV_LEN;
+        sink.write(block.offset, &buffer[..good], tree_offset, block.cvs.get(..cvs).unwrap_or_default())?;
+        taken?;
+        progress.reached(receiving.offset());
+        if receiving.offset() - marked >= MARK_BYTES || at.elapsed() >= MARK_TIME {
+            sink.sync(receiving.mark())?;
+            (marked, at) = (receiving.offset(), Instant::now());
+        }
+    }
+    Ok(None)
+}
+
+/// The network side: gathers blocks until the close. Returns early, without an error, when the writing thread ended:
+/// the thread says why.
+pub(crate) async fn feed(receiver: &mut hikyaku::Receiver, to: mpsc::Sender<Work>) -> Result<()> {
+    loop {
+        let Some(Incoming::Message(item)) = receiver.next().await? else {
+            return Err(FilesError::Order("a block or the close was expected"));
+        };
+        let step: Step = decode(&item)?;
+        let work = match step {
+            Step::Close(close) => Work::Close(close),
+            Step::Block(block) => {
+                let pieces = gather(receiver, &block).await?;
+                Work::Block(block, pieces)
+            }
+        };
+        let last = matches!(work, Work::Close(_));
+        if to.send(work).await.is_err() || last {
+            return Ok(());
+        }
+    }
+}
+
+/// The bytes of one block: bounded before the first is taken.
+//= S5.14
+async fn gather(receiver: &mut hikyaku::Receiver, block: &Block) -> Result<Vec<Bytes>> {
+    if block.len > MAX_BLOCK_LEN {
+        return Err(FilesError::Range {
+            reason: "a block has 1 byte to 1 MiB",
+            offset: block.offset,
+            len: block.len,
+        });
+    }
+    let (mut pieces, mut crumbs) = (Vec::new(), BytesMut::new());
+    let mut missing = block.len;
+    while missing > 0 {
+        let Some(Incoming::Data(piece)) = receiver.next().await? else {
+            return Err(FilesError::Order("the bytes of a block were expected"));
+        };
+        missing = missing
+            .checked_sub(piece.len() as u64)
+            .ok_or(FilesError::Order("more bytes than the block announced"))?;
+        // A peer may cut its bytes as small as it likes; what we hold must not grow by that.
+        if piece.len() < CRUMB {
+            crumbs.extend_from_slice(&piece);
+            continue;
+        }
+        pieces.extend((!crumbs.is_empty()).then(|| crumbs.split().freeze()));
+        pieces.push(piece);
+    }
+    pieces.extend((!crumbs.is_empty()).then(|| crumbs.freeze()));
+    Ok(pieces)
+}
+
+/// Decodes a message that the session has checked against the profile.
+pub(crate) fn decode<T: for<'b> minicbor::Decode<'b, ()>>(item: &[u8]) -> Result<T> {
+    minicbor::decode(item).map_err(|_| FilesError::Order("a message of another form was expected"))
+}
