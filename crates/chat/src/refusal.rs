@@ -113,6 +113,9 @@ pub enum Refusal {
     /// What is stored is damaged.
     #[error("what the server has stored about this room is damaged")]
     Corrupt,
+    /// The system gave no random numbers.
+    #[error("the server's system gives no random numbers")]
+    NoRandomness,
     /// The server is stopping.
     #[error("the server is stopping; try again with the same message id")]
     Stopping,
@@ -140,7 +143,7 @@ impl Refusal {
             Self::Malformed(error) => error.code(),
             Self::Busy { .. } | Self::Contended => ErrorCode::BUSY,
             Self::Full => ErrorCode::FULL,
-            Self::Store(_) | Self::Stopping => ErrorCode::UNAVAILABLE,
+            Self::Store(_) | Self::Stopping | Self::NoRandomness => ErrorCode::UNAVAILABLE,
             Self::Corrupt => ErrorCode::CORRUPT,
             Self::Other(failure) => failure.code,
         }

@@ -1,0 +1,155 @@
+//! The server's side: rooms as durable logs, followed by many.
+//!
+//! ```text
+//!  send ─▶ queue of the room ─▶ decide ─▶ one commit ─▶ ring ─▶ mailbox of each reader ─▶ its next update
+//!            (waits while          (rules)   (store)      │                                  ▲
+//!             a commit runs)                              └───── the log, where the ring ends ┘
+//! ```
+//!
+//! Nothing is answered and nothing is shown before it is durable. Spec: chapter 4.
+
+mod core;
+mod feed;
+mod methods;
+mod ring;
+mod room;
+mod sequencer;
+mod sync;
+
+#[cfg(test)]
+mod tests;
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use hikyaku::{Exchange, Failure, Handler};
+use hikyaku_storage::Store;
+use hikyaku_wire::chat::{Kind, MessageId, RoomId, RoomRef, Sent, method};
+use hikyaku_wire::codes::ErrorCode;
+use minicbor::Encode;
+
+use self::core::{Core, random, salt, system_clock};
+use crate::event::Event;
+use crate::limits::Limits;
+use crate::member::{Author, Member, Operation};
+use crate::refusal::Refusal;
+use crate::rules::Proposal;
+use crate::stored::store_room;
+
+/// The chat server. Cloning shares it; it is a [`Handler`], so a router takes it as it is:
+/// `router.route("chat/1", chat.clone())`.
+#[derive(Clone)]
+pub struct ChatServer {
+    core: Arc<Core>,
+}
+
+/// In whose name the program itself appends an event.
+#[derive(Clone)]
+pub enum Authority {
+    /// A member's: they are asked whether they may, in the same batch.
+    Member(Arc<dyn Member>),
+    /// The server's own decision about something this author began.
+    Server(Author),
+}
+
+/// An event that the program makes, such as a parcel.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NewEvent {
+    /// What it is.
+    pub kind: Kind,
+    /// Appending twice with one id and one author is appending once; `None` for a fresh one.
+    pub id: Option<MessageId>,
+    /// Its content.
+    pub body: Bytes,
+    /// The events it is about.
+    pub refs: Vec<u64>,
+}
+
+impl ChatServer {
+    /// A server over `store`.
+    pub fn new(store: Arc<dyn Store>, limits: Limits) -> Self {
+        Self { core: Arc::new(Core::new(store, limits, system_clock())) }
+    }
+
+    /// The same with another clock (milliseconds since 1970), for tests of what depends on time.
+    pub fn with_clock(
+        store: Arc<dyn Store>,
+        limits: Limits,
+        clock: impl Fn() -> u64 + Send + Sync + 'static,
+    ) -> Self {
+        Self { core: Arc::new(Core::new(store, limits, Arc::new(clock))) }
+    }
+
+    /// Which room a name or an id means; [`Refusal::RoomUnknown`] for none.
+    pub async fn resolve(&self, room: &RoomRef) -> Result<RoomId, Refusal> {
+        let id = self.core.resolve(room).await?;
+        self.core.room(id).await.map(|room| room.id)
+    }
+
+    /// Whether the member may do this in the room.
+    pub async fn may(&self, member: &dyn Member, operation: Operation, room: RoomId) -> Result<(), Refusal> {
+        self.core.permit(member, operation, Some(room)).await.map(|_| ())
+    }
+
+    /// Appends an event on behalf of the program; durable when it resolves. Kinds that members may not send are
+    /// made here.
+    pub async fn append_event(&self, room: RoomId, authority: Authority, event: NewEvent) -> Result<Sent, Refusal> {
+        let (author, member) = match authority {
+            Authority::Member(member) => (member.author(), Some(member)),
+            Authority::Server(author) => (author, None),
+        };
+        let id = match event.id {
+            Some(id) => id,
+            None => MessageId(random()?),
+        };
+        let NewEvent { kind, body, refs, .. } = event;
+        let (mentions, expect_last, salt) = (Vec::new(), None, salt()?);
+        let proposal = Proposal { author, id, kind, body, refs, mentions, expect_last, salt };
+        proposal.check_size(&self.core.limits)?;
+        let room = self.core.room(room).await?;
+        let pending = self.core.submit(room, proposal, member).await?;
+        pending.await.unwrap_or(Err(Refusal::Stopping))
+    }
+
+    /// One event; `None` if the room does not have it.
+    pub async fn event(&self, room: RoomId, seq: u64) -> Result<Option<Event>, Refusal> {
+        let found = self.core.store.events(store_room(room), seq, 1, 0).await?;
+        let found = found.first().filter(|event| event.seq == seq);
+        found.map(|event| Event::from_record(&event.record).map_err(|_| Refusal::Corrupt)).transpose()
+    }
+}
+
+impl<C: Member> Handler<C> for ChatServer {
+    async fn handle(&self, mut exchange: Exchange<C>) -> hikyaku::Result<()> {
+        let core = &self.core;
+        match exchange.method() {
+            method::CREATE => {
+                let ask = exchange.receive().await?;
+                let answer = methods::create(core, exchange.context(), ask).await;
+                reply(exchange, answer).await
+            }
+            method::LIST => {
+                let ask = exchange.receive().await?;
+                let answer = methods::list(core, exchange.context(), ask).await;
+                reply(exchange, answer).await
+            }
+            method::RESOLVE => {
+                let ask = exchange.receive().await?;
+                let answer = methods::resolve(core, exchange.context(), ask).await;
+                reply(exchange, answer).await
+            }
+            method::HISTORY => {
+                let ask = exchange.receive().await?;
+                let answer = methods::history(core, exchange.context(), ask).await;
+                reply(exchange, answer).await
+            }
+            method::SEND => methods::send(core, exchange).await,
+            method::SYNC => sync::serve(core, exchange).await,
+            _ => Err(Failure::new(ErrorCode::UNKNOWN_METHOD, "chat/1 has no such method").into()),
+        }
+    }
+}
+
+async fn reply<C, A: Encode<()>>(mut exchange: Exchange<C>, answer: Result<A, Refusal>) -> hikyaku::Result<()> {
+    exchange.reply(&answer.map_err(sync::failed)?).await
+}

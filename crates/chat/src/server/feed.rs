@@ -1,0 +1,342 @@
+//! What one reader still has to be told: its cursors, and the next update for them.
+//!
+//! A subscription is a cursor, never a queue: an update is put together when the reader can take it, from the rooms'
+//! rings or, where a cursor has left the ring, from the log. A reader that does not read costs its cursors and nothing
+//! else, and misses nothing. Spec: chapter 4, "Following".
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::Arc;
+
+use hikyaku_wire::chat::{Batch, Cursor, Follow, Live, Mode, Records, Refused, RoomId, Trimmed, Update};
+
+use super::core::Core;
+use super::ring::Budget;
+use super::room::{LiveRoom, Mailbox, Watching};
+use crate::member::{Member, Operation};
+use crate::refusal::Refusal;
+use crate::rules::Log;
+use crate::stored::store_room;
+
+/// Heads and refusals in one update: each is some hundred bytes.
+const HEADS_AT_ONCE: usize = 512;
+
+/// One reader.
+pub(crate) struct Feed {
+    core: Arc<Core>,
+    member: Arc<dyn Member>,
+    mailbox: Arc<Mailbox>,
+    followed: HashMap<RoomId, Followed>,
+    /// Rooms to look at, each once.
+    ready: VecDeque<RoomId>,
+    /// Rooms off screen whose head has changed.
+    heads_due: Vec<RoomId>,
+    /// Heads and refusals that wait for the next update.
+    told: Update,
+    /// Counts updates.
+    round: u64,
+}
+
+/// One subscription.
+struct Followed {
+    watching: Watching,
+    mode: Mode,
+    epoch: u32,
+    next: u64,
+    /// Whether the reader was told that it has everything.
+    live: bool,
+    /// Whether it stands in `ready`.
+    queued: bool,
+    /// Whether it stands in `heads_due`.
+    head_due: bool,
+    /// Epoch and newest event of the head the reader was last told.
+    head: (u32, u64),
+    /// The update that last had something of this room.
+    round: u64,
+}
+
+impl Feed {
+    pub(crate) fn new(core: Arc<Core>, member: Arc<dyn Member>) -> Self {
+        Self {
+            core,
+            member,
+            mailbox: Arc::default(),
+            followed: HashMap::new(),
+            ready: VecDeque::new(),
+            heads_due: Vec::new(),
+            told: Update::default(),
+            round: 0,
+        }
+    }
+
+    /// Where news of rooms arrives; wait there when there is no update.
+    pub(crate) fn mailbox(&self) -> Arc<Mailbox> {
+        self.mailbox.clone()
+    }
+
+    /// Whether [`flush_heads`](Self::flush_heads) has something to do.
+    pub(crate) fn has_heads_due(&self) -> bool {
+        !self.heads_due.is_empty()
+    }
+
+    /// Follows and leaves rooms. A room that is refused does not disturb the others.
+    pub(crate) async fn apply(&mut self, follow: Follow) -> Result<(), Refusal> {
+        for room in &follow.unsubscribe {
+            self.leave(room);
+        }
+        let mut cursors = Vec::new();
+        for cursor in follow.subscribe {
+            match self.admit(&cursor, cursors.len()).await {
+                Ok(()) => cursors.push(cursor),
+                Err(refusal) => self.refuse(cursor.room, &refusal),
+            }
+        }
+        let ids: Vec<RoomId> = cursors.iter().map(|cursor| cursor.room).collect();
+        let rooms = self.core.rooms(&ids).await?;
+        let mut found = Vec::new();
+        for (cursor, room) in cursors.into_iter().zip(rooms) {
+            match room {
+                // Watch first, look afterwards: nothing falls between.
+                //= S4.47
+                Some(room) => found.push((cursor, room.watch(&self.mailbox))),
+                None => self.refuse(cursor.room, &Refusal::RoomUnknown),
+            }
+        }
+        let rooms: Vec<Arc<LiveRoom>> = found.iter().map(|(_, watching)| watching.room.clone()).collect();
+        self.core.refresh_logs(&rooms).await?;
+        for (cursor, watching) in found {
+            self.start(cursor, watching);
+        }
+        Ok(())
+    }
+
+    /// Whether there is place for one more subscription, and the member may read.
+    async fn admit(&self, cursor: &Cursor, admitted: usize) -> Result<(), Refusal> {
+        let limit = self.core.limits.subscriptions;
+        let size = self.followed.len() + admitted + 1;
+        if size > limit && !self.followed.contains_key(&cursor.room) {
+            return Err(Refusal::Limit { what: "subscriptions of one connection", size, limit });
+        }
+        self.core.permit(&*self.member, Operation::Read, Some(cursor.room)).await.map(|_| ())
+    }
+
+    //= S4.42
+    //= S4.43
+    fn start(&mut self, cursor: Cursor, watching: Watching) {
+        // A cursor for a room already followed takes the place of the old one.
+        self.leave(&cursor.room);
+        let log = watching.room.log();
+        let knows_nothing = cursor.epoch == 0;
+        let rewound = rewound(&watching.room, &log, cursor.epoch);
+        let wanted = cursor.next.max(1).min(rewound.unwrap_or(u64::MAX));
+        if cursor.epoch > log.epoch || (!knows_nothing && wanted > log.last + 1) {
+            self.refuse(cursor.room, &Refusal::Ahead { epoch: log.epoch, last: log.last });
+            return;
+        }
+        self.told.heads.push(log.head(rewound));
+        let followed = Followed {
+            watching,
+            mode: cursor.mode,
+            epoch: log.epoch,
+            next: wanted.min(log.last + 1),
+            live: false,
+            queued: true,
+            head_due: false,
+            head: (log.epoch, log.last),
+            round: 0,
+        };
+        self.followed.insert(cursor.room, followed);
+        self.ready.push_back(cursor.room);
+    }
+
+    fn leave(&mut self, room: &RoomId) {
+        if self.followed.remove(room).is_some() {
+            self.ready.retain(|ready| ready != room);
+            self.heads_due.retain(|due| due != room);
+        }
+    }
+
+    fn refuse(&mut self, room: RoomId, refusal: &Refusal) {
+        let (code, message) = (refusal.code().0, refusal.to_string());
+        self.told.refused.push(Refused { room, code, message });
+    }
+
+    /// The next thing to send; `None` when the reader has everything there is.
+    pub(crate) async fn next_update(&mut self) -> Result<Option<Update>, Refusal> {
+        self.round += 1;
+        self.look();
+        let mut update = self.take_told();
+        // The head of a new subscription goes out before its first events.
+        if !self.told.heads.is_empty() {
+            return Ok(Some(update));
+        }
+        let mut left = Budget {
+            events: u64::try_from(self.core.limits.update_events).unwrap_or(u64::MAX),
+            bytes: self.core.limits.update_bytes,
+        };
+        while left.events > 0 && left.bytes > 0 {
+            let Some(room) = self.ready.pop_front() else { break };
+            match self.step(room, left, &mut update).await? {
+                Step::Took(records) => {
+                    left.events -= records.len().min(left.events);
+                    left.bytes -= records.encoded_len().min(left.bytes);
+                }
+                Step::Seen => {
+                    self.ready.push_front(room);
+                    break;
+                }
+            }
+        }
+        Ok((update != Update::default()).then_some(update))
+    }
+
+    /// Takes in what the mailbox says.
+    fn look(&mut self) {
+        for room in self.mailbox.take() {
+            if let Some(followed) = self.followed.get_mut(&room) {
+                followed.watching.looking();
+                if !std::mem::replace(&mut followed.queued, true) {
+                    self.ready.push_back(room);
+                }
+            }
+        }
+    }
+
+    /// Heads and refusals, so many at once that the update stays small.
+    fn take_told(&mut self) -> Update {
+        let heads = self.told.heads.drain(..self.told.heads.len().min(HEADS_AT_ONCE)).collect();
+        let refused = self.told.refused.drain(..self.told.refused.len().min(HEADS_AT_ONCE)).collect();
+        Update { heads, refused, ..Update::default() }
+    }
+
+    /// One room's part of one update. A room has at most one part, so that the order of the keys is the order of
+    /// events.
+    //= S4.41
+    async fn step(&mut self, id: RoomId, left: Budget, update: &mut Update) -> Result<Step, Refusal> {
+        let Some(followed) = self.followed.get_mut(&id) else { return Ok(Step::nothing()) };
+        if followed.round == self.round {
+            return Ok(Step::Seen);
+        }
+        followed.round = self.round;
+        followed.queued = false;
+        let log = followed.watching.room.log();
+        if log.epoch != followed.epoch {
+            followed.rewind(&log, update);
+        }
+        if followed.mode == Mode::Heads {
+            if followed.head != (log.epoch, log.last) && !std::mem::replace(&mut followed.head_due, true) {
+                self.heads_due.push(id);
+            }
+            return Ok(Step::nothing());
+        }
+        followed.skip_trimmed(&log, update);
+        let records = if followed.next <= log.last { followed.read(&self.core, left).await? } else { Records::new() };
+        if !records.is_empty() {
+            let (room, epoch, first) = (id, followed.epoch, followed.next);
+            followed.next += records.len();
+            update.batches.push(Batch { room, epoch, first, records: records.clone() });
+        }
+        if followed.next <= followed.watching.room.log().last {
+            followed.queued = true;
+            self.ready.push_back(id);
+        } else if !std::mem::replace(&mut followed.live, true) {
+            update.live.push(Live { room: id, epoch: followed.epoch, through: followed.next - 1 });
+        }
+        Ok(Step::Took(records))
+    }
+
+    /// Puts the heads of rooms off screen into the next update.
+    pub(crate) fn flush_heads(&mut self) {
+        for room in std::mem::take(&mut self.heads_due) {
+            if let Some(followed) = self.followed.get_mut(&room) {
+                followed.head_due = false;
+                self.told.heads.extend(followed.tell_head());
+            }
+        }
+    }
+
+    /// Looks at every room once more, and tells heads that the reader does not know: should a wake-up ever be
+    /// lost, the reader is late, not wrong.
+    //= S4.46
+    pub(crate) fn check_all(&mut self) {
+        self.flush_heads();
+        for (room, followed) in &mut self.followed {
+            let behind = followed.mode == Mode::Live && followed.next <= followed.watching.room.log().last;
+            if behind && !std::mem::replace(&mut followed.queued, true) {
+                self.ready.push_back(*room);
+            }
+            if behind || followed.mode == Mode::Heads {
+                self.told.heads.extend(followed.tell_head());
+            }
+        }
+    }
+
+    /// The rooms this reader follows, for reading their heads from the store again.
+    pub(crate) fn rooms(&self) -> Vec<Arc<LiveRoom>> {
+        self.followed.values().map(|followed| followed.watching.room.clone()).collect()
+    }
+}
+
+impl Followed {
+    /// The log has begun a new epoch: the reader throws away what it replaces.
+    fn rewind(&mut self, log: &Log, update: &mut Update) {
+        let rewound = rewound(&self.watching.room, log, self.epoch);
+        self.next = self.next.min(rewound.unwrap_or(u64::MAX));
+        self.epoch = log.epoch;
+        self.live = false;
+        self.head = (log.epoch, log.last);
+        update.heads.push(log.head(rewound));
+    }
+
+    //= S4.44
+    fn skip_trimmed(&mut self, log: &Log, update: &mut Update) {
+        if self.next < log.first {
+            let chain = self.watching.room.record().record.trimmed;
+            update.trimmed.push(Trimmed { room: self.watching.room.id, epoch: self.epoch, through: log.first - 1, chain });
+            self.next = log.first;
+        }
+    }
+
+    /// Events from the cursor on, from memory or from the log.
+    async fn read(&self, core: &Core, left: Budget) -> Result<Records, Refusal> {
+        if let Some(records) = self.watching.room.newest(self.next, left) {
+            return Ok(records);
+        }
+        let count = usize::try_from(left.events).unwrap_or(usize::MAX);
+        let events = core.store.events(store_room(self.watching.room.id), self.next, count, left.bytes).await?;
+        match events.first() {
+            Some(first) if first.seq == self.next => Ok(events.into_iter().map(|event| event.record).collect()),
+            // Trimmed since the log was looked at: look again.
+            Some(_) => core.refresh_logs(std::slice::from_ref(&self.watching.room)).await.map(|()| Records::new()),
+            None => Err(Refusal::Corrupt),
+        }
+    }
+
+    /// The head, if it is not the one the reader was told last.
+    fn tell_head(&mut self) -> Option<hikyaku_wire::chat::Head> {
+        let log = self.watching.room.log();
+        let before = std::mem::replace(&mut self.head, (log.epoch, log.last));
+        (before != self.head).then(|| {
+            let rewound = rewound(&self.watching.room, &log, before.0);
+            log.head(rewound)
+        })
+    }
+}
+
+enum Step {
+    /// The records that went into the update.
+    Took(Records),
+    /// This update has its part already.
+    Seen,
+}
+
+impl Step {
+    fn nothing() -> Self {
+        Step::Took(Records::new())
+    }
+}
+
+/// What a reader of `epoch` must throw away; all of it, should the record of epochs be incomplete.
+fn rewound(room: &LiveRoom, log: &Log, epoch: u32) -> Option<u64> {
+    let older = epoch != 0 && epoch < log.epoch;
+    older.then(|| room.record().record.rewound_since(epoch).unwrap_or(1))
+}

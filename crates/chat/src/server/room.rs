@@ -1,0 +1,207 @@
+//! A room in memory while somebody reads it or writes in it: its newest events, its readers, its waiting sends.
+//!
+//! There is at most one per room (see [`Core::room`](super::core::Core::room)), and it holds nothing the store does
+//! not have: dropping it loses nothing. No lock here is held across an await.
+
+use std::collections::VecDeque;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use hikyaku_wire::chat::{Records, RoomId};
+use tokio::sync::Notify;
+
+use super::ring::{Budget, Chunk, Ring};
+use super::sequencer::Waiting;
+use crate::limits::Limits;
+use crate::rules::Log;
+use crate::stored::RoomRecord;
+
+/// One room.
+pub(crate) struct LiveRoom {
+    pub(crate) id: RoomId,
+    tail: Mutex<Tail>,
+    watchers: Mutex<Vec<Arc<Watcher>>>,
+    queue: Mutex<Queue>,
+    /// What all rings of the server hold together.
+    rings_bytes: Arc<AtomicUsize>,
+}
+
+/// Where the log stands, as far as readers may know: everything here is committed.
+struct Tail {
+    log: Log,
+    record: Arc<Versioned>,
+    ring: Ring,
+}
+
+/// A room's record and the version it was read with.
+#[derive(Debug)]
+pub(crate) struct Versioned {
+    pub(crate) version: u64,
+    pub(crate) record: RoomRecord,
+}
+
+/// Sends that wait for the commit in front of them.
+#[derive(Default)]
+pub(crate) struct Queue {
+    pub(crate) waiting: VecDeque<Waiting>,
+    /// Whether a task is committing. It looks at the queue once more, under this lock, before it says it is not.
+    pub(crate) committing: bool,
+}
+
+impl LiveRoom {
+    pub(crate) fn new(log: Log, record: Versioned, rings_bytes: Arc<AtomicUsize>) -> Self {
+        Self {
+            id: log.room,
+            tail: Mutex::new(Tail { log, record: Arc::new(record), ring: Ring::default() }),
+            watchers: Mutex::default(),
+            queue: Mutex::default(),
+            rings_bytes,
+        }
+    }
+
+    /// Where the log stands.
+    pub(crate) fn log(&self) -> Log {
+        lock(&self.tail).log.clone()
+    }
+
+    /// The room's record as last read.
+    pub(crate) fn record(&self) -> Arc<Versioned> {
+        lock(&self.tail).record.clone()
+    }
+
+    pub(crate) fn queue(&self) -> MutexGuard<'_, Queue> {
+        lock(&self.queue)
+    }
+
+    /// Takes note of what was read from the store; what is known to be newer stays.
+    pub(crate) fn refresh(&self, log: Log, record: Option<Versioned>) {
+        let moved = {
+            let mut tail = lock(&self.tail);
+            let moved = tail.log != log && tail.log.is_not_after(&log);
+            if moved {
+                tail.log = log;
+            }
+            if let Some(record) = record.filter(|record| record.version > tail.record.version) {
+                tail.record = Arc::new(record);
+            }
+            moved
+        };
+        if moved {
+            self.wake_all();
+        }
+    }
+
+    /// Shows readers what was just committed.
+    //= S4.40
+    pub(crate) fn publish(&self, log: Log, chunk: Chunk, limits: &Limits) {
+        {
+            let mut tail = lock(&self.tail);
+            let before = tail.ring.bytes();
+            let crowded = self.rings_bytes.load(Ordering::Relaxed) > limits.rings_bytes;
+            let events = u64::try_from(limits.ring_events).unwrap_or(u64::MAX);
+            let bytes = if crowded { 0 } else { limits.ring_bytes };
+            tail.ring.push(chunk, Budget { events, bytes });
+            let after = tail.ring.bytes();
+            self.rings_bytes.fetch_add(after, Ordering::Relaxed);
+            self.rings_bytes.fetch_sub(before, Ordering::Relaxed);
+            if tail.log.is_not_after(&log) {
+                tail.log = log;
+            }
+        }
+        self.wake_all();
+    }
+
+    /// Newest events from memory; `None` if the first of them is not there.
+    pub(crate) fn newest(&self, from: u64, budget: Budget) -> Option<Records> {
+        lock(&self.tail).ring.read(from, budget)
+    }
+
+    /// From now on the mailbox learns of every change, until the guard goes. Look at the log only after this.
+    pub(crate) fn watch(self: &Arc<Self>, mailbox: &Arc<Mailbox>) -> Watching {
+        let told = AtomicBool::new(false);
+        let watcher = Arc::new(Watcher { room: self.id, mailbox: mailbox.clone(), told });
+        lock(&self.watchers).push(watcher.clone());
+        Watching { room: self.clone(), watcher }
+    }
+
+    fn wake_all(&self) {
+        for watcher in lock(&self.watchers).iter() {
+            watcher.tell();
+        }
+    }
+
+    #[cfg(test)]
+    pub(crate) fn forget_ring(&self) {
+        lock(&self.tail).ring.clear();
+    }
+}
+
+impl Drop for LiveRoom {
+    fn drop(&mut self) {
+        let bytes = self.tail.get_mut().unwrap_or_else(PoisonError::into_inner).ring.bytes();
+        self.rings_bytes.fetch_sub(bytes, Ordering::Relaxed);
+    }
+}
+
+/// One reader's interest in one room.
+struct Watcher {
+    room: RoomId,
+    mailbox: Arc<Mailbox>,
+    /// Whether the mailbox has been told since the reader last looked.
+    told: AtomicBool,
+}
+
+impl Watcher {
+    fn tell(&self) {
+        if !self.told.swap(true, Ordering::AcqRel) {
+            lock(&self.mailbox.changed).push(self.room);
+            self.mailbox.notify.notify_one();
+        }
+    }
+}
+
+/// Keeps a room in memory and its reader informed.
+pub(crate) struct Watching {
+    pub(crate) room: Arc<LiveRoom>,
+    watcher: Arc<Watcher>,
+}
+
+impl Watching {
+    /// To be called before looking at the room: what changes from here on is told again.
+    pub(crate) fn looking(&self) {
+        self.watcher.told.swap(false, Ordering::AcqRel);
+    }
+}
+
+impl Drop for Watching {
+    fn drop(&mut self) {
+        let mut watchers = lock(&self.room.watchers);
+        if let Some(at) = watchers.iter().position(|other| Arc::ptr_eq(other, &self.watcher)) {
+            watchers.swap_remove(at);
+        }
+    }
+}
+
+/// Where a reader finds which of its rooms have changed: each at most once, however much happens.
+#[derive(Default)]
+pub(crate) struct Mailbox {
+    changed: Mutex<Vec<RoomId>>,
+    notify: Notify,
+}
+
+impl Mailbox {
+    /// What has changed since the last call.
+    pub(crate) fn take(&self) -> Vec<RoomId> {
+        std::mem::take(&mut *lock(&self.changed))
+    }
+
+    /// Resolves when something has changed since the last [`take`](Self::take), or a little too often.
+    pub(crate) async fn changed(&self) {
+        self.notify.notified().await;
+    }
+}
+
+/// Every change under these locks is applied after everything that could panic.
+pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

@@ -1,0 +1,253 @@
+//! One sequencer per room: it gives sends their place, many with one commit.
+//!
+//! While a commit runs, further sends wait in the room's queue; the next commit takes them all. There is a task only
+//! while there is something to commit. A send is answered after the commit that holds it, never before, and readers
+//! learn of it after that commit, too. Spec: chapter 4, "Sending".
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use hikyaku_storage::{Append, Batch, Conflict, Guard, Key, StoreError};
+use hikyaku_wire::chat::Sent;
+use tokio::sync::{OwnedSemaphorePermit, oneshot};
+
+use super::core::Core;
+use super::ring::Chunk;
+use super::room::{LiveRoom, Versioned};
+use crate::member::{Ask, Member, Operation, Permit};
+use crate::refusal::Refusal;
+use crate::rules::{Case, Decision, Proposal, decide};
+use crate::stored::{self, Receipt, receipt_key, room_key, store_room};
+
+/// A send in the queue.
+pub(crate) struct Waiting {
+    pub(crate) proposal: Proposal,
+    /// Who is asked whether the author may; `None` for what the server itself does.
+    pub(crate) member: Option<Arc<dyn Member>>,
+    pub(crate) answer: oneshot::Sender<Result<Sent, Refusal>>,
+    /// Its share of the bytes that may wait.
+    pub(crate) bytes: OwnedSemaphorePermit,
+}
+
+/// The answer to a send, once it is there.
+pub(crate) type Pending = oneshot::Receiver<Result<Sent, Refusal>>;
+
+impl Core {
+    /// Puts a send into its room's queue; sends of one caller keep their order. Waits while too many bytes wait.
+    pub(crate) async fn submit(
+        self: &Arc<Self>,
+        room: Arc<LiveRoom>,
+        proposal: Proposal,
+        member: Option<Arc<dyn Member>>,
+    ) -> Result<Pending, Refusal> {
+        let weight = u32::try_from(proposal.body.len().max(1)).unwrap_or(u32::MAX);
+        let bytes = self.bytes_waiting.clone().acquire_many_owned(weight).await.map_err(|_| Refusal::Stopping)?;
+        let (answer, pending) = oneshot::channel();
+        let start = {
+            let mut queue = room.queue();
+            let (waiting, limit) = (queue.waiting.len(), self.limits.sends_waiting);
+            if waiting >= limit {
+                return Err(Refusal::Busy { waiting, limit });
+            }
+            queue.waiting.push_back(Waiting { proposal, member, answer, bytes });
+            !std::mem::replace(&mut queue.committing, true)
+        };
+        if start {
+            let core = self.clone();
+            tokio::spawn(async move { core.commit_all(&room).await });
+        }
+        Ok(pending)
+    }
+
+    /// Commits until nothing waits.
+    async fn commit_all(&self, room: &LiveRoom) {
+        let _committing = Committing(room);
+        while let Some(batch) = self.next_batch(room) {
+            self.commit(room, batch).await;
+        }
+    }
+
+    /// What goes into the next commit; `None` ends the task, decided under the lock that senders take.
+    fn next_batch(&self, room: &LiveRoom) -> Option<Vec<Waiting>> {
+        let mut queue = room.queue();
+        let mut bytes = 0;
+        let fitting = queue.waiting.iter().take(self.limits.commit_events.max(1)).take_while(|waiting| {
+            bytes += waiting.proposal.body.len();
+            bytes <= self.limits.commit_bytes
+        });
+        let count = fitting.count().max(1).min(queue.waiting.len());
+        if count == 0 {
+            queue.committing = false;
+            return None;
+        }
+        Some(queue.waiting.drain(..count).collect())
+    }
+
+    async fn commit(&self, room: &LiveRoom, batch: Vec<Waiting>) {
+        match self.place(room, &batch).await {
+            Ok(decision) => {
+                for (waiting, verdict) in batch.into_iter().zip(decision.verdicts) {
+                    drop(waiting.bytes);
+                    // Whoever does not wait any more asks again with the same id.
+                    let _ = waiting.answer.send(verdict);
+                }
+            }
+            Err(refusal) => {
+                for waiting in batch {
+                    let _ = waiting.answer.send(Err(refusal.clone()));
+                }
+            }
+        }
+    }
+
+    /// Decides and commits until nothing has moved in between.
+    ///
+    /// The first attempt rests on what is remembered and assumes that no message was sent before; the commit checks
+    /// that. Anything else than "all of them are new" is decided again with everything read.
+    //= S4.30
+    //= S4.34
+    async fn place(&self, room: &LiveRoom, batch: &[Waiting]) -> Result<Decision, Refusal> {
+        let mut fresh = false;
+        for _ in 0..self.limits.commit_attempts {
+            if fresh {
+                self.refresh(room).await?;
+            }
+            let (record, log) = (room.record(), room.log());
+            let mut checks = Checks::default();
+            let permits = self.permits(room, batch, fresh, &mut checks).await;
+            let known = if fresh { self.known(room, batch).await? } else { vec![None; batch.len()] };
+            let cases = batch.iter().zip(permits).zip(known);
+            let cases = cases.map(|((waiting, permit), known)| Case { proposal: &waiting.proposal, known, permit });
+            let decision = decide(&log, cases, self.now_ms());
+            if !fresh && decision.verdicts.iter().any(Result::is_err) {
+                fresh = true;
+                continue;
+            }
+            if decision.events.is_empty() {
+                return Ok(decision);
+            }
+            let Some(checks) = checks.into_consistent() else {
+                fresh = true;
+                continue;
+            };
+            let guard = Guard { epoch: log.epoch, expect_last: log.last };
+            match self.store.commit(store_batch(room, guard, &record, checks, &decision)).await {
+                Ok(_) => {
+                    let records: Vec<&Bytes> = decision.events.iter().map(|event| &event.record).collect();
+                    let chunk = Chunk::new(log.last + 1, records);
+                    room.publish(decision.log.clone(), chunk, &self.limits);
+                    return Ok(decision);
+                }
+                Err(StoreError::Conflict(conflict)) => {
+                    log_conflict(&conflict);
+                    fresh = true;
+                }
+                Err(error) => return Err(error.into()),
+            }
+        }
+        Err(Refusal::Contended)
+    }
+
+    /// Asks whether each author may; neighbours of one member and kind share the answer.
+    async fn permits(
+        &self,
+        room: &LiveRoom,
+        batch: &[Waiting],
+        fresh: bool,
+        checks: &mut Checks,
+    ) -> Vec<Result<(), Refusal>> {
+        let mut answers: Vec<Result<(), Refusal>> = Vec::with_capacity(batch.len());
+        let mut previous: Option<&Waiting> = None;
+        for waiting in batch {
+            let answer = match (&waiting.member, previous.filter(|previous| same_question(previous, waiting))) {
+                (None, _) => Ok(()),
+                (Some(_), Some(_)) => answers.last().cloned().unwrap_or(Ok(())),
+                (Some(member), None) => {
+                    let operation = Operation::Append(waiting.proposal.kind);
+                    let ask = Ask { operation, room: Some(room.id), fresh };
+                    member.permit(ask).await.map(|permit| checks.add(permit))
+                }
+            };
+            answers.push(answer);
+            previous = Some(waiting);
+        }
+        answers
+    }
+
+    /// What became of messages with these ids.
+    async fn known(&self, room: &LiveRoom, batch: &[Waiting]) -> Result<Vec<Option<Receipt>>, Refusal> {
+        let keys = batch.iter().map(|waiting| {
+            receipt_key(room.id, waiting.proposal.author.id, waiting.proposal.id)
+        });
+        let found = self.store.get_many(keys.collect()).await?;
+        found.into_iter().map(|found| found.map(|found| stored::decode(&found.value)).transpose()).collect()
+    }
+}
+
+fn same_question(one: &Waiting, other: &Waiting) -> bool {
+    let same_member = match (&one.member, &other.member) {
+        (Some(one), Some(other)) => Arc::ptr_eq(one, other),
+        _ => false,
+    };
+    same_member && one.proposal.kind == other.proposal.kind
+}
+
+/// Appending, remembering the ids and checking everything the decision rests on: one transaction.
+fn store_batch(
+    room: &LiveRoom,
+    guard: Guard,
+    record: &Versioned,
+    permissions: BTreeMap<Key, u64>,
+    decision: &Decision,
+) -> Batch {
+    let mut batch = Batch::new().check(room_key(room.id), record.version);
+    for (key, version) in permissions {
+        if key != room_key(room.id) {
+            batch = batch.check(key, version);
+        }
+    }
+    for (key, receipt) in &decision.receipts {
+        batch = batch.check(key.clone(), 0).put(key.clone(), receipt.clone());
+    }
+    let (events, state) = (decision.events.clone(), decision.log.state());
+    batch.append(Append { room: store_room(room.id), guard, events, state })
+}
+
+/// The keys that permissions rest on.
+#[derive(Default)]
+struct Checks {
+    keys: BTreeMap<Key, u64>,
+    contradiction: bool,
+}
+
+impl Checks {
+    fn add(&mut self, permit: Permit) {
+        for (key, version) in permit.checks {
+            let before = *self.keys.entry(key).or_insert(version);
+            self.contradiction |= before != version;
+        }
+    }
+
+    /// `None` if two permits rest on different versions of one key: one of them is old.
+    fn into_consistent(self) -> Option<BTreeMap<Key, u64>> {
+        (!self.contradiction).then_some(self.keys)
+    }
+}
+
+fn log_conflict(conflict: &Conflict) {
+    tracing::debug!(%conflict, "deciding again");
+}
+
+/// Should the task end in a panic or with its runtime, the next send starts another, and those that wait are told.
+struct Committing<'a>(&'a LiveRoom);
+
+impl Drop for Committing<'_> {
+    fn drop(&mut self) {
+        let mut queue = self.0.queue();
+        if std::thread::panicking() {
+            queue.committing = false;
+            queue.waiting.clear();
+        }
+    }
+}

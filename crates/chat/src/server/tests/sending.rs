@@ -1,0 +1,234 @@
+//! Sending: durable before answered, dense, once, in order, many with one commit.
+
+use std::collections::HashMap;
+
+use proptest::prelude::*;
+
+use super::*;
+use crate::server::{Authority, ChatServer, NewEvent};
+
+//= S4.34 (test)
+#[tokio::test]
+async fn nobody_hears_of_an_event_before_it_is_durable() {
+    let world = World::new(Limits::default()).await;
+    let mut feed = world.feed();
+    feed.apply(follow(OPS, 0, 1, Mode::Live)).await.unwrap();
+    updates(&mut feed).await;
+    world.store.gated.store(true, Ordering::SeqCst);
+    let mut pending = world.submit(OPS, proposal(1, [1; 16], "x")).await.unwrap();
+    for _ in 0..100 {
+        tokio::task::yield_now().await;
+    }
+    assert!(pending.try_recv().is_err(), "not acknowledged while the commit runs");
+    assert_eq!(updates(&mut feed).await, [], "not shown while the commit runs");
+    world.store.gate.0.add_permits(1);
+    assert_eq!(pending.await.unwrap().unwrap().seq, 1);
+    assert_eq!(events(&updates(&mut feed).await, OPS, 1), ["x"]);
+}
+
+//= S4.30 (test)
+#[tokio::test]
+async fn sends_that_wait_for_a_commit_share_the_next_one() {
+    let world = World::new(Limits::default()).await;
+    world.store.gated.store(true, Ordering::SeqCst);
+    let before = world.store.commits.load(Ordering::SeqCst);
+    let mut pending = vec![world.submit(OPS, proposal(1, [0; 16], "first")).await.unwrap()];
+    tokio::task::yield_now().await;
+    for n in 1..=100 {
+        pending.push(world.submit(OPS, proposal(1, [n; 16], "x")).await.unwrap());
+    }
+    world.store.gate.0.add_permits(100);
+    for (n, pending) in pending.into_iter().enumerate() {
+        assert_eq!(pending.await.unwrap().unwrap().seq, n as u64 + 1, "in the order they came");
+    }
+    assert_eq!(world.store.commits.load(Ordering::SeqCst) - before, 2);
+}
+
+//= S4.10 (test)
+//= S4.32 (test)
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn many_senders_and_retries_make_each_message_one_event() {
+    let world = Arc::new(World::new(Limits::default()).await);
+    let mut tasks = tokio::task::JoinSet::new();
+    for task in 0..8u8 {
+        let world = world.clone();
+        tasks.spawn(async move {
+            let mut seqs = Vec::new();
+            for n in 0..40u8 {
+                // Two tasks share each author and each id: every message is sent twice, at about the same time.
+                let (user, id) = (task / 2, [n; 16]);
+                let sent = world.send(OPS, proposal(user, id, &format!("{user}/{n}"))).await.unwrap();
+                seqs.push(((user, n), sent.seq));
+            }
+            assert!(seqs.is_sorted_by_key(|(_, seq)| *seq), "one sender's order is kept");
+            seqs
+        });
+    }
+    let mut places = HashMap::new();
+    for (message, seq) in tasks.join_all().await.into_iter().flatten() {
+        assert_eq!(*places.entry(message).or_insert(seq), seq, "both senders were given the same place");
+    }
+    let texts = world.texts(OPS).await;
+    assert_eq!(texts.len(), 4 * 40);
+    for ((user, n), seq) in places {
+        assert_eq!(texts[seq as usize - 1], format!("{user}/{n}"));
+    }
+}
+
+//= S4.10 (test)
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn two_servers_on_one_store_make_one_log() {
+    let world = World::new(Limits { commit_attempts: 1_000, ..Limits::default() }).await;
+    let other = Core::new(world.store.clone(), world.core.limits.clone(), Arc::new(|| 1_000));
+    let worlds = [Arc::new(world), Arc::new(World { store: Arc::default(), core: Arc::new(other) })];
+    let store = worlds[0].store.clone();
+    let mut tasks = tokio::task::JoinSet::new();
+    for n in 0..60u8 {
+        let core = worlds[usize::from(n % 2)].core.clone();
+        let member = Somebody::new(n, store.clone());
+        tasks.spawn(async move {
+            let room = core.room(OPS).await.unwrap();
+            let pending = core.submit(room, proposal(n, [n; 16], "x"), Some(member)).await.unwrap();
+            pending.await.unwrap().unwrap().seq
+        });
+    }
+    let mut seqs = tasks.join_all().await;
+    seqs.sort_unstable();
+    assert_eq!(seqs, (1..=60).collect::<Vec<u64>>());
+}
+
+//= S4.37 (test)
+#[tokio::test]
+async fn a_permission_that_was_withdrawn_is_not_used_once_more() {
+    let world = World::new(Limits::default()).await;
+    let member = world.somebody(1);
+    let send = async |id| {
+        let room = world.core.room(OPS).await.unwrap();
+        world.core.submit(room, proposal(1, [id; 16], "x"), Some(member.clone())).await.unwrap().await.unwrap()
+    };
+    assert_eq!(send(1).await.unwrap().seq, 1);
+    // The member remembers that they may; the store knows better.
+    world.store.commit(Batch::new().put(member.key(), "no")).await.unwrap();
+    assert!(matches!(send(2).await, Err(Refusal::Denied(_))));
+    assert_eq!(world.texts(OPS).await.len(), 1);
+    assert_eq!(send(1).await.map(|sent| (sent.seq, sent.duplicate)), Ok((1, true)), "what happened has happened");
+    world.store.commit(Batch::new().delete(member.key())).await.unwrap();
+    assert_eq!(send(2).await.unwrap().seq, 2, "nor is a refusal that no longer holds");
+}
+
+//= S4.35 (test)
+#[tokio::test]
+async fn a_guarded_send_that_succeeded_is_not_a_conflict_when_repeated() {
+    let world = World::new(Limits::default()).await;
+    let guarded = Proposal { expect_last: Some(0), ..proposal(1, [1; 16], "x") };
+    let sent = world.send(OPS, guarded.clone()).await.unwrap();
+    world.say(OPS, "y").await;
+    assert_eq!(world.send(OPS, guarded).await, Ok(Sent { duplicate: true, ..sent }));
+    let late = Proposal { expect_last: Some(1), ..proposal(1, [2; 16], "z") };
+    assert_eq!(world.send(OPS, late).await, Err(Refusal::Moved { expected: 1, last: 2 }));
+}
+
+#[tokio::test]
+async fn a_refused_send_does_not_disturb_its_neighbours() {
+    let world = World::new(Limits::default()).await;
+    world.store.gated.store(true, Ordering::SeqCst);
+    let first = world.submit(OPS, proposal(1, [0; 16], "a")).await.unwrap();
+    tokio::task::yield_now().await;
+    let good = world.submit(OPS, proposal(1, [1; 16], "b")).await.unwrap();
+    let reused = world.submit(OPS, proposal(1, [0; 16], "other")).await.unwrap();
+    let last = world.submit(OPS, proposal(1, [2; 16], "c")).await.unwrap();
+    world.store.gate.0.add_permits(100);
+    assert_eq!(first.await.unwrap().unwrap().seq, 1);
+    assert_eq!(good.await.unwrap().unwrap().seq, 2);
+    assert_eq!(reused.await.unwrap(), Err(Refusal::IdReused { seq: 1 }));
+    assert_eq!(last.await.unwrap().unwrap().seq, 3);
+}
+
+#[tokio::test]
+async fn a_full_disk_is_said_and_the_same_id_works_later() {
+    let world = World::new(Limits::default()).await;
+    world.store.full.store(true, Ordering::SeqCst);
+    assert_eq!(world.send(OPS, proposal(1, [1; 16], "x")).await, Err(Refusal::Full));
+    world.store.full.store(false, Ordering::SeqCst);
+    assert_eq!(world.send(OPS, proposal(1, [1; 16], "x")).await.map(|sent| sent.duplicate), Ok(false));
+}
+
+#[tokio::test]
+async fn a_room_takes_so_many_waiting_sends_and_says_so_to_the_next() {
+    let world = World::new(Limits { sends_waiting: 3, ..Limits::default() }).await;
+    world.store.gated.store(true, Ordering::SeqCst);
+    let mut pending = vec![world.submit(OPS, proposal(1, [0; 16], "x")).await.unwrap()];
+    tokio::task::yield_now().await;
+    for n in 1..=3 {
+        pending.push(world.submit(OPS, proposal(1, [n; 16], "x")).await.unwrap());
+    }
+    let busy = world.submit(OPS, proposal(1, [4; 16], "x")).await.unwrap_err();
+    assert_eq!(busy, Refusal::Busy { waiting: 3, limit: 3 });
+    world.store.gate.0.add_permits(10);
+    for pending in pending {
+        pending.await.unwrap().unwrap();
+    }
+}
+
+//= S4.14 (test)
+#[tokio::test]
+async fn the_program_appends_parcels_once_and_in_the_senders_name() {
+    let world = World::new(Limits::default()).await;
+    let server = ChatServer { core: world.core.clone() };
+    let id = Some(MessageId([7; 16]));
+    let event = NewEvent { kind: Kind::PARCEL, id, body: Bytes::from_static(b"parcel"), refs: Vec::new() };
+    let member = Authority::Member(world.somebody(1));
+    let first = server.append_event(OPS, member.clone(), event.clone()).await.unwrap();
+    let again = server.append_event(OPS, member, event).await.unwrap();
+    assert_eq!((first.seq, again.seq, again.duplicate), (1, 1, true));
+    let end = NewEvent { kind: Kind::PARCEL_END, id: None, body: Bytes::new(), refs: vec![first.seq] };
+    assert_eq!(server.append_event(OPS, Authority::Server(author(1)), end).await.unwrap().seq, 2);
+    let event = server.event(OPS, 1).await.unwrap().unwrap();
+    assert_eq!((event.envelope.kind, event.envelope.author), (Kind::PARCEL, UserId([1; 16])));
+    assert_eq!(server.event(OPS, 3).await.unwrap(), None);
+}
+
+#[tokio::test]
+async fn a_room_nobody_uses_takes_no_memory() {
+    let world = World::new(Limits::default()).await;
+    world.say(OPS, "x").await;
+    assert_eq!(world.core.room(RoomId([1; 16])).await.map(|_| ()).unwrap_err(), Refusal::RoomUnknown);
+    while world.core.rooms_in_memory() > 0 {
+        tokio::task::yield_now().await;
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(24))]
+
+    //= S4.11 (test)
+    #[test]
+    fn the_log_is_what_was_acknowledged(sends in prop::collection::vec((0u8..3, 0u8..20, "[ab]"), 1..60), at_once in 1usize..9) {
+        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        runtime.block_on(async {
+            let world = World::new(Limits { commit_events: 4, ..Limits::default() }).await;
+            let mut acknowledged: HashMap<u64, String> = HashMap::new();
+            for sends in sends.chunks(at_once) {
+                let mut pending = Vec::new();
+                for (user, id, body) in sends {
+                    pending.push((body, world.submit(OPS, proposal(*user, [*id; 16], body)).await.unwrap()));
+                }
+                for (body, pending) in pending {
+                    match pending.await.unwrap() {
+                        Ok(sent) => {
+                            let before = acknowledged.insert(sent.seq, body.clone());
+                            assert_eq!(before.is_some(), sent.duplicate);
+                            assert!(before.is_none_or(|before| before == *body));
+                        }
+                        Err(refusal) => assert!(matches!(refusal, Refusal::IdReused { .. })),
+                    }
+                }
+            }
+            let texts = world.texts(OPS).await;
+            assert_eq!(texts.len(), acknowledged.len());
+            for (seq, text) in (1..).zip(texts) {
+                assert_eq!(acknowledged[&seq], text);
+            }
+        });
+    }
+}
