@@ -69,6 +69,7 @@ fn invites() -> Vec<Sample> {
         secret: SecretBytes(counting(0xa0)),
         expires_ms: NOW,
         addresses: "example.org:4747,[2001:db8::1]:4747".into(),
+        host: device_id(),
     };
     let by_operator = Invite {
         id: invite_id(),
@@ -85,7 +86,11 @@ fn invites() -> Vec<Sample> {
         sample("create-invite", "with the defaults", &CreateInvite::default()),
         sample("create-invite", "with everything said", &create),
         sample("invite-device", "with the default", &InviteDevice::default()),
-        sample("invite-device", "for a minute", &InviteDevice { ttl_ms: Some(60_000) }),
+        sample(
+            "invite-device",
+            "for a minute, of a user",
+            &InviteDevice { ttl_ms: Some(60_000), user: Some(user_id()) },
+        ),
         sample("created-invite", "a new invite", &created),
         sample("list-invites", "the first page", &ListInvites::default()),
         sample("list-invites", "the next page", &ListInvites { after: Some(invite_id()) }),
@@ -117,6 +122,11 @@ fn devices_and_users() -> Vec<Sample> {
         sample("list-users", "the first page", &ListUsers::default()),
         sample("list-users", "the next page", &ListUsers { after: Some(user_id()) }),
         sample("user", "an owner", &user),
-        sample("users", "the last page", &Users { users: vec![user], more: false }),
+        sample("users", "the last page", &Users { users: vec![user], next: None }),
+        sample(
+            "users",
+            "a page of revoked users with more behind it",
+            &Users { users: vec![], next: Some(user_id()) },
+        ),
     ]
 }
