@@ -95,6 +95,7 @@ impl Accounts {
         Ok(Decision::Change(batch, Revocation { devices, invites }))
     }
 
+    //= S6.35
     /// Refuses to take the last device of the last owner over the network: nobody could let anyone in again.
     /// The operator may, since the administration socket needs no device.
     async fn keep_an_owner(

@@ -8,12 +8,14 @@
 #![forbid(unsafe_code)]
 
 mod accounts;
+mod client;
 mod devices;
 mod error;
 mod invites;
 pub mod limits;
 pub mod link;
 mod name;
+mod protocol;
 mod record;
 mod redeem;
 mod role;
@@ -22,12 +24,14 @@ mod session;
 mod users;
 
 pub use accounts::Accounts;
+pub use client::AccountsClient;
 pub use devices::Revocation;
 pub use error::AccountsError;
 pub use hikyaku_wire::enroll::{DeviceId, InviteId, UserId};
 pub use invites::{InviteWish, IssuedInvite};
 pub use link::{Address, InviteLink, LinkError};
 pub use name::{DeviceName, MAX_NAME, NameError, UserName};
+pub use protocol::{Enroll, Manage, Service, system_time};
 pub use redeem::{Enrolled, Redemption};
 pub use role::{Permission, Role};
 pub use secret::Secret;

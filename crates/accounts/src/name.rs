@@ -98,6 +98,7 @@ impl fmt::Display for DeviceName {
     }
 }
 
+//= S6.30
 fn parse(text: &str) -> Result<String, NameError> {
     let mut name = String::new();
     for (index, given) in text.chars().enumerate() {
@@ -177,6 +178,7 @@ mod tests {
         assert_eq!(user(&"x".repeat(1 << 20)), Err(NameError::TooLong));
     }
 
+    //= S6.30 (test)
     #[test]
     fn invisible_directional_combining_and_confusable_characters_are_refused() {
         // zero width space, right-to-left override, tab, escape, combining acute, Cyrillic а, full-width A, space, slash

@@ -47,6 +47,7 @@ pub struct Enrolled {
 }
 
 impl Accounts {
+    //= S6.26
     /// Makes a device known that holds the secret of an open invite.
     pub async fn redeem(&self, redemption: &Redemption, now: u64) -> Result<Enrolled, AccountsError> {
         settle!(self, self.try_redeem(redemption, now))
@@ -76,6 +77,7 @@ impl Accounts {
         }
     }
 
+    //= S6.27
     /// The device is known. With the secret that made it known it hears the same again; with another one, that it is.
     async fn again(
         &self,
@@ -164,6 +166,7 @@ impl Newcomer<'_> {
     }
 }
 
+//= S6.28
 /// The invite, if this secret opens it now. A wrong secret learns nothing, not even that the invite exists.
 fn admissible(
     invite: Option<Found<InviteRecord>>,

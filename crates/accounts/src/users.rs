@@ -29,7 +29,9 @@ impl Accounts {
                 users.push(shown(UserId(last(key)?), user.record));
             }
         }
-        Ok(Users { users, more })
+        // A page may hold nothing but revoked users, so it says itself where it ended.
+        let next = if more { Some(UserId(last(&page[MAX_PAGE - 1].0)?)) } else { None };
+        Ok(Users { users, next })
     }
 
     /// The names of these users, in their order, of revoked ones too: their messages stay.
@@ -45,6 +47,7 @@ impl Accounts {
         Ok(names)
     }
 
+    //= S6.36
     /// Ends a user with all devices and invites. The operator alone may. The name is given to nobody else.
     pub async fn revoke_user(
         &self,

@@ -1,7 +1,7 @@
 //! Messages of the application protocol `accounts/1`: who am I, invites, my devices, the users of a server.
 //!
-//! Every type is one CBOR map with small integer keys. Times are milliseconds since 1970. Lists come in pages: a page
-//! with `more` is continued after its last entry. Spec: chapter 6.
+//! Every type is one CBOR map with small integer keys. Times are milliseconds since 1970. Lists come in pages,
+//! each of which says whether another follows. Spec: chapter 6.
 
 use minicbor::{Decode, Encode};
 
@@ -20,7 +20,7 @@ pub mod method {
     pub const INVITE_LIST: &str = "invite.list";
     /// [`CancelInvite`](super::CancelInvite) → [`Nothing`](super::Nothing).
     pub const INVITE_CANCEL: &str = "invite.cancel";
-    /// [`InviteDevice`](super::InviteDevice) → [`CreatedInvite`](super::CreatedInvite), for one more device of the caller.
+    /// [`InviteDevice`](super::InviteDevice) → [`CreatedInvite`](super::CreatedInvite), for one more device.
     pub const DEVICE_INVITE: &str = "device.invite";
     /// [`ListDevices`](super::ListDevices) → [`Devices`](super::Devices).
     pub const DEVICE_LIST: &str = "device.list";
@@ -73,18 +73,21 @@ pub struct CreateInvite {
     /// How long it is valid, in milliseconds; a day when absent.
     #[n(1)]
     pub ttl_ms: Option<u64>,
-    /// `owner` or `member`; when absent `member`, or `owner` as long as the server has no user.
+    /// `owner` or `member`; when absent `member`, or `owner` as long as the server has no owner.
     #[n(2)]
     pub role: Option<String>,
 }
 
-/// Asks for an invite for one more device of the caller.
+/// Asks for an invite for one more device of a user.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Encode, Decode)]
 #[cbor(map)]
 pub struct InviteDevice {
     /// How long it is valid, in milliseconds; ten minutes when absent.
     #[n(0)]
     pub ttl_ms: Option<u64>,
+    /// Whose; the caller's when absent. Only the operator may name another.
+    #[n(1)]
+    pub user: Option<UserId>,
 }
 
 /// A new invite. Its secret is told this once.
@@ -103,6 +106,9 @@ pub struct CreatedInvite {
     /// The addresses of the server, `HOST:PORT[,HOST:PORT…]`; empty when it knows none, and then the caller's own are good.
     #[n(3)]
     pub addresses: String,
+    /// The digest of the server's key, for the link.
+    #[n(4)]
+    pub host: DeviceId,
 }
 
 /// Asks for invites: the caller's own, or everybody's if the caller may see them.
@@ -277,12 +283,12 @@ pub struct User {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Encode, Decode)]
 #[cbor(map)]
 pub struct Users {
-    /// In the order of their ids.
+    /// In the order of their ids; may be empty although more follow.
     #[n(0)]
     pub users: Vec<User>,
-    /// Whether more follow.
+    /// What to ask the next page after; absent on the last page.
     #[n(1)]
-    pub more: bool,
+    pub next: Option<UserId>,
 }
 
 #[cfg(test)]
@@ -305,6 +311,7 @@ mod tests {
             secret: SecretBytes([0xab; 16]),
             expires_ms: 1,
             addresses: "h:1".into(),
+            host: DeviceId([2; 32]),
         };
         assert!(!format!("{invite:?}").contains("171"));
         let bytes = minicbor::to_vec(&invite).unwrap();

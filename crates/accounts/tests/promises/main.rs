@@ -2,6 +2,7 @@
 
 mod devices;
 mod invites;
+mod protocol;
 mod redeem;
 mod revoke;
 mod world;

@@ -64,6 +64,7 @@ async fn an_invite_for_sixty_four_is_redeemed_sixty_four_times_and_not_once_more
     assert_eq!(results.iter().filter(|result| **result == Err(AccountsError::InviteUsed)).count(), 1);
 }
 
+//= S6.26 (test)
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn of_two_people_who_race_for_a_name_one_gets_it_and_no_use_is_lost() {
     let (world, ada) = World::owned().await;
@@ -87,6 +88,7 @@ async fn of_two_people_who_race_for_a_name_one_gets_it_and_no_use_is_lost() {
     );
 }
 
+//= S6.27 (test)
 #[tokio::test]
 async fn a_device_whose_welcome_was_lost_asks_again_and_hears_the_same() {
     let (world, ada) = World::owned().await;
