@@ -2,12 +2,13 @@
 //!
 //! A room is a totally ordered durable log. What is acknowledged is durable; every member sees every event once and
 //! in the same order, however often connections break; a send is repeated as often as it takes and happens once.
-//! The rules are pure functions ([`rules`], the client's follower); the server and the client around them move bytes.
-//! Spec: chapter 4; DESIGN of the server's side: [`server`].
+//! The rules are pure (`rules` for the server, [`client::Follower`] for the client); [`ChatServer`] and
+//! [`client::ChatClient`] around them move bytes. Spec: chapter 4.
 
 #![forbid(unsafe_code)]
 
 mod chain;
+pub mod client;
 mod event;
 mod limits;
 mod member;
@@ -18,6 +19,7 @@ pub mod server;
 mod stored;
 
 pub use chain::{Chain, digest};
+pub use client::{ChatClient, Follower, Following, News, Position};
 pub use event::{Event, EventError, erase};
 pub use hikyaku_wire::chat as wire;
 pub use limits::Limits;

@@ -7,7 +7,7 @@ use std::fmt;
 use std::str::FromStr;
 
 /// The longest name, in characters.
-pub const MAX_CHARS: usize = 64;
+pub(crate) const MAX_CHARS: usize = 64;
 
 /// A room's name in canonical form: lower case, without the `#` people write before it.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -93,7 +93,8 @@ mod tests {
     //= S4.1 (test)
     #[test]
     fn a_name_is_one_to_sixty_four_letters_digits_and_marks() {
-        for good in ["ops", "a", "7", "team-1", "v1.2_b", "部屋", "здравствуй", "한국어", "éclair"] {
+        for good in ["ops", "a", "7", "team-1", "v1.2_b", "部屋", "здравствуй", "한국어", "éclair"]
+        {
             assert_eq!(parse(good), Ok(good.to_owned()));
         }
         assert_eq!(parse(&"é".repeat(MAX_CHARS)), Ok("é".repeat(MAX_CHARS)));
@@ -102,7 +103,9 @@ mod tests {
         assert_eq!(parse("#"), Err(NameError::Empty));
         assert_eq!(parse(".."), Err(NameError::Start('.')));
         assert_eq!(parse("-rf"), Err(NameError::Start('-')));
-        for bad in [' ', '/', ':', '#', '@', '\n', '\x1b', '\u{7f}', '\u{9b}', '\u{202e}', '\u{200b}', '\u{2066}'] {
+        for bad in
+            [' ', '/', ':', '#', '@', '\n', '\x1b', '\u{7f}', '\u{9b}', '\u{202e}', '\u{200b}', '\u{2066}']
+        {
             assert_eq!(parse(&format!("a{bad}b")), Err(NameError::Character(bad)));
         }
         for invisible in ['\u{3164}', '\u{115f}', '\u{ffa0}', '\u{301}', '\u{e0041}'] {

@@ -108,7 +108,9 @@ pub enum Refusal {
     #[error("the server's disk is full; nothing was written")]
     Full,
     /// The store failed.
-    #[error("the server's store failed; whether anything was written is unknown: try again with the same message id")]
+    #[error(
+        "the server's store failed; whether anything was written is unknown: try again with the same message id"
+    )]
     Store(StoreError),
     /// What is stored is damaged.
     #[error("what the server has stored about this room is damaged")]
@@ -135,7 +137,9 @@ impl Refusal {
             Self::IdReused { .. } => ErrorCode::ID_REUSED,
             Self::BodyTooLarge { .. } => ErrorCode::BODY_TOO_LARGE,
             Self::Limit { .. } => ErrorCode::LIMIT,
-            Self::RefsMissing(_) | Self::Unsupported(_) | Self::KindUnsupported(_) => ErrorCode::INVALID_MESSAGE,
+            Self::RefsMissing(_) | Self::Unsupported(_) | Self::KindUnsupported(_) => {
+                ErrorCode::INVALID_MESSAGE
+            }
             Self::RefUnknown { .. } => ErrorCode::NOT_FOUND,
             Self::Moved { .. } => ErrorCode::CONFLICT,
             Self::Ahead { .. } => ErrorCode::EPOCH_CHANGED,

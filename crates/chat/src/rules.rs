@@ -169,7 +169,12 @@ pub(crate) struct Decision {
 /// Decides about sends in the order they came.
 pub(crate) fn decide<'a>(log: &Log, cases: impl IntoIterator<Item = Case<'a>>, now_ms: u64) -> Decision {
     let mut deciding = Deciding {
-        decision: Decision { verdicts: Vec::new(), events: Vec::new(), receipts: Vec::new(), log: log.clone() },
+        decision: Decision {
+            verdicts: Vec::new(),
+            events: Vec::new(),
+            receipts: Vec::new(),
+            log: log.clone(),
+        },
         here: HashMap::new(),
         now_ms,
     };

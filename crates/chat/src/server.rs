@@ -28,7 +28,9 @@ use hikyaku_wire::chat::{Kind, MessageId, RoomId, RoomRef, Sent, method};
 use hikyaku_wire::codes::ErrorCode;
 use minicbor::Encode;
 
-use self::core::{Core, random, salt, system_clock};
+pub(crate) use self::core::random;
+use self::core::{Core, salt, system_clock};
+pub(crate) use self::room::lock;
 use crate::event::Event;
 use crate::limits::Limits;
 use crate::member::{Author, Member, Operation};
@@ -93,7 +95,12 @@ impl ChatServer {
 
     /// Appends an event on behalf of the program; durable when it resolves. Kinds that members may not send are
     /// made here.
-    pub async fn append_event(&self, room: RoomId, authority: Authority, event: NewEvent) -> Result<Sent, Refusal> {
+    pub async fn append_event(
+        &self,
+        room: RoomId,
+        authority: Authority,
+        event: NewEvent,
+    ) -> Result<Sent, Refusal> {
         let (author, member) = match authority {
             Authority::Member(member) => (member.author(), Some(member)),
             Authority::Server(author) => (author, None),
@@ -150,6 +157,9 @@ impl<C: Member> Handler<C> for ChatServer {
     }
 }
 
-async fn reply<C, A: Encode<()>>(mut exchange: Exchange<C>, answer: Result<A, Refusal>) -> hikyaku::Result<()> {
+async fn reply<C, A: Encode<()>>(
+    mut exchange: Exchange<C>,
+    answer: Result<A, Refusal>,
+) -> hikyaku::Result<()> {
     exchange.reply(&answer.map_err(sync::failed)?).await
 }

@@ -118,7 +118,8 @@ impl Core {
     /// Reads again everything a commit rests on.
     pub(crate) async fn refresh(&self, room: &LiveRoom) -> Result<(), Refusal> {
         let record = self.store.get(&room_key(room.id)).await?.ok_or(Refusal::RoomUnknown)?;
-        let record = Versioned { version: record.version, record: stored::decode::<RoomRecord>(&record.value)? };
+        let record =
+            Versioned { version: record.version, record: stored::decode::<RoomRecord>(&record.value)? };
         let head = self.store.head(store_room(room.id)).await?;
         room.refresh(Log::read(room.id, head.as_ref())?, Some(record));
         Ok(())

@@ -229,7 +229,8 @@ impl Feed {
             return Ok(Step::nothing());
         }
         followed.skip_trimmed(&log, update);
-        let records = if followed.next <= log.last { followed.read(&self.core, left).await? } else { Records::new() };
+        let records =
+            if followed.next <= log.last { followed.read(&self.core, left).await? } else { Records::new() };
         if !records.is_empty() {
             let (room, epoch, first) = (id, followed.epoch, followed.next);
             followed.next += records.len();
@@ -291,7 +292,12 @@ impl Followed {
     fn skip_trimmed(&mut self, log: &Log, update: &mut Update) {
         if self.next < log.first {
             let chain = self.watching.room.record().record.trimmed;
-            update.trimmed.push(Trimmed { room: self.watching.room.id, epoch: self.epoch, through: log.first - 1, chain });
+            update.trimmed.push(Trimmed {
+                room: self.watching.room.id,
+                epoch: self.epoch,
+                through: log.first - 1,
+                chain,
+            });
             self.next = log.first;
         }
     }
@@ -302,11 +308,16 @@ impl Followed {
             return Ok(records);
         }
         let count = usize::try_from(left.events).unwrap_or(usize::MAX);
-        let events = core.store.events(store_room(self.watching.room.id), self.next, count, left.bytes).await?;
+        let events =
+            core.store.events(store_room(self.watching.room.id), self.next, count, left.bytes).await?;
         match events.first() {
-            Some(first) if first.seq == self.next => Ok(events.into_iter().map(|event| event.record).collect()),
+            Some(first) if first.seq == self.next => {
+                Ok(events.into_iter().map(|event| event.record).collect())
+            }
             // Trimmed since the log was looked at: look again.
-            Some(_) => core.refresh_logs(std::slice::from_ref(&self.watching.room)).await.map(|()| Records::new()),
+            Some(_) => {
+                core.refresh_logs(std::slice::from_ref(&self.watching.room)).await.map(|()| Records::new())
+            }
             None => Err(Refusal::Corrupt),
         }
     }

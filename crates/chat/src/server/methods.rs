@@ -5,7 +5,8 @@ use std::sync::Arc;
 use hikyaku::{Error, Exchange, Receiver, Sender};
 use hikyaku_storage::{Append, Batch, Guard, StoreError};
 use hikyaku_wire::chat::{
-    Create, Created, History, Kind, List, MessageId, Page, Records, Resolve, Room, RoomId, RoomRef, Rooms, Send,
+    Create, Created, History, Kind, List, MessageId, Page, Records, Resolve, Room, RoomId, RoomRef, Rooms,
+    Send,
 };
 use tokio::sync::mpsc;
 
@@ -32,7 +33,8 @@ pub(crate) async fn create(core: &Core, member: &dyn Member, create: Create) -> 
         let ask = Ask { operation: Operation::Create, room: None, fresh: attempt > 0 };
         let permit = member.permit(ask).await?;
         let keys = vec![room_key(create.room), name_key(&name), rooms_key()];
-        let [room, named, count] = <[_; 3]>::try_from(core.store.get_many(keys).await?).map_err(|_| Refusal::Corrupt)?;
+        let [room, named, count] =
+            <[_; 3]>::try_from(core.store.get_many(keys).await?).map_err(|_| Refusal::Corrupt)?;
         if let Some(room) = room {
             return created_before(core, &create.room, &stored::decode(&room.value)?, &name, &author).await;
         }
@@ -42,12 +44,17 @@ pub(crate) async fn create(core: &Core, member: &dyn Member, create: Create) -> 
         let rooms: u64 = count.as_ref().map_or(Ok(0), |count| stored::decode(&count.value))?;
         if rooms >= core.limits.rooms {
             let size = |n: u64| usize::try_from(n).unwrap_or(usize::MAX);
-            return Err(Refusal::Limit { what: "rooms", size: size(rooms + 1), limit: size(core.limits.rooms) });
+            return Err(Refusal::Limit {
+                what: "rooms",
+                size: size(rooms + 1),
+                limit: size(core.limits.rooms),
+            });
         }
         let (log, batch) = new_room(core, &create.room, &name, &topic, &author)?;
         let mut batch = batch.check(name_key(&name), 0).check_read(rooms_key(), count.as_ref());
         batch.checks.extend(permit.checks.into_iter().filter(|(key, _)| *key != rooms_key()));
-        let batch = batch.put(name_key(&name), create.room.0.to_vec()).put(rooms_key(), stored::encode(&(rooms + 1)));
+        let batch =
+            batch.put(name_key(&name), create.room.0.to_vec()).put(rooms_key(), stored::encode(&(rooms + 1)));
         match core.store.commit(batch).await {
             Ok(_) => {
                 let room = Room { name: name.as_str().to_owned(), head: log.head(None) };
@@ -152,7 +159,9 @@ pub(crate) async fn history(core: &Core, member: &dyn Member, ask: History) -> R
     let (room, _) = readable(core, member, &ask.room).await?;
     let log = room.log();
     let from = match (ask.from, ask.since_ms) {
-        (Some(_), Some(_)) => return Err(Refusal::Invalid("history begins at a sequence number or a time, not both")),
+        (Some(_), Some(_)) => {
+            return Err(Refusal::Invalid("history begins at a sequence number or a time, not both"));
+        }
         (Some(from), None) => from,
         (None, Some(since)) => core.store.seq_at(store_room(room.id), since).await?,
         (None, None) => log.first,
@@ -169,7 +178,11 @@ pub(crate) async fn history(core: &Core, member: &dyn Member, ask: History) -> R
 }
 
 /// A room the member may read, with its log as the store has it now, and its name.
-async fn readable(core: &Core, member: &dyn Member, room: &RoomRef) -> Result<(Arc<LiveRoom>, String), Refusal> {
+async fn readable(
+    core: &Core,
+    member: &dyn Member,
+    room: &RoomRef,
+) -> Result<(Arc<LiveRoom>, String), Refusal> {
     let id = core.resolve(room).await?;
     core.permit(member, Operation::Read, Some(id)).await?;
     let room = core.room(id).await?;

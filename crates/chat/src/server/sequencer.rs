@@ -42,7 +42,8 @@ impl Core {
         member: Option<Arc<dyn Member>>,
     ) -> Result<Pending, Refusal> {
         let weight = u32::try_from(proposal.body.len().max(1)).unwrap_or(u32::MAX);
-        let bytes = self.bytes_waiting.clone().acquire_many_owned(weight).await.map_err(|_| Refusal::Stopping)?;
+        let bytes =
+            self.bytes_waiting.clone().acquire_many_owned(weight).await.map_err(|_| Refusal::Stopping)?;
         let (answer, pending) = oneshot::channel();
         let start = {
             let mut queue = room.queue();
@@ -118,7 +119,8 @@ impl Core {
             let permits = self.permits(room, batch, fresh, &mut checks).await;
             let known = if fresh { self.known(room, batch).await? } else { vec![None; batch.len()] };
             let cases = batch.iter().zip(permits).zip(known);
-            let cases = cases.map(|((waiting, permit), known)| Case { proposal: &waiting.proposal, known, permit });
+            let cases =
+                cases.map(|((waiting, permit), known)| Case { proposal: &waiting.proposal, known, permit });
             let decision = decide(&log, cases, self.now_ms());
             if !fresh && decision.verdicts.iter().any(Result::is_err) {
                 fresh = true;
@@ -160,7 +162,8 @@ impl Core {
         let mut answers: Vec<Result<(), Refusal>> = Vec::with_capacity(batch.len());
         let mut previous: Option<&Waiting> = None;
         for waiting in batch {
-            let answer = match (&waiting.member, previous.filter(|previous| same_question(previous, waiting))) {
+            let answer = match (&waiting.member, previous.filter(|previous| same_question(previous, waiting)))
+            {
                 (None, _) => Ok(()),
                 (Some(_), Some(_)) => answers.last().cloned().unwrap_or(Ok(())),
                 (Some(member), None) => {
@@ -177,9 +180,8 @@ impl Core {
 
     /// What became of messages with these ids.
     async fn known(&self, room: &LiveRoom, batch: &[Waiting]) -> Result<Vec<Option<Receipt>>, Refusal> {
-        let keys = batch.iter().map(|waiting| {
-            receipt_key(room.id, waiting.proposal.author.id, waiting.proposal.id)
-        });
+        let keys =
+            batch.iter().map(|waiting| receipt_key(room.id, waiting.proposal.author.id, waiting.proposal.id));
         let found = self.store.get_many(keys.collect()).await?;
         found.into_iter().map(|found| found.map(|found| stored::decode(&found.value)).transpose()).collect()
     }

@@ -39,7 +39,10 @@ async fn a_reader_that_left_the_ring_reads_on_from_the_log() {
     }
     let room = world.core.room(OPS).await.unwrap();
     let budget = super::super::ring::Budget { events: 9, bytes: 9_999 };
-    assert!(room.newest(1, budget).is_none() && room.newest(97, budget).is_some(), "the ring was overwritten");
+    assert!(
+        room.newest(1, budget).is_none() && room.newest(97, budget).is_some(),
+        "the ring was overwritten"
+    );
     let expected: Vec<String> = (0..100).map(|n| n.to_string()).collect();
     assert_eq!(events(&updates(&mut feed).await, OPS, 1), expected);
 }
@@ -74,7 +77,10 @@ async fn updates_keep_their_size_and_rooms_take_turns() {
         assert!(bytes <= 600 + 250, "{bytes}: at most the limit and one record");
     }
     let halfway: Vec<Update> = updates[..updates.len() / 2].to_vec();
-    assert!(!events(&halfway, LAB, 1).is_empty() && !events(&halfway, OPS, 1).is_empty(), "neither room waits");
+    assert!(
+        !events(&halfway, LAB, 1).is_empty() && !events(&halfway, OPS, 1).is_empty(),
+        "neither room waits"
+    );
     assert_eq!(events(&updates, OPS, 1).len(), 20);
     assert_eq!(events(&updates, LAB, 1).len(), 20);
 }
@@ -90,7 +96,9 @@ async fn a_thousand_rooms_are_resumed_with_one_message() {
     world.say(room(77), "x").await;
     let cursor = |n| Cursor { room: room(n), epoch: 1, next: 1, mode: Mode::Live };
     let mut feed = world.feed();
-    feed.apply(Follow { subscribe: (0..1_000).map(cursor).collect(), unsubscribe: Vec::new() }).await.unwrap();
+    feed.apply(Follow { subscribe: (0..1_000).map(cursor).collect(), unsubscribe: Vec::new() })
+        .await
+        .unwrap();
     let updates = updates(&mut feed).await;
     assert_eq!(updates.iter().map(|update| update.heads.len()).sum::<usize>(), 1_000);
     assert_eq!(updates.iter().map(|update| update.live.len()).sum::<usize>(), 1_000);
@@ -120,7 +128,10 @@ async fn one_subscription_too_many_is_refused_by_the_name_of_the_limit() {
     let mut feed = world.feed();
     feed.apply(follow(OPS, 0, 1, Mode::Live)).await.unwrap();
     feed.apply(follow(OPS, 0, 1, Mode::Live)).await.unwrap();
-    assert!(updates(&mut feed).await.iter().all(|update| update.refused.is_empty()), "moving a cursor is free");
+    assert!(
+        updates(&mut feed).await.iter().all(|update| update.refused.is_empty()),
+        "moving a cursor is free"
+    );
     feed.apply(follow(LAB, 0, 1, Mode::Live)).await.unwrap();
     let refused = updates(&mut feed).await.remove(0).refused.remove(0);
     assert!(refused.message.contains("limit of 1 subscriptions"), "{}", refused.message);
@@ -229,7 +240,11 @@ async fn a_reader_of_an_older_epoch_is_told_what_to_throw_away() {
 
     let mut behind = world.feed();
     behind.apply(follow(OPS, 1, 2, Mode::Live)).await.unwrap();
-    assert_eq!(events(&updates(&mut behind).await, OPS, 2).len(), 5, "what it lacks comes from the new epoch");
+    assert_eq!(
+        events(&updates(&mut behind).await, OPS, 2).len(),
+        5,
+        "what it lacks comes from the new epoch"
+    );
 }
 
 //= S4.43 (test)

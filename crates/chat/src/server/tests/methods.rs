@@ -14,7 +14,10 @@ async fn creating_a_room_again_with_its_id_is_creating_it_once() {
     assert_eq!(world.create(OPS, "#OPS").await, Ok(true), "the same name");
     assert_eq!(world.create(OPS, "lab").await, Err(Refusal::RoomTaken));
     assert_eq!(world.create(RoomId([1; 16]), "Ops").await, Err(Refusal::NameTaken));
-    assert_eq!(world.create(RoomId([1; 16]), "a b").await, Err(Refusal::NameInvalid(NameError::Character(' '))));
+    assert_eq!(
+        world.create(RoomId([1; 16]), "a b").await,
+        Err(Refusal::NameInvalid(NameError::Character(' ')))
+    );
 }
 
 //= S4.4 (test)
@@ -26,7 +29,10 @@ async fn a_topic_is_the_first_event() {
     assert_eq!((created.room.head.last, created.room.head.count), (1, 0));
     assert_eq!(world.texts(RoomId([1; 16])).await, ["white mice"]);
     let long = Create { room: RoomId([2; 16]), name: "long".into(), topic: Some("x".repeat(1_025)) };
-    assert!(matches!(create(&world.core, &*world.somebody(1), long).await, Err(Refusal::Limit { limit: 1_024, .. })));
+    assert!(matches!(
+        create(&world.core, &*world.somebody(1), long).await,
+        Err(Refusal::Limit { limit: 1_024, .. })
+    ));
     assert_eq!(world.say(RoomId([1; 16]), "hello").await, 2);
 }
 
@@ -109,7 +115,8 @@ async fn history_begins_at_a_time() {
     let store = Arc::new(TestStore::default());
     let clock = Arc::new(AtomicUsize::new(100));
     let ticking = clock.clone();
-    let core = Core::new(store.clone(), Limits::default(), Arc::new(move || ticking.load(Ordering::SeqCst) as u64));
+    let core =
+        Core::new(store.clone(), Limits::default(), Arc::new(move || ticking.load(Ordering::SeqCst) as u64));
     let world = World { store, core: Arc::new(core) };
     world.create(OPS, "ops").await.unwrap();
     for n in 1..=5 {

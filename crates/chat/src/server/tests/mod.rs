@@ -10,8 +10,8 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use bytes::Bytes;
 use hikyaku_storage::memory::MemoryStore;
 use hikyaku_storage::{
-    Batch, Committed, Head, Key, Pending as Storing, RoomId as StoreRoom, Store, StoreError,
-    StoredEvent, Versioned,
+    Batch, Committed, Head, Key, Pending as Storing, RoomId as StoreRoom, Store, StoreError, StoredEvent,
+    Versioned,
 };
 use hikyaku_wire::chat::{
     Create, Cursor, DeviceId, Follow, Kind, MessageId, Mode, RoomId, Salt, Sent, Update, UserId,
@@ -140,7 +140,13 @@ impl Store for TestStore {
         })
     }
 
-    fn events(&self, room: StoreRoom, from: u64, count: usize, bytes: usize) -> Storing<'_, Vec<StoredEvent>> {
+    fn events(
+        &self,
+        room: StoreRoom,
+        from: u64,
+        count: usize,
+        bytes: usize,
+    ) -> Storing<'_, Vec<StoredEvent>> {
         Box::pin(async move {
             let first = self.head(room).await?.map_or(1, |head| head.first);
             self.inner.events(room, from.max(first), count, bytes).await

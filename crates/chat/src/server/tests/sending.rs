@@ -104,14 +104,24 @@ async fn a_permission_that_was_withdrawn_is_not_used_once_more() {
     let member = world.somebody(1);
     let send = async |id| {
         let room = world.core.room(OPS).await.unwrap();
-        world.core.submit(room, proposal(1, [id; 16], "x"), Some(member.clone())).await.unwrap().await.unwrap()
+        world
+            .core
+            .submit(room, proposal(1, [id; 16], "x"), Some(member.clone()))
+            .await
+            .unwrap()
+            .await
+            .unwrap()
     };
     assert_eq!(send(1).await.unwrap().seq, 1);
     // The member remembers that they may; the store knows better.
     world.store.commit(Batch::new().put(member.key(), "no")).await.unwrap();
     assert!(matches!(send(2).await, Err(Refusal::Denied(_))));
     assert_eq!(world.texts(OPS).await.len(), 1);
-    assert_eq!(send(1).await.map(|sent| (sent.seq, sent.duplicate)), Ok((1, true)), "what happened has happened");
+    assert_eq!(
+        send(1).await.map(|sent| (sent.seq, sent.duplicate)),
+        Ok((1, true)),
+        "what happened has happened"
+    );
     world.store.commit(Batch::new().delete(member.key())).await.unwrap();
     assert_eq!(send(2).await.unwrap().seq, 2, "nor is a refusal that no longer holds");
 }

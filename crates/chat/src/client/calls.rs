@@ -1,0 +1,176 @@
+//! `chat/1` on one connection.
+
+use hikyaku::{Connection, Error, Receiver, Result, Sender};
+use hikyaku_wire::chat::{
+    Create, Created, Follow, History, Kind, List, MessageId, PROTOCOL, Page, Resolve, Room, RoomId, RoomRef,
+    Rooms, Send, Sent, Update, method,
+};
+
+use crate::refusal::Refusal;
+use crate::server::random;
+
+/// The chat of one server, over a connection to it. Cheap to make.
+#[derive(Clone)]
+pub struct ChatClient {
+    connection: Connection,
+}
+
+impl ChatClient {
+    /// Chat over this connection.
+    pub fn new(connection: Connection) -> Self {
+        Self { connection }
+    }
+
+    /// The connection.
+    pub fn connection(&self) -> &Connection {
+        &self.connection
+    }
+
+    /// Makes a room. To repeat a call whose outcome is unknown, pass the same id.
+    pub async fn create_room(&self, id: RoomId, name: &str, topic: Option<&str>) -> Result<Created> {
+        let ask = Create { room: id, name: name.to_owned(), topic: topic.map(str::to_owned) };
+        self.connection.call(PROTOCOL, method::CREATE, &ask).await
+    }
+
+    /// All rooms one may see, by name.
+    pub async fn rooms(&self) -> Result<Vec<Room>> {
+        let (mut rooms, mut after) = (Vec::new(), None);
+        loop {
+            let ask = List { after: after.clone(), limit: None };
+            let page: Rooms = self.connection.call(PROTOCOL, method::LIST, &ask).await?;
+            rooms.extend(page.rooms);
+            match page.more {
+                // Names rise, so even a server that never ends the list cannot keep us here with the same page.
+                Some(more) if after.as_ref().is_none_or(|after| more > *after) => after = Some(more),
+                _ => return Ok(rooms),
+            }
+        }
+    }
+
+    /// Which room a name or id means, and where its log stands.
+    pub async fn resolve(&self, room: impl Into<RoomRef>) -> Result<Room> {
+        self.connection.call(PROTOCOL, method::RESOLVE, &Resolve { room: room.into() }).await
+    }
+
+    /// Sends one event; when it returns, the event is durable. If it fails without an answer, sending the same again
+    /// is safe: the id makes it one event.
+    pub async fn send(&self, send: &Send) -> Result<Sent> {
+        self.connection.call(PROTOCOL, method::SEND, send).await
+    }
+
+    /// Sends many events over one exchange: in order, without waiting for each answer.
+    pub async fn sends(&self) -> Result<Sends> {
+        let (sender, receiver) = self.connection.open(PROTOCOL, method::SEND).await?.split();
+        Ok(Sends { sender: SendsSender(sender), receiver: SendsReceiver(receiver) })
+    }
+
+    /// One page of stored events.
+    pub async fn history(&self, ask: &History) -> Result<Page> {
+        self.connection.call(PROTOCOL, method::HISTORY, ask).await
+    }
+
+    /// Follows rooms on this connection; [`Following`](super::Following) does so across connections.
+    pub async fn sync(&self) -> Result<Sync> {
+        let (sender, receiver) = self.connection.open(PROTOCOL, method::SYNC).await?.split();
+        Ok(Sync { sender: SyncSender(sender), receiver: SyncReceiver(receiver) })
+    }
+}
+
+/// A text message to be sent, with a fresh id.
+pub fn message(room: impl Into<RoomRef>, text: impl Into<String>) -> std::result::Result<Send, Refusal> {
+    Ok(Send {
+        room: room.into(),
+        id: MessageId(random()?),
+        kind: Kind::MESSAGE,
+        body: text.into().into_bytes().into(),
+        refs: Vec::new(),
+        mentions: Vec::new(),
+        expect_last: None,
+        sealed: None,
+        signature: None,
+    })
+}
+
+/// An exchange that sends many events. Use the halves from two tasks to keep many in flight.
+pub struct Sends {
+    /// Sends.
+    pub sender: SendsSender,
+    /// Answers, in the order of the sends.
+    pub receiver: SendsReceiver,
+}
+
+/// The sending half of [`Sends`].
+pub struct SendsSender(Sender);
+
+impl SendsSender {
+    /// Sends one more event now.
+    pub async fn send(&mut self, send: &Send) -> Result<()> {
+        self.0.send(send).await
+    }
+
+    /// Puts one more event into the buffer; it leaves with the next send, flush or finish.
+    pub async fn feed(&mut self, send: &Send) -> Result<()> {
+        self.0.feed(send).await
+    }
+
+    /// Sends what was fed.
+    pub async fn flush(&mut self) -> Result<()> {
+        self.0.flush().await
+    }
+
+    /// There will be no more.
+    pub async fn finish(&mut self) -> Result<()> {
+        self.0.finish().await
+    }
+}
+
+/// The answering half of [`Sends`].
+pub struct SendsReceiver(Receiver);
+
+impl SendsReceiver {
+    /// The answer to the next send; `None` after the last. What failed without an answer may be sent again.
+    pub async fn next(&mut self) -> Result<Option<Sent>> {
+        or_end(self.0.receive().await)
+    }
+}
+
+/// A `sync` exchange.
+pub struct Sync {
+    /// Cursors.
+    pub sender: SyncSender,
+    /// Updates.
+    pub receiver: SyncReceiver,
+}
+
+/// The sending half of [`Sync`].
+pub struct SyncSender(Sender);
+
+impl SyncSender {
+    /// Follows and leaves rooms.
+    pub async fn follow(&mut self, follow: &Follow) -> Result<()> {
+        self.0.send(follow).await
+    }
+
+    /// Ends the exchange; the server then ends its side.
+    pub async fn finish(&mut self) -> Result<()> {
+        self.0.finish().await
+    }
+}
+
+/// The receiving half of [`Sync`].
+pub struct SyncReceiver(Receiver);
+
+impl SyncReceiver {
+    /// The next update; `None` once the server has ended its side.
+    pub async fn next(&mut self) -> Result<Option<Update>> {
+        or_end(self.0.receive().await)
+    }
+}
+
+fn or_end<T>(received: Result<T>) -> Result<Option<T>> {
+    match received {
+        Ok(received) => Ok(Some(received)),
+        Err(Error::Ended) => Ok(None),
+        Err(error) => Err(error),
+    }
+}
