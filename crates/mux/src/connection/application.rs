@@ -139,14 +139,15 @@ impl Connection {
                 self.forget_recv_half(id);
                 Err(ReadError::Closed)
             }
-            Err(ReadError::Blocked) => Err(ReadError::Blocked),
+            // A stopped stream stays until its final size is known.
+            Err(error @ (ReadError::Blocked | ReadError::Closed)) => Err(error),
             Ok(Received::End) => {
                 self.forget_recv_half(id);
                 Ok(None)
             }
-            Err(error) => {
+            Err(reset @ ReadError::Reset(_)) => {
                 self.forget_recv_half(id);
-                Err(error)
+                Err(reset)
             }
         }
     }

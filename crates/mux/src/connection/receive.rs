@@ -18,9 +18,9 @@ use std::time::Instant;
 impl Connection {
     /// Takes bytes from the transport, in any pieces. Never fails: a peer's mistake closes the connection.
     ///
-    /// Payloads of STREAM frames are kept as slices of `input` where a slice uses at least an eighth of it; smaller
-    /// ones are copied, so that what is unread never holds much more memory than the windows say. Inputs of up to
-    /// 128 KiB keep full records uncopied.
+    /// Payloads of STREAM frames of 4 KiB and more are kept as slices of `input` where a slice uses at least an
+    /// eighth of it; smaller ones are copied, so that what is unread never holds much more memory than the windows
+    /// say. Inputs of up to 128 KiB keep full records uncopied.
     pub fn handle_input(&mut self, now: Instant, input: Bytes) {
         // Draft §7.2: while waiting for the peer's end, "endpoints SHOULD discard any data they receive".
         if self.closed.is_some() {

@@ -49,8 +49,9 @@ use std::collections::VecDeque;
 /// peer cannot make a few unread bytes hold a large buffer.
 const WORTH_KEEPING: usize = 8;
 
-/// Pieces shorter than this are joined while they wait.
-const SMALL_PIECE: usize = 1024;
+/// Pieces shorter than this are always copied (the input may itself be a slice of something larger), and joined
+/// while they wait, so that neither their buffers nor their number costs more than their bytes.
+const SMALL_PIECE: usize = 4096;
 
 /// Joined pieces are not made longer than this.
 const JOINED: usize = 16 * 1024;
@@ -148,8 +149,7 @@ impl RecvHalf {
         if piece.is_empty() {
             return 0;
         }
-        let waits = !self.tail.is_empty() || !self.chunks.is_empty();
-        if piece.len() < SMALL_PIECE && waits || piece.len().saturating_mul(WORTH_KEEPING) < input {
+        if piece.len() < SMALL_PIECE || piece.len().saturating_mul(WORTH_KEEPING) < input {
             if self.tail.len() + piece.len() > JOINED {
                 self.seal_tail();
             }

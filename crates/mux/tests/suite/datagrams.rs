@@ -43,7 +43,8 @@ fn datagrams_that_nobody_takes_are_dropped_oldest_first_and_counted() {
         pair.client.send_datagram(Bytes::from(vec![number; 900])).unwrap();
     }
     pair.drive();
-    let kept: Vec<u8> = std::iter::from_fn(|| pair.server.recv_datagram()).map(|datagram| datagram[0]).collect();
+    let kept: Vec<u8> =
+        std::iter::from_fn(|| pair.server.recv_datagram()).map(|datagram| datagram[0]).collect();
     assert_eq!(kept, [7, 8, 9]);
     assert_eq!(pair.server.datagrams_dropped(), 7);
 }

@@ -6,9 +6,10 @@ mod datagrams;
 mod flow;
 mod hostile;
 mod input;
-mod interop;
+
 mod memory;
 mod model;
+
 mod pair;
 mod raw;
 mod records;

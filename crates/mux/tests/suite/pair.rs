@@ -116,7 +116,11 @@ impl Pair {
             Pieces::Of(length) => *length,
             Pieces::Random(state) => {
                 let random = next_random(state);
-                if random % 8 == 0 { 1 + (random >> 8) as usize % 20_000 } else { 1 + (random >> 8) as usize % 40 }
+                if random % 8 == 0 {
+                    1 + (random >> 8) as usize % 20_000
+                } else {
+                    1 + (random >> 8) as usize % 40
+                }
             }
         }
     }

@@ -2,7 +2,7 @@
 
 use crate::pair::{Pair, Pieces, events, open, read, small, write};
 use bytes::Bytes;
-use hikyaku_mux::{Config, Dir, Event, ReadError, Side, StreamId, WriteError};
+use hikyaku_mux::{Config, Dir, Event, ReadError, SendStatus, Side, StreamId, WriteError};
 use proptest::prelude::*;
 
 #[test]
@@ -96,7 +96,9 @@ fn a_stopped_stream_is_reset_with_the_same_code_and_its_writer_learns_why() {
         assert_eq!(pair.client.write(id, &mut Bytes::from_static(b"x")), Err(WriteError::Stopped(0x45)));
     }
     assert_eq!(pair.server.stream_count(), 0, "the reset ended it there");
+    assert_eq!(pair.client.send_status(id), SendStatus::Stopped(0x45));
     assert_eq!(pair.client.finish(id), Err(WriteError::Stopped(0x45)));
+    assert_eq!(pair.client.send_status(id), SendStatus::Over);
     assert_eq!(pair.client.stream_count(), 0, "and here, once the application knows");
 }
 
@@ -110,7 +112,7 @@ fn a_stop_that_crosses_the_end_changes_nothing() {
     pair.client.finish(id).unwrap();
     pair.carry(Side::Client);
     pair.drive();
-    assert_eq!(events(&mut pair.client), []);
+    assert_eq!(events(&mut pair.client), [Event::Finished(id)]);
     assert_eq!((pair.client.stream_count(), pair.server.stream_count()), (0, 0));
     assert_eq!(pair.client.close_reason(), None);
 }
@@ -137,6 +139,23 @@ fn each_event_comes_once_after_the_call_that_was_blocked() {
     assert_eq!(events(&mut pair.client), []);
     pair.drive();
     assert_eq!(events(&mut pair.client), [Event::Writable(id)]);
+}
+
+#[test]
+fn a_stream_is_finished_when_its_end_was_taken_not_when_it_was_said() {
+    let mut pair = Pair::new(Config::default(), small());
+    let id = open(&mut pair.client, Dir::Uni);
+    write(&mut pair.client, id, &[0; 1500]);
+    pair.client.finish(id).unwrap();
+    pair.drive();
+    assert_eq!(pair.client.send_status(id), SendStatus::Open, "the credit was for 1,000 bytes");
+    assert_eq!(events(&mut pair.client), []);
+    read(&mut pair.server, id).1.unwrap_err();
+    assert!(pair.server.has_control_to_send());
+    pair.drive();
+    assert!(!pair.server.has_control_to_send());
+    assert_eq!(pair.client.send_status(id), SendStatus::Over);
+    assert_eq!(events(&mut pair.client), [Event::Finished(id)]);
 }
 
 #[test]
