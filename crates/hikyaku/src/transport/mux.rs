@@ -263,22 +263,39 @@ impl MuxSend {
         let (shared, id) = (self.shared.clone(), self.id);
         async move {
             let notify = shared.lock().finishers.entry(id).or_default().clone();
+            let finisher = Finisher { shared, id, notify };
             loop {
-                let notified = notify.notified();
+                let notified = finisher.notify.notified();
                 {
-                    let mut state = shared.lock();
+                    let state = finisher.shared.lock();
                     let done = match state.connection.send_status(id) {
                         qmux::SendStatus::Stopped(code) => Some(Err(StreamError::Stopped(code))),
                         qmux::SendStatus::Over if state.closed.is_none() => Some(Ok(())),
                         _ => state.closed.clone().map(|closed| Err(StreamError::Lost(closed))),
                     };
                     if let Some(done) = done {
-                        state.finishers.remove(&id);
                         return done;
                     }
                 }
                 notified.await;
             }
+        }
+    }
+}
+
+/// Somebody who waits for the end of a stream's sending half. The last one gone, the entry goes too.
+struct Finisher {
+    shared: Arc<Shared>,
+    id: StreamId,
+    notify: Arc<Notify>,
+}
+
+impl Drop for Finisher {
+    fn drop(&mut self) {
+        let mut state = self.shared.lock();
+        // This one and the table's own: nobody else waits, and nobody can begin to while the lock is held.
+        if Arc::strong_count(&self.notify) <= 2 {
+            state.finishers.remove(&self.id);
         }
     }
 }

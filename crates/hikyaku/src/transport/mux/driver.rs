@@ -79,7 +79,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Driver<S> {
         }
     }
 
-    /// One turn: as much reading and writing as the byte stream allows, then the timers.
+    /// One turn: as much reading and writing as the byte stream allows, then the timers. Reading never depends on
+    /// what the application does with the streams.
+    //= S2.23
     fn turn(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         for round in 0.. {
             self.listen_for_wakers(cx);
@@ -181,11 +183,19 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Driver<S> {
     }
 
     /// Shuts the byte stream down once the state machine has nothing more to say, and waits a moment for the peer.
+    ///
+    /// The moment begins with the connection's end, whatever is still unsent: a peer that reads nothing must not keep
+    /// the socket for ever.
     fn advance_close(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let now = Instant::now();
-        if self.phase == Phase::Open && self.unsent.is_empty() && self.shared.lock().connection.is_drained() {
-            self.phase = Phase::ShuttingDown;
-            self.give_up_at = Some(now + CLOSE_GRACE);
+        if self.phase != Phase::Draining {
+            let state = self.shared.lock();
+            if self.give_up_at.is_none() && state.connection.close_reason().is_some() {
+                self.give_up_at = Some(now + CLOSE_GRACE);
+            }
+            if self.phase == Phase::Open && self.unsent.is_empty() && state.connection.is_drained() {
+                self.phase = Phase::ShuttingDown;
+            }
         }
         if self.phase == Phase::ShuttingDown
             && let Poll::Ready(shut) = Pin::new(&mut self.io).poll_shutdown(cx)
@@ -199,27 +209,23 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Driver<S> {
     }
 
     /// Ready when a closed connection has waited long enough; otherwise the timer is set for what comes next.
-    fn poll_timers(&mut self, cx: &mut Context<'_>, now: Instant) -> Poll<io::Result<()>> {
+    fn poll_timers(&mut self, cx: &mut Context<'_>, mut now: Instant) -> Poll<io::Result<()>> {
         loop {
             if self.give_up_at.is_some_and(|at| at <= now) {
                 return Poll::Ready(Ok(()));
             }
-            let next = [self.run_timers(now), self.give_up_at].into_iter().flatten().min();
-            let Some(next) = next else { return Poll::Pending };
+            let Some(next) = [self.run_timers(now), self.give_up_at].into_iter().flatten().min() else {
+                return Poll::Pending;
+            };
             if self.timer_at != Some(next) {
                 self.timer_at = Some(next);
                 self.timer.as_mut().reset(next.into());
             }
             ready!(self.timer.as_mut().poll(cx));
             self.timer_at = None;
-            // Due now: run it at the time it was due, at the latest.
-            let now = now.max(next);
-            self.run_timers(now);
-            if self.give_up_at.is_some_and(|at| at <= now) {
-                return Poll::Ready(Ok(()));
-            }
+            // What is due may have something to send: one more turn. The timer's clock is the one that counts.
+            now = now.max(next);
             cx.waker().wake_by_ref();
-            return Poll::Pending;
         }
     }
 
