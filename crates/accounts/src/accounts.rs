@@ -105,6 +105,13 @@ impl Accounts {
         }
     }
 
+    /// What a session's rights rest on: a key and the version it must still have in whatever batch makes use of them.
+    /// `None` for the operator. A revoked device has none: [`AccountsError::Unknown`].
+    pub async fn standing(&self, session: &Session) -> Result<Option<(Key, u64)>, AccountsError> {
+        let found = self.acting(session).await?;
+        Ok(found.map(|found| (device_key(session.device_id()), found.version)))
+    }
+
     /// The session's own device record, which must still be there: its version goes into the checks of every change
     /// that the session makes. The operator has none.
     pub(crate) async fn acting(

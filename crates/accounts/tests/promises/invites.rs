@@ -58,7 +58,7 @@ async fn one_user_has_at_most_a_hundred_open_invites() {
     assert!(world.accounts.create_invite(&ada, wish(), world.now()).await.is_ok());
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+#[tokio::test]
 async fn the_limit_of_invites_holds_when_all_are_asked_for_at_once() {
     let (world, ada) = World::owned().await;
     for _ in 0..MAX_INVITES - 4 {

@@ -1,5 +1,6 @@
 //! A server's accounts and the people around it. Time moves only when a test says so.
 
+use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -8,10 +9,63 @@ use hikyaku_accounts::{
     Accounts, AccountsError, DeviceId, Enrolled, InviteWish, IssuedInvite, Redemption, Session,
 };
 use hikyaku_storage::memory::MemoryStore;
+use hikyaku_storage::{Batch, Committed, Head, Key, Pending, RoomId, Store, StoredEvent, Versioned};
 
 pub(crate) const MINUTE: u64 = 60 * 1_000;
 pub(crate) const HOUR: u64 = 60 * MINUTE;
 pub(crate) const DAY: u64 = 24 * HOUR;
+
+/// A store before which every call lets all other tasks go first: operations that run at once interleave at every
+/// step, so a check that is missing from a batch is found and not only possible to find.
+struct Contended(MemoryStore);
+
+impl Contended {
+    fn after_others<'a, T: 'a>(
+        &'a self,
+        call: impl Future<Output = T> + Send + 'a,
+    ) -> Pin<Box<dyn Future<Output = T> + Send + 'a>> {
+        Box::pin(async move {
+            tokio::task::yield_now().await;
+            call.await
+        })
+    }
+}
+
+impl Store for Contended {
+    fn commit(&self, batch: Batch) -> Pending<'_, Committed> {
+        self.after_others(async move { self.0.commit(batch).await })
+    }
+
+    fn get(&self, key: &Key) -> Pending<'_, Option<Versioned>> {
+        let key = key.clone();
+        self.after_others(async move { self.0.get(&key).await })
+    }
+
+    fn get_many(&self, keys: Vec<Key>) -> Pending<'_, Vec<Option<Versioned>>> {
+        self.after_others(async move { self.0.get_many(keys).await })
+    }
+
+    fn scan(&self, prefix: Key, after: Option<Key>, limit: usize) -> Pending<'_, Vec<(Key, Versioned)>> {
+        self.after_others(async move { self.0.scan(prefix, after, limit).await })
+    }
+
+    // Accounts keep nothing in rooms.
+    fn head(&self, room: RoomId) -> Pending<'_, Option<Head>> {
+        self.0.head(room)
+    }
+
+    fn heads(&self, rooms: Vec<RoomId>) -> Pending<'_, Vec<Option<Head>>> {
+        self.0.heads(rooms)
+    }
+
+    fn events(&self, room: RoomId, from: u64, count: usize, bytes: usize) -> Pending<'_, Vec<StoredEvent>> {
+        self.0.events(room, from, count, bytes)
+    }
+
+    fn seq_at(&self, room: RoomId, ts_ms: u64) -> Pending<'_, u64> {
+        self.0.seq_at(room, ts_ms)
+    }
+}
 
 #[derive(Clone)]
 pub(crate) struct World {
@@ -32,7 +86,7 @@ pub(crate) fn device(number: u64) -> DeviceId {
 
 impl World {
     pub(crate) fn new() -> Self {
-        let accounts = Accounts::new(Arc::new(MemoryStore::new()));
+        let accounts = Accounts::new(Arc::new(Contended(MemoryStore::new())));
         Self { accounts, now: Arc::new(AtomicU64::new(1_800_000_000_000)) }
     }
 
