@@ -106,6 +106,7 @@ impl Default for FrameLimits {
 }
 
 /// What is wrong with a peer's frame. After one, nothing more can be read from the stream.
+//= S3.90
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum FrameError {
     /// A type or length takes more bytes than it needs.

@@ -217,6 +217,7 @@ impl Decoder {
 
     /// Throws away what has arrived of an unknown frame; whether it is over.
     //= S3.10
+    //= S3.95
     fn skip(&mut self, ty: FrameType, remaining: u64) -> bool {
         let remaining = remaining.saturating_sub(self.take(remaining).len() as u64);
         self.state = if remaining == 0 { State::Header } else { State::Skip { ty, remaining } };

@@ -162,6 +162,7 @@ proptest! {
     }
 
     //= S3.10 (test)
+    //= S3.95 (test)
     #[test]
     fn grease_between_frames_changes_nothing(
         types in prop::collection::vec(0..u64::from(u32::MAX), 1..6),
@@ -187,6 +188,7 @@ proptest! {
 }
 
 //= S3.13 (test)
+//= S3.90 (test)
 #[test]
 fn every_limit_holds_at_n_and_is_named_at_n_plus_one() {
     for (ty, limit, limit_name) in [
