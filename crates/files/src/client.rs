@@ -2,7 +2,8 @@
 //!
 //! A broken connection is not the end of a transfer: call again with the same [`Outgoing`], or into the same
 //! directory, over a new connection, as long as [`FilesError::is_retryable`] says so; it goes on where it stopped.
-//! How often and how long to wait is the caller's.
+//! How often and how long to wait is the caller's. End the connection with [`Connection::drain`], so that the receiver
+//! learns that its receipts arrived and need not keep them.
 
 use std::io;
 use std::path::PathBuf;
@@ -251,19 +252,18 @@ impl Incoming {
                 }
             }
         };
-        let incoming = Self { staged, into, name, head };
+        let mut incoming = Self { staged, into, name, head };
         incoming.check_space()?;
         Ok(incoming)
     }
 
-    fn check_space(&self) -> Result<()> {
-        let size = self.head.size.unwrap_or(0);
-        let needed = size.saturating_sub(self.staged.mark().verified);
+    fn check_space(&mut self) -> Result<()> {
+        let needed = self.head.size.unwrap_or(0).saturating_sub(self.staged.mark().verified);
         let free = self.into.free_space().map_err(VaultError::Io)?;
         if needed > free {
             return Err(VaultError::Full { free, needed }.into());
         }
-        Ok(self.staged.preallocate(size)?)
+        Ok(self.staged.prepare(self.head.size)?)
     }
 
     fn publish(mut self, root: hikyaku_wire::parcel::Root, size: u64) -> Result<(Receipt, SafeName)> {

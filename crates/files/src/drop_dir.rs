@@ -119,7 +119,7 @@ impl DropDir {
             Opened::Staged(staged) => staged,
         };
         inner.partials().insert(offer.transfer);
-        let dropping = Dropping { staged: *staged, dir: inner.clone(), into, name, offer: offer.clone() };
+        let mut dropping = Dropping { staged: *staged, dir: inner.clone(), into, name, offer: offer.clone() };
         match dropping.check() {
             Ok(()) => Ok(Prepared::Open(Box::new(dropping))),
             Err(error) if dropping.staged.mark().verified > 0 => Err(error),
@@ -167,7 +167,7 @@ impl Inner {
 }
 
 impl Dropping {
-    fn check(&self) -> Result<()> {
+    fn check(&mut self) -> Result<()> {
         if self.into.identify(&self.name).map_err(VaultError::Io)?.is_some() {
             return Err(FilesError::Exists(self.name.to_string()));
         }
@@ -176,7 +176,7 @@ impl Dropping {
         if needed > free {
             return Err(VaultError::Full { free, needed }.into());
         }
-        Ok(self.staged.preallocate(self.offer.size.unwrap_or(0))?)
+        Ok(self.staged.prepare(self.offer.size)?)
     }
 
     /// Gives it its name. From here on the transfer is finished, whatever happens to the connection.

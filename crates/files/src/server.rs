@@ -103,6 +103,11 @@ impl<C: Send + Sync + 'static, R: Rooms<C>> FilesServer<C, R> {
         Ok(done?)
     }
 
+    /// Whether this transfer is being received at this moment.
+    pub fn is_receiving(&self, transfer: TransferId) -> bool {
+        self.shared.active.contains(transfer)
+    }
+
     /// Puts everything in order: run it at the start and every hour or so.
     ///
     /// A parcel that is whole gets its end; one whose sender stayed away too long is aborted; leftovers go.

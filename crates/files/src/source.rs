@@ -122,6 +122,12 @@ impl Outgoing {
         Ok(Self { path: path.to_owned(), offer, fingerprint, milestones: Arc::new(Mutex::new(milestones)) })
     }
 
+    /// The same without a promise of its size: nothing is set aside for it at the receiver.
+    pub fn without_size(mut self) -> Self {
+        self.offer.size = None;
+        self
+    }
+
     /// The transfer's name.
     pub fn transfer(&self) -> TransferId {
         self.offer.transfer

@@ -21,6 +21,8 @@ use crate::names::SafeName;
 
 /// A journal longer than this is started afresh.
 const COMPACT_AT: u64 = 256 * 1024;
+/// Smaller files are sent again rather than resumed.
+const JOURNAL_FROM: u64 = 1024 * 1024;
 
 /// A directory of temporary files.
 #[derive(Debug)]
@@ -220,7 +222,14 @@ impl Staged {
     }
 
     /// Sets space aside for a size that somebody claims, so that a full disk is found now and not at the end.
-    pub(crate) fn preallocate(&self, size: u64) -> Result<(), VaultError> {
+    ///
+    /// A file that may need a mark gets its journal now: on a disk that is full to the last block there is none later.
+    pub(crate) fn prepare(&mut self, size: Option<u64>) -> Result<(), VaultError> {
+        if size.is_none_or(|size| size > JOURNAL_FROM) && self.journal.is_none() {
+            self.contents.begin.get_or_insert_with(|| self.header.clone());
+            self.rewrite_journal()?;
+        }
+        let size = size.unwrap_or(0);
         let have = self.file.metadata()?.blocks().saturating_mul(512);
         let needed = size.saturating_sub(have);
         if needed == 0 {
@@ -243,8 +252,12 @@ impl Staged {
         tree_offset: u64,
         tree: &[u8],
     ) -> Result<(), VaultError> {
-        let written = self.file.write_all_at(data, offset);
-        written.map_err(|error| full(&self.dir, data.len() as u64, error))?;
+        if let Err(error) = self.file.write_all_at(data, offset) {
+            let error = full(&self.dir, data.len() as u64, error);
+            // What was written of it is of no use, and on a full disk the journal needs the space.
+            self.file.set_len(offset)?;
+            return Err(error);
+        }
         match &self.tree {
             Some(file) => file
                 .write_all_at(tree, tree_offset)

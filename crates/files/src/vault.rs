@@ -95,14 +95,14 @@ impl Vault for FsVault {
             .0
             .staging
             .open(TransferId(transfer.0), &[], true, |root, size, _| self.0.settled(root, size))?;
-        let staged = match opened {
+        let mut staged = match opened {
             Opened::Settled(_, root, size) => {
                 return Ok(Reserved::Sealed(Sealed { root: ObjectId(root.0), size }));
             }
             Opened::Staged(staged) => staged,
         };
         let checked = self.0.check_space(size.unwrap_or(0).saturating_sub(staged.mark().verified));
-        if let Err(error) = checked.and_then(|()| staged.preallocate(size.unwrap_or(0))) {
+        if let Err(error) = checked.and_then(|()| staged.prepare(size)) {
             if staged.mark().verified == 0 {
                 staged.discard()?;
             }

@@ -101,14 +101,11 @@ fn write_blocks(
         buffer.clear();
         pieces.iter().for_each(|piece| buffer.extend_from_slice(piece));
         drop(pieces);
-        let taken = receiving.take(&block, &buffer);
-        // The groups before a bad one are good: they are written and need not come again.
-        let good =
-            usize::try_from(receiving.offset().saturating_sub(block.offset)).unwrap_or(0).min(buffer.len());
-        let cvs = good.div_ceil(crate::tree::GROUP) * 32;
-        let tree_offset = block.offset / GROUP_LEN * CV_LEN;
-        sink.write(block.offset, &buffer[..good], tree_offset, block.cvs.get(..cvs).unwrap_or_default())?;
-        taken?;
+        // Written before it is verified: nothing counts before both are done, so a disk that fails in between, or a
+        // group that is not what it should be, leaves the mark where it was.
+        receiving.check(&block)?;
+        sink.write(block.offset, &buffer, block.offset / GROUP_LEN * CV_LEN, &block.cvs)?;
+        receiving.take(&block, &buffer)?;
         progress.reached(receiving.offset());
         if receiving.offset() - marked >= MARK_BYTES || at.elapsed() >= MARK_TIME {
             sink.sync(receiving.mark())?;

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use hikyaku::{Exchange, Receiver, Sender};
 use hikyaku_storage::vault::{Mark, ObjectId, Partial, Reference, Reserved, Sealed, Transfer};
 use hikyaku_wire::files::{Accept, Answer, Component, MAX_BLOCK_LEN, Offer, Receipt, Synced, Target};
-use hikyaku_wire::parcel::{EndStatus, EntryKind, EventRef, Parcel, Root};
+use hikyaku_wire::parcel::{EndStatus, EntryKind, EventRef, Parcel, ParcelEnd, Root};
 use tokio::sync::{Notify, mpsc};
 use tokio::task::JoinHandle;
 
@@ -16,7 +16,7 @@ use crate::error::{FilesError, Result};
 use crate::names::{Dots, SafeName};
 use crate::progress::Progress;
 use crate::receive::Receiving;
-use crate::rooms::{Announced, Rooms};
+use crate::rooms::Rooms;
 use crate::writer::{QUEUE, Work, feed, write_all};
 
 impl<C: Send + Sync + 'static, R: Rooms<C>> FilesServer<C, R> {
@@ -113,10 +113,10 @@ impl<C: Send + Sync + 'static, R: Rooms<C>> FilesServer<C, R> {
                 return Err(failure.into());
             }
         };
-        if let Some(sealed) = ended(&announced)? {
+        if let Some(end) = &announced.end {
             drop(reserved);
             self.discard(offer.transfer).await?;
-            return Ok(receipt(offer, sealed, announced.event));
+            return Ok(receipt(offer, ended(end)?, announced.event));
         }
         let sealed = match reserved {
             Reserved::Sealed(sealed) => sealed,
@@ -222,10 +222,9 @@ fn parcel(offer: &Offer) -> Parcel {
 }
 
 /// The object of a parcel that was concluded before; an error when it was given up.
-fn ended(announced: &Announced) -> Result<Option<Sealed>> {
-    let Some(end) = &announced.end else { return Ok(None) };
+fn ended(end: &ParcelEnd) -> Result<Sealed> {
     match (end.status, end.root, end.bytes) {
-        (EndStatus::Settled, Some(root), Some(size)) => Ok(Some(Sealed { root: ObjectId(root.0), size })),
+        (EndStatus::Settled, Some(root), Some(size)) => Ok(Sealed { root: ObjectId(root.0), size }),
         (EndStatus::Expired, ..) => Err(FilesError::Unknown("the parcel has expired")),
         _ => Err(FilesError::Unknown("the parcel was aborted; send it again as a new one")),
     }

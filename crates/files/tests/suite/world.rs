@@ -1,0 +1,240 @@
+//! One server with a vault and a drop directory, rooms in memory, and connections that can be cut.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use hikyaku::{Connection, ErrorCode, Exchange, Failure, Router};
+use hikyaku_files::rooms::{Announced, OpenParcel, Owner, Resolved};
+use hikyaku_files::{
+    Destination, DropDir, DropOptions, FilesClient, FilesError, FilesLimits, FilesServer, FsVault, Outgoing,
+    Progress, Rooms,
+};
+use hikyaku_storage::vault::Vault;
+use hikyaku_wire::files::{Component, Receipt, Target, Wanted};
+use hikyaku_wire::parcel::{EndStatus, EventRef, Parcel, ParcelEnd};
+
+pub(crate) type Server = FilesServer<Owner, RoomsModel>;
+
+pub(crate) const ADA: Owner = [0xad; 16];
+pub(crate) const BOB: Owner = [0xb0; 16];
+
+/// Rooms as the program would keep them. The context of a connection is who it is.
+#[derive(Clone, Default)]
+pub(crate) struct RoomsModel(Arc<Mutex<Log>>);
+
+#[derive(Default)]
+pub(crate) struct Log {
+    pub(crate) parcels: Vec<(String, Parcel)>,
+    pub(crate) ends: BTreeMap<u64, ParcelEnd>,
+    pub(crate) denied: bool,
+    pub(crate) conclude_fails: bool,
+}
+
+impl RoomsModel {
+    pub(crate) fn log(&self) -> MutexGuard<'_, Log> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn end(&self, seq: u64) -> Option<ParcelEnd> {
+        self.log().ends.get(&seq).cloned()
+    }
+}
+
+impl Log {
+    fn event(&self, index: usize) -> EventRef {
+        EventRef { room: self.parcels[index].0.clone(), epoch: Some(1), seq: index as u64 + 1 }
+    }
+}
+
+impl Rooms<Owner> for RoomsModel {
+    fn owner(&self, context: &Owner) -> Owner {
+        *context
+    }
+
+    async fn may_put(&self, _: &Owner, target: &Target) -> Result<(), Failure> {
+        match target {
+            Target::Room(room) if room == "nowhere" => {
+                Err(Failure::new(ErrorCode::ROOM_UNKNOWN, "no such room"))
+            }
+            _ if self.log().denied => Err(Failure::new(ErrorCode::DENIED, "you may not")),
+            _ => Ok(()),
+        }
+    }
+
+    async fn announce(&self, _: &Owner, room: &str, parcel: &Parcel) -> Result<Announced, Failure> {
+        let mut log = self.log();
+        let known = log.parcels.iter().position(|(_, known)| known.transfer == parcel.transfer);
+        let index = known.unwrap_or_else(|| {
+            log.parcels.push((room.to_owned(), parcel.clone()));
+            log.parcels.len() - 1
+        });
+        let event = log.event(index);
+        Ok(Announced { end: log.ends.get(&event.seq).cloned(), event })
+    }
+
+    async fn conclude(&self, event: &EventRef, end: &ParcelEnd) -> Result<(), Failure> {
+        let mut log = self.log();
+        if log.conclude_fails {
+            return Err(Failure::new(ErrorCode::UNAVAILABLE, "the room log is down"));
+        }
+        log.ends.entry(event.seq).or_insert_with(|| end.clone());
+        Ok(())
+    }
+
+    async fn resolve(&self, _: &Owner, wanted: &Wanted) -> Result<Resolved, Failure> {
+        let log = self.log();
+        let unknown = || Failure::new(ErrorCode::NOT_FOUND, "no such parcel");
+        let index = match wanted {
+            Wanted::Transfer(id) => log.parcels.iter().position(|(_, parcel)| parcel.transfer == *id),
+            Wanted::Event(event) => usize::try_from(event.seq - 1).ok(),
+        };
+        let index = index.ok_or_else(unknown)?;
+        let (_, parcel) = log.parcels.get(index).ok_or_else(unknown)?;
+        match log.ends.get(&(index as u64 + 1)) {
+            Some(ParcelEnd { status: EndStatus::Settled, root: Some(root), .. }) => Ok(Resolved {
+                transfer: parcel.transfer,
+                name: parcel.name.clone(),
+                root: *root,
+                meta: parcel.meta,
+            }),
+            _ => Err(unknown()),
+        }
+    }
+
+    async fn open_parcels(&self) -> Result<Vec<OpenParcel>, Failure> {
+        let log = self.log();
+        let open = (0..log.parcels.len()).filter(|index| !log.ends.contains_key(&(*index as u64 + 1)));
+        Ok(open
+            .map(|index| OpenParcel { transfer: log.parcels[index].1.transfer, event: log.event(index) })
+            .collect())
+    }
+}
+
+/// Everything a test needs, in a directory that goes away with it.
+pub(crate) struct World {
+    pub(crate) temp: tempfile::TempDir,
+    pub(crate) rooms: RoomsModel,
+    pub(crate) server: Server,
+}
+
+impl World {
+    pub(crate) fn new() -> Self {
+        Self::with(FilesLimits::default(), DropOptions { keep_free: 0, ..DropOptions::default() })
+    }
+
+    pub(crate) fn with(limits: FilesLimits, options: DropOptions) -> Self {
+        let temp = tempfile::tempdir().unwrap();
+        for directory in ["drop", "home", "into"] {
+            std::fs::create_dir(temp.path().join(directory)).unwrap();
+        }
+        let rooms = RoomsModel::default();
+        let server = start(temp.path(), &rooms, limits, options);
+        Self { temp, rooms, server }
+    }
+
+    pub(crate) fn with_vault(vault: Arc<dyn Vault>) -> Self {
+        let mut world = Self::new();
+        world.server = FilesServer::new(world.rooms.clone(), vault, None, FilesLimits::default());
+        world
+    }
+
+    /// The server process ends and starts again over the same disk.
+    pub(crate) fn restart(&mut self) {
+        let options = DropOptions { keep_free: 0, ..DropOptions::default() };
+        self.server = start(self.temp.path(), &self.rooms, FilesLimits::default(), options);
+    }
+
+    pub(crate) async fn connect_as(&self, who: Owner) -> Connection {
+        let server = self.server.clone();
+        let router =
+            Router::new().route("files/1", move |exchange: Exchange<Owner>| server.clone().handle(exchange));
+        hikyaku::local::pair(router, who).await.unwrap()
+    }
+
+    pub(crate) async fn connect(&self) -> Connection {
+        self.connect_as(ADA).await
+    }
+
+    pub(crate) fn path(&self, path: &str) -> PathBuf {
+        self.temp.path().join(path)
+    }
+
+    /// A file in the sender's home, with bytes that differ everywhere.
+    pub(crate) fn file(&self, name: &str, len: usize) -> (PathBuf, Vec<u8>) {
+        let path = self.path("home").join(name);
+        let data = bytes(len);
+        std::fs::write(&path, &data).unwrap();
+        (path, data)
+    }
+
+    pub(crate) async fn send(&self, path: &Path, target: Target) -> Result<Receipt, FilesError> {
+        let outgoing = Outgoing::new(path, None, target).unwrap();
+        FilesClient::new(self.connect().await).send_file(&outgoing, &Progress::none()).await
+    }
+
+    pub(crate) async fn get(&self, wanted: &Wanted) -> Result<hikyaku_files::Fetched, FilesError> {
+        let destination = Destination::new(self.path("into"));
+        FilesClient::new(self.connect().await).get_file(wanted, &destination, &Progress::none()).await
+    }
+
+    /// The names in the drop directory, without the hidden one.
+    pub(crate) fn dropped(&self) -> Vec<String> {
+        names(&self.path("drop")).into_iter().filter(|name| name != ".hikyaku").collect()
+    }
+}
+
+fn start(at: &Path, rooms: &RoomsModel, limits: FilesLimits, options: DropOptions) -> Server {
+    let vault = Arc::new(FsVault::open(&at.join("vault"), 0).unwrap());
+    let drop_dir = DropDir::open(&at.join("drop"), options).unwrap();
+    FilesServer::new(rooms.clone(), vault, Some(drop_dir), limits)
+}
+
+pub(crate) fn names(path: &Path) -> Vec<String> {
+    let entries = std::fs::read_dir(path).unwrap();
+    let mut names: Vec<_> =
+        entries.map(|entry| entry.unwrap().file_name().to_string_lossy().into_owned()).collect();
+    names.sort();
+    names
+}
+
+pub(crate) fn bytes(len: usize) -> Vec<u8> {
+    let mut out = vec![0; len];
+    blake3::Hasher::new().update(&len.to_be_bytes()).finalize_xof().fill(&mut out);
+    out
+}
+
+pub(crate) fn here() -> Target {
+    Target::Drop(Vec::new())
+}
+
+pub(crate) fn below(path: &[&[u8]]) -> Target {
+    Target::Drop(path.iter().map(|component| Component(component.to_vec())).collect())
+}
+
+pub(crate) fn room() -> Target {
+    Target::Room("lab".into())
+}
+
+pub(crate) fn event(seq: u64) -> Wanted {
+    Wanted::Event(EventRef { room: "lab".into(), epoch: None, seq })
+}
+
+pub(crate) fn code<T>(result: Result<T, FilesError>) -> ErrorCode {
+    match result {
+        Ok(_) => panic!("it went well"),
+        Err(error) => error.code(),
+    }
+}
+
+/// Waits for what another task does soon; a minute is a failure, not a measure.
+pub(crate) async fn until(what: &str, mut done: impl FnMut() -> bool) {
+    let waiting = async {
+        while !done() {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(std::time::Duration::from_secs(60), waiting)
+        .await
+        .unwrap_or_else(|_| panic!("never: {what}"));
+}
