@@ -1,5 +1,7 @@
 //! The promises of accounts, on the store's in-memory model.
 
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+
 mod devices;
 mod invites;
 mod protocol;
