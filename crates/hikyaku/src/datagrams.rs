@@ -34,7 +34,7 @@ impl Datagrams {
     ///
     /// # Errors
     /// [`DatagramError::Blocked`] when the transport has no room now: try again later, or leave it out.
-    //= S3.53
+    //= S3.56
     pub fn send(&self, payload: &[u8]) -> Result<(), DatagramError> {
         if payload.len() > MAX_DATAGRAM {
             return Err(DatagramError::TooLarge { size: payload.len(), limit: MAX_DATAGRAM });

@@ -21,7 +21,7 @@ pub(crate) fn hello() -> Hello {
 
 pub(super) fn samples() -> Vec<Sample> {
     let least = Hello {
-        limits: HelloLimits { max_message: 4096, max_metadata: 1024, max_datagram: 0 },
+        limits: HelloLimits { max_message: 4096, max_metadata: 4096, max_datagram: 0 },
         extensions: vec![],
         agent: String::new(),
     };
@@ -35,7 +35,7 @@ pub(super) fn samples() -> Vec<Sample> {
     let going = Goaway { code: ErrorCode::GOING_AWAY, grace_ms: 10_000, message: "shutting down".into() };
     let mut out = vec![
         sample("hello", "ours", &hello()),
-        sample("hello", "the least a side may accept", &least),
+        sample("hello", "what a stranger is told", &least),
         sample("open", "as short as can be", &Open::new("hello/1", "")),
         sample("open", "with deadline and metadata", &full),
         sample("open", "the longest names and the longest deadline", &longest),
