@@ -65,6 +65,7 @@ impl Accounts {
         Self { store }
     }
 
+    //= S6.6
     /// Who the holder of this key is. An unknown or revoked device is a stranger.
     pub async fn session(&self, device: KeyId, now: u64) -> Result<Session, AccountsError> {
         let id = DeviceId(*device.as_bytes());

@@ -130,6 +130,7 @@ pub fn split(text: &str) -> Result<Vec<Address>, LinkError> {
     Ok(addresses)
 }
 
+//= S6.10
 impl FromStr for InviteLink {
     type Err = LinkError;
 

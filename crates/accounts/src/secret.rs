@@ -13,6 +13,7 @@ use zeroize::Zeroizing;
 #[derive(Clone)]
 pub struct Secret(Zeroizing<[u8; 16]>);
 
+//= S6.12
 /// The SHA-256 of a [`Secret`].
 #[derive(Clone, Copy)]
 pub(crate) struct SecretDigest([u8; 32]);
@@ -69,6 +70,7 @@ impl PartialEq for SecretDigest {
 
 impl Eq for SecretDigest {}
 
+//= S6.13
 impl fmt::Debug for Secret {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Secret(hidden)")

@@ -28,6 +28,7 @@ fn debug_hides_the_secret_of_a_link() {
     assert!(!shown.contains(&base32(&[9; 16])) && !shown.contains("9, 9"), "{shown}");
 }
 
+//= S6.10 (test)
 #[test]
 fn what_is_wrong_with_a_link_is_said_without_quoting_it() {
     let good = link().to_string();

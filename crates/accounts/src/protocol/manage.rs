@@ -84,6 +84,7 @@ impl Manage {
         self.service.accounts.rename_device(session, wish.id, &name).await
     }
 
+    //= S6.7
     /// Revokes, and closes connections, in a task of its own: a caller who goes away in the middle must not keep a
     /// revoked connection alive. The caller's own connections are closed last, so that it may read the answer.
     async fn revoke<W>(&self, connection: &Connection, session: Arc<Session>, work: W) -> Result<Revoked>

@@ -139,6 +139,7 @@ async fn an_unknown_method_is_named_as_such() {
     }
 }
 
+//= S6.7 (test)
 #[tokio::test]
 async fn connections_of_a_revoked_device_are_closed_before_the_answer() {
     let (world, ada) = World::owned().await;

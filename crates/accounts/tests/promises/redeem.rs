@@ -1,4 +1,5 @@
 use hikyaku_accounts::{AccountsError, InviteWish, NameError, Permission, Redemption, Role, Secret};
+use hikyaku_storage::{Key, Store};
 
 use crate::world::{HOUR, MINUTE, World, device};
 
@@ -81,6 +82,7 @@ async fn of_two_people_who_race_for_a_name_one_gets_it_and_the_other_keeps_the_i
     assert_eq!(invites.iter().map(|invite| invite.uses_left).sum::<u32>(), 1);
 }
 
+//= S6.27 (test)
 #[tokio::test]
 async fn a_device_whose_welcome_was_lost_asks_again_and_hears_the_same() {
     let (world, ada) = World::owned().await;
@@ -166,6 +168,21 @@ async fn names_cannot_be_probed_without_an_invite() {
     assert_eq!(world.redeem(&invite, 2, "nobody").await, Err(AccountsError::InviteUnknown));
 }
 
+//= S6.12 (test)
+#[tokio::test]
+async fn the_store_holds_no_secret_before_or_after_it_is_used() {
+    let (world, ada) = World::owned().await;
+    let invite = world.invite(&ada, 2).await;
+    world.redeem(&invite, 2, "bob").await.unwrap();
+    let everything = world.store.scan(Key::default(), None, 1_000).await.unwrap();
+    assert!(everything.len() > 8);
+    let secret = invite.secret.reveal();
+    for (key, found) in everything {
+        assert!(!found.value.windows(secret.len()).any(|window| window == secret), "{key}");
+    }
+}
+
+//= S6.13 (test)
 #[tokio::test]
 async fn nothing_that_is_printed_holds_a_secret() {
     let (world, ada) = World::owned().await;

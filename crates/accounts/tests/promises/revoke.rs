@@ -2,6 +2,7 @@ use hikyaku_accounts::{AccountsError, InviteWish, Role, UserName};
 
 use crate::world::{World, device, key};
 
+//= S6.6 (test)
 #[tokio::test]
 async fn a_revoked_device_is_a_stranger_and_its_connections_are_named() {
     let (world, ada) = World::owned().await;

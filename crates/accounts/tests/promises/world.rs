@@ -70,6 +70,7 @@ impl Store for Contended {
 #[derive(Clone)]
 pub(crate) struct World {
     pub(crate) accounts: Accounts,
+    pub(crate) store: Arc<dyn Store>,
     now: Arc<AtomicU64>,
 }
 
@@ -86,8 +87,9 @@ pub(crate) fn device(number: u64) -> DeviceId {
 
 impl World {
     pub(crate) fn new() -> Self {
-        let accounts = Accounts::new(Arc::new(Contended(MemoryStore::new())));
-        Self { accounts, now: Arc::new(AtomicU64::new(1_800_000_000_000)) }
+        let store: Arc<dyn Store> = Arc::new(Contended(MemoryStore::new()));
+        let accounts = Accounts::new(store.clone());
+        Self { accounts, store, now: Arc::new(AtomicU64::new(1_800_000_000_000)) }
     }
 
     /// A world with the owner `ada` on device 1.
