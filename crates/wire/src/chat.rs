@@ -13,7 +13,7 @@ mod sync;
 #[cfg(test)]
 mod tests;
 
-pub use event::{Envelope, Kind, Record, RESERVED_FOR_THE_SERVER};
+pub use event::{Envelope, Kind, RESERVED_FOR_THE_SERVER, Record};
 pub use ids::{DeviceId, Digest, MessageId, Octets, RoomId, Salt, UserId};
 pub use room::{Create, Created, Head, History, List, Page, Resolve, Room, Rooms};
 pub use send::{RoomRef, Send, Sent};

@@ -20,12 +20,20 @@ pub const MAX_NAME: usize = 255;
 /// Offering the same transfer again resumes it, or repeats its receipt; it is never a second transfer.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Encode, Decode)]
 #[cbor(transparent)]
-pub struct TransferId(#[n(0)] #[cbor(with = "minicbor::bytes")] pub [u8; 16]);
+pub struct TransferId(
+    #[n(0)]
+    #[cbor(with = "minicbor::bytes")]
+    pub [u8; 16],
+);
 
 /// The BLAKE3 hash of a whole object: its name in the vault, and what both ends print.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Encode, Decode)]
 #[cbor(transparent)]
-pub struct Root(#[n(0)] #[cbor(with = "minicbor::bytes")] pub [u8; 32]);
+pub struct Root(
+    #[n(0)]
+    #[cbor(with = "minicbor::bytes")]
+    pub [u8; 32],
+);
 
 /// What a parcel or an entry of it is. Only [`EntryKind::File`] is in use; the others are reserved for trees.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode)]

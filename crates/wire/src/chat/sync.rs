@@ -218,7 +218,8 @@ impl<C> Encode<C> for Records {
 impl<'b, C> Decode<'b, C> for Records {
     fn decode(d: &mut Decoder<'b>, _: &mut C) -> Result<Self, DecodeError> {
         let at = d.position();
-        let count = d.array()?.ok_or_else(|| DecodeError::message("records have a definite length").at(at))?;
+        let count =
+            d.array()?.ok_or_else(|| DecodeError::message("records have a definite length").at(at))?;
         let start = d.position();
         for _ in 0..count {
             d.bytes()?;

@@ -103,7 +103,10 @@ fn records_give_back_the_bytes_they_were_given() {
 fn records_that_are_not_byte_strings_are_refused() {
     assert!(minicbor::decode::<Records>(&[0x81, 0x01]).is_err());
     assert!(minicbor::decode::<Records>(&[0x9f, 0x41, 0x00, 0xff]).is_err(), "indefinite length");
-    assert!(minicbor::decode::<Records>(&[0x9b, 0, 0, 0, 0, 0xff, 0xff, 0xff, 0xff]).is_err(), "claimed, not sent");
+    assert!(
+        minicbor::decode::<Records>(&[0x9b, 0, 0, 0, 0, 0xff, 0xff, 0xff, 0xff]).is_err(),
+        "claimed, not sent"
+    );
 }
 
 #[test]

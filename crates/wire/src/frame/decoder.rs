@@ -147,10 +147,11 @@ impl Decoder {
     /// Reads a header, across chunks if need be.
     fn header(&mut self) -> Result<Option<(FrameType, u64)>, FrameError> {
         if self.held.is_empty()
-            && let Some((ty, length, size)) = parse_header(&self.input)? {
-                self.input.advance(size);
-                return Ok(Some((ty, length)));
-            }
+            && let Some((ty, length, size)) = parse_header(&self.input)?
+        {
+            self.input.advance(size);
+            return Ok(Some((ty, length)));
+        }
         // Byte by byte from here: a header cut by the end of a chunk is rare, and at most 16 bytes long.
         while self.held.len() < MAX_HEADER && self.input.has_remaining() {
             self.held.extend_from_slice(&[self.input.get_u8()]);
