@@ -16,14 +16,16 @@ use tokio::sync::Notify;
 use crate::error::{Error, Result};
 use crate::exchange::{Exchange, Receiver, Request, Sender};
 use crate::identity::KeyId;
-use crate::limits::Limits;
+use crate::limits::{Limits, MIN_MESSAGE, MIN_METADATA};
 use crate::session::datagrams::{Demux, Fate};
 use crate::session::inbound::Inbound;
 use crate::transport::{Bidirectional, Link, SendStream, Transport};
 
-/// What is assumed of a peer whose HELLO has not arrived yet: its exchanges may overtake it on QUIC.
+/// What is assumed of a peer whose HELLO has not arrived yet: the least that any peer accepts. Its exchanges may
+/// overtake HELLO on QUIC.
+//= S3.30
 const ASSUMED_LIMITS: HelloLimits =
-    HelloLimits { max_message: 64 * 1024, max_metadata: 4 * 1024, max_datagram: 1000 };
+    HelloLimits { max_message: MIN_MESSAGE, max_metadata: MIN_METADATA, max_datagram: 0 };
 
 /// A connection to one peer, whose key is known. Cloning shares it; a client's last clone closes it.
 #[derive(Clone)]
@@ -48,9 +50,12 @@ pub(crate) struct Inner {
     peer_going_away: AtomicBool,
     open_exchanges: AtomicUsize,
     datagrams: Mutex<Demux>,
-    datagram_arrived: Notify,
     /// The control stream: open for as long as the connection.
     pub(crate) control: tokio::sync::Mutex<Option<SendStream>>,
+    /// HELLO was sent.
+    greeted: AtomicBool,
+    /// The peer has opened its control stream.
+    peer_control: AtomicBool,
 }
 
 /// A client's connection ends when nobody holds it any more.
@@ -63,12 +68,26 @@ impl Drop for CloseOnDrop {
 }
 
 /// Counts an exchange as open for as long as either of its directions is held.
-pub(crate) struct ExchangeGuard(Arc<Inner>);
+pub(crate) struct ExchangeGuard {
+    inner: Arc<Inner>,
+    /// OPEN was sent or received.
+    opened: AtomicBool,
+}
+
+impl ExchangeGuard {
+    pub(crate) fn set_opened(&self) {
+        self.opened.store(true, Ordering::Release);
+    }
+
+    pub(crate) fn is_opened(&self) -> bool {
+        self.opened.load(Ordering::Acquire)
+    }
+}
 
 impl Drop for ExchangeGuard {
     fn drop(&mut self) {
-        if self.0.open_exchanges.fetch_sub(1, Ordering::AcqRel) == 1 {
-            self.0.changed.notify_waiters();
+        if self.inner.open_exchanges.fetch_sub(1, Ordering::AcqRel) == 1 {
+            self.inner.changed.notify_waiters();
         }
     }
 }
@@ -103,8 +122,9 @@ impl Connection {
             peer_going_away: AtomicBool::new(false),
             open_exchanges: AtomicUsize::new(0),
             datagrams: Mutex::new(Demux::new(limits.datagram_queue)),
-            datagram_arrived: Notify::new(),
             control: tokio::sync::Mutex::new(None),
+            greeted: AtomicBool::new(false),
+            peer_control: AtomicBool::new(false),
             limits,
         });
         Self { inner, _close: close }
@@ -117,16 +137,9 @@ impl Connection {
 
     /// Opens an exchange with a deadline or metadata.
     pub async fn open_with(&self, protocol: &str, method: &str, options: CallOptions) -> Result<Exchange> {
-        let limit = self.peer_limits().max_metadata;
-        let size = options.metadata.len() as u64;
-        if size > limit {
-            return Err(Error::TooLarge { what: "metadata", size, name: "max_metadata", limit });
-        }
-        if self.inner.peer_going_away.load(Ordering::Acquire) {
-            return Err(Error::Refused);
-        }
-        let deadline = options.deadline.map(|after| Instant::now() + after);
-        let opened = self.inner.link.open_bi();
+        // A time that no clock can hold is no limit.
+        let deadline = options.deadline.and_then(|after| Instant::now().checked_add(after));
+        let opened = self.open_stream(&options);
         let stream = match deadline {
             None => opened.await?,
             Some(at) => tokio::time::timeout_at(at.into(), opened).await.map_err(|_| Error::Deadline)??,
@@ -144,7 +157,30 @@ impl Connection {
         Ok(Exchange::new(sender, receiver, request, Arc::new(())))
     }
 
-    /// One question, one answer.
+    /// A new stream, as soon as the peer has said HELLO and has credit for it, and unless it is going away.
+    //= S3.25
+    //= S3.72
+    async fn open_stream(&self, options: &CallOptions) -> Result<Bidirectional> {
+        if !self.inner.has_hello() {
+            crate::session::established(self).await?;
+        }
+        let limit = self.peer_limits().max_metadata.min(Open::MAX_METADATA as u64);
+        let size = options.metadata.len() as u64;
+        if size > limit {
+            return Err(Error::TooLarge { what: "metadata", size, name: "max_metadata", limit });
+        }
+        if self.inner.is_peer_going_away() {
+            return Err(Error::Refused);
+        }
+        tokio::select! {
+            biased;
+            opened = self.inner.link.open_bi() => Ok(opened?),
+            () = self.when(Inner::is_peer_going_away) => Err(Error::Refused),
+        }
+    }
+
+    /// One question, one answer. It is asked once, whatever happens: repeating is for those who know the question.
+    //= S3.63
     pub async fn call<Q, A>(&self, protocol: &str, method: &str, question: &Q) -> Result<A>
     where
         Q: Encode<()>,
@@ -166,7 +202,11 @@ impl Connection {
         A: for<'b> Decode<'b, ()>,
     {
         let mut exchange = self.open_with(protocol, method, options).await?;
-        exchange.reply(question).await?;
+        match exchange.reply(question).await {
+            // The peer reads no more of the question; it may have answered nevertheless, and says so.
+            Ok(()) | Err(Error::Cancelled(_)) => {}
+            Err(error) => return Err(error),
+        }
         let answer = exchange.receive().await?;
         exchange.ended().await?;
         Ok(answer)
@@ -194,7 +234,7 @@ impl Connection {
 
     /// Datagrams that arrived here and were dropped: for an unknown exchange, or for a full queue.
     pub fn datagrams_dropped(&self) -> u64 {
-        self.demux().dropped()
+        self.demux().dropped(Instant::now())
     }
 
     /// Waits until the connection has ended and says how.
@@ -261,13 +301,13 @@ impl Connection {
         deadline: Option<Instant>,
     ) -> (Sender, Receiver) {
         self.inner.open_exchanges.fetch_add(1, Ordering::AcqRel);
-        let guard = Arc::new(ExchangeGuard(self.inner.clone()));
+        let guard = Arc::new(ExchangeGuard { inner: self.inner.clone(), opened: AtomicBool::new(false) });
         let sender = Sender::new(send, self.clone(), deadline, None, guard.clone());
         (sender, Receiver::new(receive, inbound, self.clone(), deadline, guard))
     }
 
-    pub(crate) fn register_datagrams(&self, exchange: u64) {
-        self.demux().register(exchange, Instant::now());
+    pub(crate) fn register_datagrams(&self, exchange: u64) -> Arc<Notify> {
+        self.demux().register(exchange, Instant::now())
     }
 
     pub(crate) fn unregister_datagrams(&self, exchange: u64) {
@@ -276,10 +316,6 @@ impl Connection {
 
     pub(crate) fn take_datagram(&self, exchange: u64) -> Option<Bytes> {
         self.demux().take(exchange)
-    }
-
-    pub(crate) fn datagram_arrived(&self) -> &Notify {
-        &self.inner.datagram_arrived
     }
 
     /// Waits until `condition` holds.
@@ -321,17 +357,31 @@ impl Inner {
         FrameLimits {
             max_message: limits.max_message,
             // An OPEN or ERROR is its metadata or details plus names and text.
-            max_metadata: limits.max_metadata.saturating_add(4096),
+            max_metadata: limits.max_metadata.saturating_add(FrameLimits::METADATA_OVERHEAD),
             max_data_frame: limits.max_data_frame,
             ..FrameLimits::default()
         }
     }
 
-    /// Records the peer's HELLO; false when there was one already.
-    pub(crate) fn set_peer_limits(&self, limits: HelloLimits) -> bool {
-        let first = self.peer_limits.set(limits).is_ok();
+    /// Records the peer's HELLO.
+    pub(crate) fn set_peer_limits(&self, limits: HelloLimits) {
+        // There is one control stream, and one HELLO on it.
+        let _ = self.peer_limits.set(limits);
         self.changed.notify_waiters();
-        first
+    }
+
+    /// Records that the peer opened a control stream; false when it had one already.
+    pub(crate) fn claim_peer_control(&self) -> bool {
+        !self.peer_control.swap(true, Ordering::AcqRel)
+    }
+
+    pub(crate) fn set_greeted(&self) {
+        self.greeted.store(true, Ordering::Release);
+        self.changed.notify_waiters();
+    }
+
+    pub(crate) fn has_greeted(&self) -> bool {
+        self.greeted.load(Ordering::Acquire)
     }
 
     pub(crate) fn has_hello(&self) -> bool {
@@ -340,6 +390,10 @@ impl Inner {
 
     pub(crate) fn is_going_away(&self) -> bool {
         self.going_away.load(Ordering::Acquire) || self.peer_going_away.load(Ordering::Acquire)
+    }
+
+    pub(crate) fn is_peer_going_away(&self) -> bool {
+        self.peer_going_away.load(Ordering::Acquire)
     }
 
     pub(crate) fn refuses_exchanges(&self) -> bool {
@@ -380,17 +434,13 @@ impl Inner {
     }
 
     pub(crate) fn arrive(&self, datagram: Bytes) -> Fate {
-        let fate = self.demux().arrive(datagram, Instant::now());
-        if let Fate::Queued(_) = fate {
-            self.datagram_arrived.notify_waiters();
-        }
-        fate
+        self.demux().arrive(datagram, Instant::now())
     }
 
     /// Wakes everybody who waits for something that a dead connection will not bring.
     pub(crate) fn wake_all(&self) {
         self.changed.notify_waiters();
-        self.datagram_arrived.notify_waiters();
+        self.demux().wake_all();
     }
 
     fn demux(&self) -> MutexGuard<'_, Demux> {

@@ -24,6 +24,8 @@ use crate::transport::{RecvStream, SendStream};
 const READ_CHUNK: usize = 256 * 1024;
 /// Fed messages are sent by themselves once they fill this many bytes.
 const FEED_LIMIT: usize = 64 * 1024;
+/// The longest DATA frame; more bytes are more frames.
+const MAX_DATA_FRAME: usize = 16 * 1024 * 1024;
 
 /// What arrives on an exchange.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -145,25 +147,25 @@ impl<C> Exchange<C> {
 
     /// The next message, decoded. END is [`Error::Ended`] here; where it is a possible answer, use [`Exchange::next`].
     pub async fn receive<M: for<'b> Decode<'b, ()>>(&mut self) -> Result<M> {
-        self.sender.flush().await?;
+        self.flush_to_hear().await?;
         self.receiver.receive().await
     }
 
     /// What arrives next, or `None` when the peer has said END: only then was everything heard.
     pub async fn next(&mut self) -> Result<Option<Incoming>> {
-        self.sender.flush().await?;
+        self.flush_to_hear().await?;
         self.receiver.next().await
     }
 
     /// Expects the peer's END and nothing else.
     pub async fn ended(&mut self) -> Result<()> {
-        self.sender.flush().await?;
+        self.flush_to_hear().await?;
         self.receiver.ended().await
     }
 
     /// The datagrams of this exchange: small, fast, and never promised.
     pub fn datagrams(&self) -> Datagrams {
-        Datagrams::new(self.connection().clone(), self.sender.stream_id())
+        Datagrams::new(self.connection().clone(), self.sender.stream_id(), &self.sender.guard)
     }
 
     /// Higher is sent first; 0 at the beginning. Bulk should go below 0.
@@ -175,28 +177,41 @@ impl<C> Exchange<C> {
     pub fn split(self) -> (Sender, Receiver) {
         (self.sender, self.receiver)
     }
+
+    /// Sends what was fed. That the peer reads no more is no reason not to hear what it says: it may say why.
+    async fn flush_to_hear(&mut self) -> Result<()> {
+        match self.sender.flush().await {
+            Err(Error::Cancelled(_)) => Ok(()),
+            flushed => flushed,
+        }
+    }
 }
 
 /// The sending direction of an exchange.
+///
+/// Every method may be cancelled: what it was sending is then sent whole by the next one, or not at all.
 pub struct Sender {
     stream: Option<SendStream>,
     connection: Connection,
+    /// Whole frames that were fed.
     buffer: BytesMut,
+    /// On its way into the stream: frames, and after them the bytes that complete the last one.
+    unsent: [Bytes; 2],
     state: SendState,
     deadline: Option<Instant>,
     /// Where an unfinished stream goes back to, so that whoever runs the handler can say how it ended.
     ticket: Option<Arc<Ticket>>,
-    _guard: Arc<ExchangeGuard>,
+    guard: Arc<ExchangeGuard>,
 }
 
 /// How far this direction is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum SendState {
-    /// Between two frames.
+    /// Messages and data may follow.
     Open,
-    /// Inside a write: if it is abandoned now, the stream cannot be continued.
-    Writing,
-    /// END or ERROR was said.
+    /// END or ERROR was fed; it is on its way.
+    Ending,
+    /// The stream has ended, or was reset.
     Finished,
 }
 
@@ -220,8 +235,8 @@ impl Sender {
         ticket: Option<Arc<Ticket>>,
         guard: Arc<ExchangeGuard>,
     ) -> Self {
-        let (buffer, state) = (BytesMut::new(), SendState::Open);
-        Self { stream: Some(stream), connection, buffer, state, deadline, ticket, _guard: guard }
+        let (buffer, unsent, state) = (BytesMut::new(), Default::default(), SendState::Open);
+        Self { stream: Some(stream), connection, buffer, unsent, state, deadline, ticket, guard }
     }
 
     /// Sends one message now, waiting for the peer's credit.
@@ -236,11 +251,13 @@ impl Sender {
     }
 
     /// Sends an already encoded CBOR item as a message, unchanged.
+    //= S3.83
     pub async fn send_encoded(&mut self, item: &[u8]) -> Result<()> {
         self.feed_encoded(item).await?;
         self.flush().await
     }
 
+    //= S3.14
     async fn feed_encoded(&mut self, item: &[u8]) -> Result<()> {
         self.check_open()?;
         let (size, limit) = (item.len() as u64, self.connection.peer_limits().max_message);
@@ -251,34 +268,49 @@ impl Sender {
         if self.buffer.len() >= FEED_LIMIT { self.flush().await } else { Ok(()) }
     }
 
-    /// Sends bytes as one DATA frame, uncopied, waiting for the peer's credit.
-    pub async fn send_data(&mut self, data: Bytes) -> Result<()> {
+    /// Sends bytes as DATA, uncopied, waiting for the peer's credit.
+    pub async fn send_data(&mut self, mut data: Bytes) -> Result<()> {
         self.check_open()?;
-        frame::encode_header(FrameType::DATA, data.len() as u64, &mut self.buffer);
-        let header = self.buffer.split().freeze();
-        self.write([header, data]).await
+        loop {
+            self.write().await?;
+            let chunk = data.split_to(data.len().min(MAX_DATA_FRAME));
+            frame::encode_header(FrameType::DATA, chunk.len() as u64, &mut self.buffer);
+            self.unsent = [self.buffer.split().freeze(), chunk];
+            self.write().await?;
+            if data.is_empty() {
+                return Ok(());
+            }
+        }
     }
 
     /// Sends what was fed.
     pub async fn flush(&mut self) -> Result<()> {
-        if self.buffer.is_empty() {
-            return Ok(());
+        if self.state == SendState::Ending {
+            return self.end().await;
         }
-        self.check_open()?;
-        let fed = self.buffer.split().freeze();
-        self.write([fed]).await
+        self.write().await?;
+        if !self.buffer.is_empty() {
+            self.unsent = [self.buffer.split().freeze(), Bytes::new()];
+            self.write().await?;
+        }
+        Ok(())
     }
 
     /// Says END: everything was said, and it went well.
     pub async fn finish(&mut self) -> Result<()> {
-        self.check_open()?;
-        self.feed_frame(FrameType::END, &[]);
+        if self.state != SendState::Ending {
+            self.check_open()?;
+            self.feed_frame(FrameType::END, &[]);
+        }
         self.end().await
     }
 
-    /// Answers with a failure, which ends this direction.
-    pub async fn fail(&mut self, failure: Failure) -> Result<()> {
+    /// Answers with a failure, which ends this direction. Details that exceed the peer's limit are left out.
+    pub async fn fail(&mut self, mut failure: Failure) -> Result<()> {
         self.check_open()?;
+        if failure.details.len() as u64 > self.connection.peer_limits().max_metadata {
+            failure.details.clear();
+        }
         self.feed_frame(FrameType::ERROR, &failure.encode());
         self.end().await
     }
@@ -297,6 +329,16 @@ impl Sender {
 
     pub(crate) fn state(&self) -> SendState {
         self.state
+    }
+
+    /// The peer's OPEN has arrived.
+    pub(crate) fn set_opened(&self) {
+        self.guard.set_opened();
+    }
+
+    /// Whether a write was abandoned half-way: what follows may have to wait for it.
+    pub(crate) fn is_stuck(&self) -> bool {
+        self.unsent.iter().any(|chunk| !chunk.is_empty())
     }
 
     /// Higher is sent first; 0 at the beginning.
@@ -331,9 +373,15 @@ impl Sender {
         }
     }
 
+    /// Sends END or ERROR, which were fed, and ends the stream.
+    //= S3.43
     async fn end(&mut self) -> Result<()> {
-        let fed = self.buffer.split().freeze();
-        self.write([fed]).await?;
+        self.state = SendState::Ending;
+        self.write().await?;
+        if !self.buffer.is_empty() {
+            self.unsent = [self.buffer.split().freeze(), Bytes::new()];
+            self.write().await?;
+        }
         self.state = SendState::Finished;
         if let Some(stream) = &mut self.stream {
             stream.finish();
@@ -341,18 +389,21 @@ impl Sender {
         Ok(())
     }
 
-    async fn write<const N: usize>(&mut self, chunks: [Bytes; N]) -> Result<()> {
+    /// Hands `unsent` to the stream. Should this future be dropped half-way, the rest is still there.
+    async fn write(&mut self) -> Result<()> {
+        if !self.is_stuck() {
+            return Ok(());
+        }
         let stream = self.stream.as_mut().ok_or(Error::AlreadyFinished)?;
-        // Should this future be dropped half-way, the state says so.
-        self.state = SendState::Writing;
+        let unsent = &mut self.unsent;
         within(self.deadline, async {
-            for chunk in chunks {
+            for chunk in unsent {
                 stream.write(chunk).await?;
             }
             Ok(())
         })
         .await?;
-        self.state = SendState::Open;
+        self.guard.set_opened();
         Ok(())
     }
 
@@ -362,25 +413,35 @@ impl Sender {
 }
 
 impl Drop for Sender {
+    //= S3.48
     fn drop(&mut self) {
-        let Some(stream) = self.stream.take() else { return };
+        let Some(mut stream) = self.stream.take() else { return };
         if let Some(ticket) = self.ticket.take() {
             let left = Sender {
                 stream: Some(stream),
                 connection: self.connection.clone(),
                 buffer: std::mem::take(&mut self.buffer),
+                unsent: std::mem::take(&mut self.unsent),
                 state: self.state,
                 deadline: None,
                 ticket: None,
-                _guard: self._guard.clone(),
+                guard: self.guard.clone(),
             };
             *ticket.left.lock().unwrap_or_else(PoisonError::into_inner) = Some(left);
             return;
         }
         if self.state != SendState::Finished {
-            let mut stream = stream;
-            stream.reset(ErrorCode::CANCELLED.0);
+            stream.reset(giving_up(self.deadline).0);
         }
+    }
+}
+
+/// With which code an exchange is given up.
+//= S3.54
+fn giving_up(deadline: Option<Instant>) -> ErrorCode {
+    match deadline {
+        Some(at) if at <= Instant::now() => ErrorCode::STREAM_DEADLINE,
+        _ => ErrorCode::CANCELLED,
     }
 }
 
@@ -391,6 +452,8 @@ pub struct Receiver {
     connection: Connection,
     deadline: Option<Instant>,
     over: bool,
+    /// The peer's ERROR, until its stream has ended too.
+    failure: Option<Failure>,
     _guard: Arc<ExchangeGuard>,
 }
 
@@ -402,7 +465,7 @@ impl Receiver {
         deadline: Option<Instant>,
         guard: Arc<ExchangeGuard>,
     ) -> Self {
-        Self { stream, inbound, connection, deadline, over: false, _guard: guard }
+        Self { stream, inbound, connection, deadline, over: false, failure: None, _guard: guard }
     }
 
     pub(crate) fn set_deadline(&mut self, deadline: Option<Instant>) {
@@ -418,19 +481,27 @@ impl Receiver {
         }
     }
 
-    /// What arrives next, or `None` when the peer has said END: only then was everything heard.
+    /// What arrives next, or `None` when the peer has said END: only then was everything heard. May be cancelled
+    /// without loss.
+    //= S3.44
     pub async fn next(&mut self) -> Result<Option<Incoming>> {
         loop {
-            match self.said().await? {
-                Some(Said::Message(item)) => return Ok(Some(Incoming::Message(item))),
-                Some(Said::Data { chunk, .. }) if chunk.is_empty() => {}
-                Some(Said::Data { chunk, .. }) => return Ok(Some(Incoming::Data(chunk))),
-                // END counts once the stream has ended too: what follows it would be a broken peer's.
-                Some(Said::End) => {}
-                Some(Said::Failed(failure)) => {
+            let said = match (self.said().await, self.failure.take()) {
+                (said, None) => said?,
+                // The stream behind an ERROR was only followed to see that nothing comes after it.
+                (Err(error @ (Error::Frame(_) | Error::Protocol { .. })), Some(_)) => return Err(error),
+                (_, Some(failure)) => {
                     self.over = true;
                     return Err(Error::Failure(failure));
                 }
+            };
+            match said {
+                Some(Said::Message(item)) => return Ok(Some(Incoming::Message(item))),
+                Some(Said::Data { chunk, .. }) if chunk.is_empty() => {}
+                Some(Said::Data { chunk, .. }) => return Ok(Some(Incoming::Data(chunk))),
+                // END and ERROR count once the stream has ended too: what follows them would be a broken peer's.
+                Some(Said::End) => {}
+                Some(Said::Failed(failure)) => self.failure = Some(failure),
                 // The state machine gives OPEN to the one who asked for it, and refuses any other.
                 Some(Said::Open(_)) => return Err(self.broken(Error::UnexpectedData)),
                 None => return Ok(None),
@@ -480,19 +551,22 @@ impl Receiver {
     }
 
     /// Frames out of order or out of shape end the connection; a message out of shape fails its exchange alone.
+    //= S3.46
+    //= S3.65
     fn broken(&mut self, error: Error) -> Error {
-        self.over = true;
         if let Error::Frame(_) | Error::Protocol { .. } = &error {
             self.connection.abort(error.code(), &error.to_string());
         }
+        self.stop(ErrorCode::CANCELLED);
         error
     }
 }
 
 impl Drop for Receiver {
+    //= S3.48
     fn drop(&mut self) {
         if !self.over {
-            self.stream.stop(ErrorCode::CANCELLED.0);
+            self.stream.stop(giving_up(self.deadline).0);
         }
     }
 }

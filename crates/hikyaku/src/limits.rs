@@ -13,13 +13,13 @@ use std::time::Duration;
 /// ```
 #[derive(Debug, Clone)]
 pub struct Limits {
-    /// The largest MESSAGE payload accepted, in bytes. At most a quarter of `stream_window`.
+    /// The largest MESSAGE payload accepted, in bytes. At least 64 KiB, at most a quarter of `stream_window`.
     pub max_message: u64,
-    /// The largest metadata of an exchange and the largest details of an ERROR accepted, in bytes.
+    /// The largest metadata of an exchange and the largest details of an ERROR accepted, in bytes. At least 4 KiB.
     pub max_metadata: u64,
-    /// The largest DATA frame accepted, in bytes; its payload is never buffered as a whole.
+    /// The largest DATA frame accepted, in bytes; its payload is never buffered as a whole. At least 16 MiB.
     pub max_data_frame: u64,
-    /// Bytes a peer may send on one stream before they are read here.
+    /// Bytes a peer may send on one stream before they are read here. At least 256 KiB, at most `connection_window`.
     pub stream_window: u64,
     /// Bytes a peer may send on one connection before they are read here.
     pub connection_window: u64,
@@ -35,7 +35,7 @@ pub struct Limits {
     pub open_timeout: Duration,
     /// A connection on which nothing arrives for this long is closed.
     pub idle_timeout: Duration,
-    /// The connecting side sends a ping after this long without traffic.
+    /// The connecting side sends a ping this often. At least 15 s.
     pub keep_alive: Duration,
     /// How long `drain` waits for open exchanges.
     pub drain_timeout: Duration,
@@ -76,7 +76,34 @@ impl Default for Limits {
     }
 }
 
-/// What every peer gets before it is known: enough for HELLO and one small request, nothing to waste.
+/// The smallest `max_message` and `max_metadata` that a peer may count on.
+pub(crate) const MIN_MESSAGE: u64 = 64 * 1024;
+pub(crate) const MIN_METADATA: u64 = 4 * 1024;
+/// The longest DATA frame that a peer may send.
+const MIN_DATA_FRAME: u64 = 16 * 1024 * 1024;
+/// Pings come no more often than this.
+const MIN_KEEP_ALIVE: Duration = Duration::from_secs(15);
+
+impl Limits {
+    /// The same limits, moved into the bounds that the protocol sets: what a peer may count on, and that a message
+    /// which is buffered whole fits the credit it comes with.
+    //= S3.30
+    //= S3.91
+    pub(crate) fn within_bounds(mut self) -> Self {
+        self.stream_window = self.stream_window.max(4 * MIN_MESSAGE);
+        self.connection_window = self.connection_window.max(self.stream_window);
+        self.max_message = self.max_message.max(MIN_MESSAGE).min(self.stream_window / 4);
+        self.max_metadata = self.max_metadata.max(MIN_METADATA);
+        self.max_data_frame = self.max_data_frame.max(MIN_DATA_FRAME);
+        self.keep_alive = self.keep_alive.max(MIN_KEEP_ALIVE);
+        self.max_unidirectional = self.max_unidirectional.max(1);
+        self
+    }
+}
+
+/// What every peer gets before it is known, and a stranger for ever: enough for HELLO and one small request, nothing
+/// to waste.
+//= S6.22
 pub(crate) mod unauthorised {
     /// Connection credit in bytes.
     pub(crate) const WINDOW: u64 = 16 * 1024;
@@ -84,4 +111,30 @@ pub(crate) mod unauthorised {
     pub(crate) const EXCHANGES: u64 = 1;
     /// Unidirectional streams: the control stream.
     pub(crate) const UNIDIRECTIONAL: u64 = 1;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    //= S3.30 (test)
+    #[test]
+    fn limits_beyond_the_protocols_bounds_are_moved_into_them() {
+        let tiny = Limits {
+            max_message: 1,
+            max_metadata: 1,
+            max_data_frame: 1,
+            stream_window: 1,
+            connection_window: 1,
+            max_unidirectional: 0,
+            keep_alive: Duration::ZERO,
+            ..Limits::default()
+        };
+        let tiny = tiny.within_bounds();
+        assert_eq!((tiny.max_message, tiny.max_metadata, tiny.max_data_frame), (65_536, 4_096, 16 << 20));
+        assert_eq!((tiny.stream_window, tiny.connection_window), (262_144, 262_144));
+        assert_eq!((tiny.max_unidirectional, tiny.keep_alive), (1, Duration::from_secs(15)));
+        let vast = Limits { max_message: u64::MAX, ..Limits::default() }.within_bounds();
+        assert_eq!(vast.max_message, vast.stream_window / 4);
+    }
 }

@@ -68,6 +68,7 @@ fn link<S>(io: S, side: Side, peer: KeyId, limits: Limits) -> Connection
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
+    let limits = limits.within_bounds();
     let link = Link::Mux(MuxLink::spawn(io, side, &limits, None));
     Connection::new(link, peer, Transport::Local, Arc::new(limits), false, side == Side::Client)
 }

@@ -10,7 +10,6 @@ use bytes::Bytes;
 use common::{ALL, echo, pair, pair_with};
 use hikyaku::{
     CallOptions, DatagramError, Error, ErrorCode, Exchange, Failure, Incoming, Limits, Result, Retry, Router,
-    Transport,
 };
 use tokio::sync::{Notify, mpsc};
 
@@ -237,15 +236,15 @@ async fn a_handler_that_dies_in_the_middle_of_data_leaves_a_truncated_answer_nev
 #[tokio::test]
 async fn a_message_beyond_the_peers_limit_is_not_sent_and_the_error_names_the_limit() {
     for transport in ALL {
-        let limits = Limits { max_message: 1024, ..Limits::default() };
+        let limits = Limits { max_message: 64 * 1024, ..Limits::default() };
         let pair = pair_with(transport, Router::new().route("echo/1", echo), Router::new(), limits).await;
         let text = |length| "x".repeat(length);
-        // A text of 1,021 bytes is an item of 1,024.
-        let answer: String = pair.client.call("echo/1", "", &text(1021)).await.unwrap();
-        assert_eq!(answer.len(), 1021);
-        let error = pair.client.call::<_, String>("echo/1", "", &text(1022)).await.unwrap_err();
+        // A text of 65,533 bytes is an item of 65,536.
+        let answer: String = pair.client.call("echo/1", "", &text(65_533)).await.unwrap();
+        assert_eq!(answer.len(), 65_533);
+        let error = pair.client.call::<_, String>("echo/1", "", &text(65_534)).await.unwrap_err();
         assert!(
-            matches!(error, Error::TooLarge { name: "max_message", size: 1025, limit: 1024, .. }),
+            matches!(error, Error::TooLarge { name: "max_message", size: 65_537, limit: 65_536, .. }),
             "{error}"
         );
     }

@@ -6,13 +6,14 @@ use std::time::Duration;
 use bytes::BytesMut;
 use hikyaku_wire::codes::{ErrorCode, StreamType};
 use hikyaku_wire::exchange::{Goaway, MAX_DATAGRAM, milliseconds};
-use hikyaku_wire::frame::{self, Decoder, FrameType, Piece};
+use hikyaku_wire::frame::{self, Decoder, FrameLimits, FrameType, Piece};
 use hikyaku_wire::hello::{Hello, HelloLimits};
 use hikyaku_wire::varint;
 
 use crate::connection::Inner;
 use crate::error::{Error, Result};
-use crate::transport::RecvStream;
+use crate::session::inbound::malformed;
+use crate::transport::{RecvStream, StreamError};
 
 /// Code points nobody will ever define, sent so that peers keep ignoring what they do not know (RFC 9170).
 const GREASE_EXTENSION: u64 = 0x1f * 7 + 0x21;
@@ -27,17 +28,20 @@ pub(super) async fn greet(inner: Arc<Inner>) {
     frame::encode(GREASE_FRAME, b"grease", &mut out);
     let Ok(mut stream) = inner.link().open_uni().await else { return };
     // A failure here is the connection's end, which everybody hears of.
-    if stream.write(out.freeze()).await.is_ok() {
+    if stream.write(&mut out.freeze()).await.is_ok() {
         *inner.control.lock().await = Some(stream);
+        inner.set_greeted();
     }
 }
 
+/// No extension is spoken: the one that is listed is grease.
+//= S3.31
 fn hello(inner: &Inner) -> Hello {
-    let limits = &inner.limits;
+    let limits = inner.frame_limits();
     Hello {
         limits: HelloLimits {
-            max_message: inner.frame_limits().max_message,
-            max_metadata: limits.max_metadata,
+            max_message: limits.max_message,
+            max_metadata: limits.max_metadata.saturating_sub(FrameLimits::METADATA_OVERHEAD),
             max_datagram: MAX_DATAGRAM as u64,
         },
         extensions: vec![GREASE_EXTENSION],
@@ -54,16 +58,20 @@ pub(super) async fn send_goaway(inner: &Inner, grace: Duration) {
     };
     let mut out = BytesMut::new();
     frame::encode(FrameType::GOAWAY, &goaway.encode(), &mut out);
+    // HELLO comes first, also when the connection is very young.
+    inner.when(|inner| inner.has_greeted() || inner.link().close_reason().is_some()).await;
     if let Some(stream) = inner.control.lock().await.as_mut() {
-        let _ = stream.write(out.freeze()).await;
+        let _ = stream.write(&mut out.freeze()).await;
     }
 }
 
 /// Closes a connection whose peer does not say HELLO in time.
+//= S3.24
 pub(super) async fn expect_hello(inner: Arc<Inner>) {
-    let hello = inner.when(Inner::has_hello);
-    if tokio::time::timeout(inner.limits.handshake_timeout, hello).await.is_err() {
-        inner.link().close(ErrorCode::HANDSHAKE_TIMEOUT.0, "no HELLO in time");
+    let (hello, limit) = (inner.when(Inner::has_hello), inner.limits.handshake_timeout);
+    if tokio::time::timeout(limit, hello).await.is_err() {
+        let reason = format!("no HELLO within our handshake_timeout of {limit:?}");
+        inner.link().close(ErrorCode::HANDSHAKE_TIMEOUT.0, &reason);
     }
 }
 
@@ -84,15 +92,21 @@ async fn read(inner: &Inner, stream: &mut RecvStream) -> Result<()> {
             let _ = head.split_to(length);
             break kind;
         }
-        match stream.read(1024).await? {
-            Some(chunk) => head.extend_from_slice(&chunk),
+        match stream.read(1024).await {
+            Ok(Some(chunk)) => head.extend_from_slice(&chunk),
             // A stream that ends before its type says nothing, and harms nobody.
-            None => return Ok(()),
+            Ok(None) | Err(_) => return Ok(()),
         }
     };
+    //= S3.21
+    //= S3.95
     if kind != StreamType::CONTROL.0 {
         stream.stop(ErrorCode::UNKNOWN_STREAM_TYPE.0);
         return Ok(());
+    }
+    //= S3.23
+    if !inner.claim_peer_control() {
+        return Err(Error::protocol(ErrorCode::PROTOCOL_VIOLATION, "a second control stream"));
     }
     let mut decoder = Decoder::new(inner.frame_limits());
     decoder.push(head.freeze());
@@ -100,23 +114,18 @@ async fn read(inner: &Inner, stream: &mut RecvStream) -> Result<()> {
     loop {
         while let Some(piece) = decoder.next()? {
             match rules.hear(piece)? {
-                Heard::Hello(hello) => {
-                    if !inner.set_peer_limits(hello.limits) {
-                        return Err(Error::protocol(
-                            ErrorCode::PROTOCOL_VIOLATION,
-                            "a second control stream",
-                        ));
-                    }
-                }
+                Heard::Hello(hello) => inner.set_peer_limits(hello.limits),
                 Heard::Goaway(goaway) => {
                     tracing::debug!(code = %goaway.code, grace_ms = goaway.grace_ms, "the peer is going away");
                     inner.set_peer_going_away();
                 }
             }
         }
-        match stream.read(16 * 1024).await? {
-            Some(chunk) => decoder.push(chunk),
-            None => {
+        match stream.read(16 * 1024).await {
+            Ok(Some(chunk)) => decoder.push(chunk),
+            Err(StreamError::Lost(closed)) => return Err(Error::Closed(closed)),
+            //= S3.23
+            Ok(None) | Err(_) => {
                 return Err(Error::protocol(ErrorCode::CONTROL_STREAM_CLOSED, "the control stream ended"));
             }
         }
@@ -145,13 +154,15 @@ impl Control {
         match (self.greeted, ty) {
             (false, FrameType::HELLO) => {
                 self.greeted = true;
-                Ok(Heard::Hello(Hello::decode(&payload)?))
+                Ok(Heard::Hello(Hello::decode(&payload).map_err(|error| malformed("HELLO", &error))?))
             }
             (false, _) => Err(Error::protocol(
                 ErrorCode::HELLO_MISSING,
                 format!("{ty} before HELLO on the control stream"),
             )),
-            (true, FrameType::GOAWAY) => Ok(Heard::Goaway(Goaway::decode(&payload)?)),
+            (true, FrameType::GOAWAY) => {
+                Ok(Heard::Goaway(Goaway::decode(&payload).map_err(|error| malformed("GOAWAY", &error))?))
+            }
             (true, _) => {
                 Err(Error::protocol(ErrorCode::FRAME_UNEXPECTED, format!("{ty} on the control stream")))
             }
@@ -179,6 +190,7 @@ mod tests {
         Piece::Frame { ty, payload: payload.into() }
     }
 
+    //= S3.22 (test)
     #[test]
     fn hello_comes_first_and_once() {
         for ty in [FrameType::GOAWAY, FrameType::OPEN, FrameType::MESSAGE, FrameType::END] {

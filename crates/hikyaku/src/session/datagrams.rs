@@ -4,15 +4,20 @@
 //! dropped and counted, never silently.
 
 use std::collections::{HashMap, VecDeque};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use hikyaku_wire::exchange::decode_datagram;
+use tokio::sync::Notify;
 
 /// Datagrams of unknown exchanges held at once.
 const HELD: usize = 16;
 /// How long they are held.
 const HOLD: Duration = Duration::from_secs(1);
+
+/// How many exchanges' full queues one connection may hold in all.
+const QUEUES: usize = 4;
 
 /// What became of a datagram.
 #[derive(Debug, PartialEq, Eq)]
@@ -21,7 +26,7 @@ pub(crate) enum Fate {
     Queued(u64),
     /// Its exchange is unknown; it is held for a moment.
     Held,
-    /// It was dropped: its exchange's queue was full.
+    /// It was dropped: its exchange's queue was full, or all queues together hold too much.
     QueueFull,
     /// It has no readable exchange number, which is the peer's mistake.
     Malformed,
@@ -31,46 +36,74 @@ pub(crate) enum Fate {
 #[derive(Debug)]
 pub(crate) struct Demux {
     queue_limit: usize,
-    exchanges: HashMap<u64, VecDeque<Bytes>>,
+    exchanges: HashMap<u64, Queue>,
+    /// Datagrams in all queues.
+    queued: usize,
     held: VecDeque<(Instant, u64, Bytes)>,
     dropped: u64,
 }
 
+/// The datagrams of one exchange that asked for them.
+#[derive(Debug, Default)]
+struct Queue {
+    /// How often it was asked for.
+    readers: usize,
+    waiting: VecDeque<Bytes>,
+    arrived: Arc<Notify>,
+}
+
 impl Demux {
     pub(crate) fn new(queue_limit: usize) -> Self {
-        Self { queue_limit, exchanges: HashMap::new(), held: VecDeque::new(), dropped: 0 }
+        let (exchanges, held) = (HashMap::new(), VecDeque::new());
+        Self { queue_limit, exchanges, queued: 0, held, dropped: 0 }
     }
 
-    /// Makes an exchange known; datagrams that came too early move to its queue.
-    pub(crate) fn register(&mut self, exchange: u64, now: Instant) {
+    /// Makes an exchange known; datagrams that came too early move to its queue. Whoever waits for more is told by
+    /// the result.
+    pub(crate) fn register(&mut self, exchange: u64, now: Instant) -> Arc<Notify> {
         self.expire(now);
         let queue = self.exchanges.entry(exchange).or_default();
+        queue.readers += 1;
+        let before = queue.waiting.len();
         self.held.retain(|(_, of, payload)| {
             let claimed = *of == exchange;
             if claimed {
-                queue.push_back(payload.clone());
+                queue.waiting.push_back(payload.clone());
             }
             !claimed
         });
+        self.queued += queue.waiting.len() - before;
+        queue.arrived.clone()
     }
 
-    /// Forgets an exchange; what was not read is not delivered.
+    /// Forgets an exchange when its last reader goes; what was not read counts as dropped.
     pub(crate) fn unregister(&mut self, exchange: u64) {
-        self.exchanges.remove(&exchange);
+        let Some(queue) = self.exchanges.get_mut(&exchange) else { return };
+        queue.readers -= 1;
+        if queue.readers == 0 {
+            let left = queue.waiting.len();
+            self.exchanges.remove(&exchange);
+            self.queued -= left;
+            self.dropped += left as u64;
+        }
     }
 
     /// Takes in one datagram as it came from the transport.
+    //= S3.58
     pub(crate) fn arrive(&mut self, datagram: Bytes, now: Instant) -> Fate {
         let Some((exchange, payload)) = decode_datagram(datagram) else {
             self.dropped += 1;
             return Fate::Malformed;
         };
         if let Some(queue) = self.exchanges.get_mut(&exchange) {
-            if queue.len() >= self.queue_limit {
+            let full = queue.waiting.len() >= self.queue_limit;
+            if full || self.queued >= self.queue_limit.saturating_mul(QUEUES) {
                 self.dropped += 1;
                 return Fate::QueueFull;
             }
-            queue.push_back(payload);
+            queue.waiting.push_back(payload);
+            self.queued += 1;
+            queue.arrived.notify_waiters();
             return Fate::Queued(exchange);
         }
         self.expire(now);
@@ -84,12 +117,25 @@ impl Demux {
 
     /// The next datagram of an exchange.
     pub(crate) fn take(&mut self, exchange: u64) -> Option<Bytes> {
-        self.exchanges.get_mut(&exchange)?.pop_front()
+        let queue = self.exchanges.get_mut(&exchange)?;
+        let taken = queue.waiting.pop_front()?;
+        self.queued -= 1;
+        if queue.waiting.is_empty() {
+            // A burst must not leave its memory behind.
+            queue.waiting.shrink_to(HELD);
+        }
+        Some(taken)
     }
 
     /// Datagrams that arrived and were not delivered.
-    pub(crate) fn dropped(&self) -> u64 {
+    pub(crate) fn dropped(&mut self, now: Instant) -> u64 {
+        self.expire(now);
         self.dropped
+    }
+
+    /// Wakes everybody who waits for a datagram.
+    pub(crate) fn wake_all(&self) {
+        self.exchanges.values().for_each(|queue| queue.arrived.notify_waiters());
     }
 
     fn expire(&mut self, now: Instant) {
@@ -117,17 +163,19 @@ mod tests {
         assert_eq!(demux.arrive(datagram(6, "early"), now), Fate::Held);
         demux.register(6, now + HOLD / 2);
         assert_eq!(demux.take(6).as_deref(), Some(&b"early"[..]));
-        assert_eq!(demux.dropped(), 0);
+        assert_eq!(demux.dropped(now), 0);
     }
 
+    //= S3.58 (test)
     #[test]
     fn a_datagram_nobody_claims_is_dropped_after_a_second_and_counted() {
         let (mut demux, now) = (Demux::new(4), Instant::now());
         demux.arrive(datagram(6, "late"), now);
         demux.register(6, now + HOLD);
-        assert_eq!((demux.take(6), demux.dropped()), (None, 1));
+        assert_eq!((demux.take(6), demux.dropped(now)), (None, 1));
     }
 
+    //= S3.58 (test)
     #[test]
     fn sixteen_unclaimed_datagrams_are_held_and_the_seventeenth_costs_the_oldest() {
         let (mut demux, now) = (Demux::new(64), Instant::now());
@@ -135,7 +183,7 @@ mod tests {
             demux.arrive(datagram(2, &number.to_string()), now);
         }
         demux.register(2, now);
-        assert_eq!((demux.take(2).as_deref(), demux.dropped()), (Some(&b"1"[..]), 1));
+        assert_eq!((demux.take(2).as_deref(), demux.dropped(now)), (Some(&b"1"[..]), 1));
     }
 
     #[test]
@@ -144,7 +192,33 @@ mod tests {
         demux.register(2, now);
         assert_eq!(demux.arrive(datagram(2, "a"), now), Fate::Queued(2));
         assert_eq!(demux.arrive(datagram(2, "b"), now), Fate::QueueFull);
-        assert_eq!((demux.take(2).as_deref(), demux.take(2), demux.dropped()), (Some(&b"a"[..]), None, 1));
+        assert_eq!((demux.take(2).as_deref(), demux.take(2), demux.dropped(now)), (Some(&b"a"[..]), None, 1));
+    }
+
+    #[test]
+    fn all_queues_together_hold_no_more_than_four_full_ones() {
+        let (mut demux, now) = (Demux::new(2), Instant::now());
+        for exchange in 0..5 {
+            demux.register(exchange, now);
+            let fate = if exchange < 4 { Fate::Queued(exchange) } else { Fate::QueueFull };
+            assert_eq!(demux.arrive(datagram(exchange, "a"), now), fate);
+            assert_eq!(demux.arrive(datagram(exchange, "b"), now), fate);
+        }
+        demux.unregister(0);
+        assert_eq!(demux.dropped(now), 4, "two for want of room, two unread");
+        assert_eq!(demux.arrive(datagram(4, "c"), now), Fate::Queued(4));
+    }
+
+    #[test]
+    fn an_exchange_is_known_until_its_last_reader_has_gone() {
+        let (mut demux, now) = (Demux::new(2), Instant::now());
+        demux.register(2, now);
+        demux.register(2, now);
+        demux.unregister(2);
+        assert_eq!(demux.arrive(datagram(2, "a"), now), Fate::Queued(2));
+        demux.unregister(2);
+        assert_eq!(demux.arrive(datagram(2, "b"), now), Fate::Held);
+        assert_eq!(demux.queued, 0);
     }
 
     #[test]

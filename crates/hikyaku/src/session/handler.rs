@@ -1,6 +1,10 @@
 //! Answering an exchange that the peer opened: read OPEN, find the handler, run it, and say how it ended.
 
+use std::future::poll_fn;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::pin::pin;
 use std::sync::Arc;
+use std::task::Poll;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -27,26 +31,32 @@ pub(super) async fn answer<C: Send + Sync + 'static>(
     let inbound = Inbound::answering(inner.frame_limits(), frames);
     let (mut sender, mut receiver) = connection.halves(stream, inbound, None);
     if inner.refuses_exchanges() {
+        //= S3.50
+        //= S3.71
         return refuse(&mut sender, &mut receiver, ErrorCode::REFUSED);
     }
     let opened = tokio::time::timeout(inner.limits.open_timeout, receiver.said()).await;
     let open = match opened {
         Ok(Ok(Some(Said::Open(open)))) => open,
+        //= S3.41
         Ok(Err(Error::Message(error))) => {
             let failure = Failure::new(ErrorCode::INVALID_MESSAGE, format!("OPEN: {error}"));
             return conclude(sender, Err(failure.into())).await;
         }
-        // Nothing was asked: the stream ended, was reset, came to nothing in time, or broke the connection.
-        Ok(_) | Err(_) => return refuse(&mut sender, &mut receiver, ErrorCode::STREAM_DEADLINE),
+        // Nothing was asked: the stream was reset, ended early, or broke the connection.
+        Ok(_) => return refuse(&mut sender, &mut receiver, ErrorCode::TRUNCATED),
+        Err(_) => return refuse(&mut sender, &mut receiver, ErrorCode::STREAM_DEADLINE),
     };
+    sender.set_opened();
     if let Err(failure) = may(&inner, &router, &open) {
         return conclude(sender, Err(failure.into())).await;
     }
-    let deadline = open.deadline_ms.map(|ms| Instant::now() + Duration::from_millis(ms));
+    //= S3.53
+    let deadline = open.deadline_ms.and_then(|ms| Instant::now().checked_add(Duration::from_millis(ms)));
     let ticket = Arc::new(Ticket::default());
     let exchange = exchange(&connection, (sender, receiver), open, deadline, &ticket, context);
     let result = tokio::select! {
-        result = router.answer(exchange) => result,
+        result = without_panic(router.answer(exchange)) => result,
         () = cancelled => return drop(ticket.take()),
         () = expired(deadline) => Err(Error::Deadline),
     };
@@ -58,6 +68,20 @@ pub(super) async fn answer<C: Send + Sync + 'static>(
     }
 }
 
+/// A panic is a bug of the handler, and ends its exchange alone.
+async fn without_panic(answer: impl Future<Output = Result<()>>) -> Result<()> {
+    let mut answer = pin!(answer);
+    poll_fn(|cx| {
+        // What the handler shares with others is its own to protect; a future that panicked is not polled again.
+        catch_unwind(AssertUnwindSafe(|| answer.as_mut().poll(cx))).unwrap_or_else(|_| {
+            tracing::error!("a handler panicked");
+            let failure = Failure::new(ErrorCode::INTERNAL, "the request failed here: its handler is broken");
+            Poll::Ready(Err(failure.into()))
+        })
+    })
+    .await
+}
+
 fn exchange<C>(
     connection: &Connection,
     (sender, mut receiver): (Sender, Receiver),
@@ -66,7 +90,12 @@ fn exchange<C>(
     ticket: &Arc<Ticket>,
     context: Arc<C>,
 ) -> Exchange<C> {
-    tracing::trace!(protocol = open.protocol, method = open.method, peer = %connection.peer(), "exchange");
+    tracing::trace!(
+        protocol = %crate::printable(&open.protocol),
+        method = %crate::printable(&open.method),
+        peer = %connection.peer(),
+        "exchange"
+    );
     let request = Request {
         protocol: open.protocol,
         method: open.method,
@@ -77,6 +106,8 @@ fn exchange<C>(
 }
 
 /// Whether this peer may use that protocol.
+//= S3.42
+//= S6.20
 fn may<C: Send + Sync + 'static>(inner: &Inner, router: &Router<C>, open: &Open) -> Result<(), Failure> {
     match router.access(&open.protocol) {
         Access::Everybody => Ok(()),
@@ -96,16 +127,19 @@ fn may<C: Send + Sync + 'static>(inner: &Inner, router: &Router<C>, open: &Open)
 async fn conclude(mut sender: Sender, result: Result<()>) {
     let said = match (sender.state(), result) {
         (SendState::Finished, _) => Ok(()),
-        (SendState::Open, Ok(())) => sender.finish().await,
+        (_, Ok(())) => sender.finish().await,
+        // The peer takes nothing any more, and an ERROR would have to wait behind what it does not take.
+        (_, Err(Error::Deadline)) if sender.is_stuck() => return sender.reset(ErrorCode::STREAM_DEADLINE),
+        (_, Err(_)) if sender.is_stuck() => return sender.reset(ErrorCode::CANCELLED),
         (SendState::Open, Err(error)) => sender.fail(error.into_failure()).await,
-        // A frame was cut in the middle: nothing that follows could be understood.
-        (SendState::Writing, _) => return sender.reset(ErrorCode::CANCELLED),
+        (SendState::Ending, Err(_)) => sender.finish().await,
     };
     if said.is_ok() {
         sender.delivered().await;
     }
 }
 
+//= S3.48
 fn refuse(sender: &mut Sender, receiver: &mut Receiver, code: ErrorCode) {
     sender.reset(code);
     receiver.stop(code);

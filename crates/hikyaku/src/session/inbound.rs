@@ -8,7 +8,7 @@
 //! ```
 
 use bytes::Bytes;
-use hikyaku_wire::cbor;
+use hikyaku_wire::cbor::{self, CborError};
 use hikyaku_wire::codes::ErrorCode;
 use hikyaku_wire::exchange::{Failure, Open};
 use hikyaku_wire::frame::{Decoder, FrameLimits, FrameType, Piece};
@@ -81,6 +81,8 @@ impl Inbound {
         }
     }
 
+    //= S3.40
+    //= S3.43
     fn frame(&mut self, ty: FrameType, payload: Bytes) -> Result<Said, Error> {
         self.count_frame()?;
         let said = match (self.phase, ty) {
@@ -98,7 +100,8 @@ impl Inbound {
             }
             (Phase::Speaking, FrameType::ERROR) => {
                 self.phase = Phase::Over;
-                Said::Failed(Failure::decode(&payload)?)
+                //= S3.61
+                Said::Failed(Failure::decode(&payload).map_err(|error| malformed("ERROR", &error))?)
             }
             (phase, ty) => return Err(unexpected(phase, ty)),
         };
@@ -115,6 +118,7 @@ impl Inbound {
         Ok(Said::Data { chunk, last })
     }
 
+    //= S6.21
     fn count_frame(&mut self) -> Result<(), Error> {
         let Some(left) = &mut self.frames_left else { return Ok(()) };
         *left = left.checked_sub(1).ok_or_else(|| {
@@ -122,6 +126,11 @@ impl Inbound {
         })?;
         Ok(())
     }
+}
+
+/// What only the session itself reads is malformed.
+pub(crate) fn malformed(what: &str, error: &CborError) -> Error {
+    Error::protocol(ErrorCode::MESSAGE_ERROR, format!("{what}: {error}"))
 }
 
 fn unexpected(phase: Phase, ty: FrameType) -> Error {
@@ -178,6 +187,8 @@ mod tests {
     }
 
     /// No order of frames but OPEN (MESSAGE | DATA)* (END | ERROR) is accepted, and none panics.
+    //= S3.40 (test)
+    //= S3.43 (test)
     #[test]
     fn every_frame_out_of_its_place_is_refused_with_frame_unexpected() {
         let failure = Failure::new(ErrorCode::DENIED, "no").encode();

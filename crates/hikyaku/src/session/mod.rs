@@ -19,9 +19,6 @@ use crate::error::{Error, Result};
 use crate::router::Router;
 use crate::session::datagrams::Fate;
 
-/// How long the last bytes may take to be acknowledged before a drained side closes anyway.
-const CLOSE_PATIENCE: Duration = Duration::from_secs(2);
-
 /// Starts the session: sends HELLO and lets `router` answer what the peer asks.
 pub(crate) fn start<C: Send + Sync + 'static>(
     connection: &Connection,
@@ -50,9 +47,8 @@ pub(crate) async fn drain(inner: &Arc<Inner>, time: Duration) {
     inner.set_going_away();
     let drained = async {
         control::send_goaway(inner, time).await;
-        inner.when(|inner| inner.is_quiet() || inner.link().close_reason().is_some()).await;
-        // The peer closes when it has everything. If it does not, what it was sent has had its time.
-        let _ = tokio::time::timeout(CLOSE_PATIENCE, inner.link().closed()).await;
+        // The peer closes when it has everything, which only it knows.
+        inner.link().closed().await;
     };
     let _ = tokio::time::timeout(time, drained).await;
     inner.link().close(ErrorCode::GOING_AWAY.0, "drained");
@@ -69,8 +65,9 @@ async fn run<C: Send + Sync + 'static>(inner: Arc<Inner>, router: Arc<Router<C>>
             stream = inner.link().accept_bi() => match stream {
                 Ok(stream) => {
                     taken += 1;
+                    //= S6.21
                     if inner.stranger && taken > 1 {
-                        inner.link().close(ErrorCode::STRANGER_LIMIT.0, "a stranger may open one exchange");
+                        inner.link().close(ErrorCode::STRANGER_LIMIT.0, "a stranger may open 1 exchange here");
                         continue;
                     }
                     tasks.spawn(handler::answer(inner.clone(), router.clone(), context.clone(), stream));
@@ -83,6 +80,7 @@ async fn run<C: Send + Sync + 'static>(inner: Arc<Inner>, router: Arc<Router<C>>
             },
             datagram = inner.link().receive_datagram() => match datagram {
                 Ok(datagram) => {
+                    //= S3.52
                     if inner.arrive(datagram) == Fate::Malformed {
                         inner.link().close(ErrorCode::DATAGRAM_ERROR.0, "a datagram without an exchange number");
                     }
@@ -92,7 +90,7 @@ async fn run<C: Send + Sync + 'static>(inner: Arc<Inner>, router: Arc<Router<C>>
             Some(done) = tasks.join_next() => {
                 if let Err(panic) = done && panic.is_panic() {
                     // The exchange was cancelled by its drop; the bug is ours, the others go on.
-                    tracing::error!(%panic, "a handler panicked");
+                    tracing::error!(%panic, "a task of a connection panicked");
                 }
             }
         }
@@ -103,9 +101,11 @@ async fn run<C: Send + Sync + 'static>(inner: Arc<Inner>, router: Arc<Router<C>>
     inner.wake_all();
 }
 
-/// The side that was told GOAWAY closes once its last exchange is over: it has received everything then.
+/// The side that was told GOAWAY closes once its last exchange is over: it has received everything then. When both
+/// were told, either may.
+//= S3.73
 async fn close_when_drained(inner: Arc<Inner>) {
-    inner.when(|inner| inner.is_going_away() && !inner.refuses_exchanges()).await;
+    inner.when(Inner::is_peer_going_away).await;
     inner.when(Inner::is_quiet).await;
     inner.link().close(ErrorCode::NO_ERROR.0, "drained");
 }

@@ -58,8 +58,8 @@ pub(crate) enum StreamError {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum DatagramError {
-    /// Larger than every binding can carry.
-    #[error("the datagram has {size} bytes, and {limit} is the most that every transport carries")]
+    /// Larger than the peer takes, or than every binding can carry.
+    #[error("the datagram has {size} bytes, and the peer takes {limit} at most")]
     TooLarge {
         /// Bytes given.
         size: usize,
@@ -69,11 +69,14 @@ pub enum DatagramError {
     /// The peer takes no datagrams.
     #[error("the peer takes no datagrams")]
     Unsupported,
+    /// The peer has not been told of the exchange yet.
+    #[error("the exchange has not been opened yet: flush it before its first datagram")]
+    NotOpened,
     /// The transport has no room now; the datagram was not sent.
     #[error("the transport has no room for a datagram now")]
     Blocked,
-    /// The connection is gone.
-    #[error("the connection is closed")]
+    /// The exchange or its connection is over.
+    #[error("the exchange is over")]
     Closed,
 }
 
@@ -213,10 +216,16 @@ impl SendStream {
         }
     }
 
-    /// Hands over all of `chunk`, waiting for credit as often as needed.
-    pub(crate) async fn write(&mut self, chunk: Bytes) -> Result<(), StreamError> {
+    /// Hands over all of `chunk`, waiting for credit as often as needed. What is not handed over yet stays in `chunk`,
+    /// so that a dropped future loses nothing.
+    pub(crate) async fn write(&mut self, chunk: &mut Bytes) -> Result<(), StreamError> {
         match self {
-            Self::Quic(stream) => stream.write_chunk(chunk).await.map_err(quic::write_error),
+            Self::Quic(stream) => {
+                while !chunk.is_empty() {
+                    stream.write_chunks(std::slice::from_mut(chunk)).await.map_err(quic::write_error)?;
+                }
+                Ok(())
+            }
             Self::Mux(stream) => stream.write(chunk).await,
         }
     }

@@ -217,8 +217,8 @@ impl MuxSend {
         self.id.into()
     }
 
-    pub(super) async fn write(&mut self, mut chunk: Bytes) -> Result<(), StreamError> {
-        poll_fn(|cx| self.poll_write(cx, &mut chunk)).await
+    pub(super) async fn write(&mut self, chunk: &mut Bytes) -> Result<(), StreamError> {
+        poll_fn(|cx| self.poll_write(cx, chunk)).await
     }
 
     fn poll_write(&mut self, cx: &mut Context<'_>, chunk: &mut Bytes) -> Poll<Result<(), StreamError>> {
