@@ -104,6 +104,7 @@ fn one_byte_at_a_time_is_slow_but_the_same() {
     assert_eq!(said(&mut server)[..8], varints(&[QX_PONG])[..]);
 }
 
+//= S2.13 (test)
 #[test]
 fn a_payload_is_passed_on_before_its_record_is_complete() {
     let mut server = server_hearing(small(), &[]);

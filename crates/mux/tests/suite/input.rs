@@ -1,55 +1,14 @@
-//! Any bytes at all: the body of the fuzz target `mux_input`, run here over made-up input and mutilated real input.
+//! Any bytes at all: the body of the fuzz target `mux_input`, over its corpus, mutilated conversations and made-up
+//! frames.
+
+#[path = "../../../../fuzz/bodies/mux.rs"]
+mod mux;
 
 use crate::pair::{Pair, next_random, open, small, write};
 use crate::raw::{generous, record};
 use bytes::Bytes;
-use hikyaku_mux::{Config, Connection, Dir, Event, Side};
-use std::time::{Duration, Instant};
-
-/// Hands `bytes` to a server in pieces that the bytes themselves choose, uses everything it offers, and checks that
-/// it keeps its own bounds. Never panics.
-pub fn any_bytes(bytes: &[u8]) {
-    let start = Instant::now();
-    let mut server = Connection::new(Side::Server, small(), start);
-    let mut out = Vec::new();
-    let mut rest = Bytes::copy_from_slice(bytes);
-    let mut random = bytes.iter().fold(1u64, |sum, byte| sum.wrapping_mul(31).wrapping_add(u64::from(*byte)));
-    let mut read = 0u64;
-    for step in 0.. {
-        let now = start + Duration::from_millis(step);
-        let length = (next_random(&mut random) as usize % 70).min(rest.len());
-        server.handle_input(now, rest.split_to(length));
-        while let Some(event) = server.poll_event() {
-            if let Event::Readable(id) = event {
-                let _ = server.read(id, 7);
-            }
-        }
-        for dir in [Dir::Bi, Dir::Uni] {
-            if let Some(id) = server.accept(dir) {
-                while let Ok(Some(piece)) = server.read(id, 100) {
-                    read += piece.len() as u64;
-                }
-                match next_random(&mut random) % 4 {
-                    0 => server.stop(id, 1),
-                    1 => server.reset(id, 2),
-                    2 => drop(server.write(id, &mut Bytes::from_static(b"reply"))),
-                    _ => drop(server.finish(id)),
-                }
-            }
-        }
-        while server.recv_datagram().is_some() {}
-        out.clear();
-        while server.poll_transmit(now, &mut out, 2000) {}
-        assert!(out.len() < 20_000, "the answer to 70 bytes is {} bytes", out.len());
-        assert!(server.stream_count() <= 5);
-        if rest.is_empty() {
-            break;
-        }
-    }
-    assert!(read <= bytes.len() as u64);
-    server.handle_end(start);
-    assert!(server.close_reason().is_some());
-}
+use hikyaku_mux::{Config, Dir};
+use mux::mux_input;
 
 /// What two well-behaved sides say to each other: something of everything.
 fn conversation() -> Vec<u8> {
@@ -76,7 +35,7 @@ fn conversation() -> Vec<u8> {
 fn a_conversation_cut_at_any_byte_ends_well() {
     let whole = conversation();
     for cut in 0..=whole.len() {
-        any_bytes(&whole[..cut]);
+        mux_input(&whole[..cut]);
     }
 }
 
@@ -87,7 +46,7 @@ fn a_conversation_with_any_byte_changed_ends_well() {
     for at in 0..whole.len() {
         let mut changed = whole.clone();
         changed[at] ^= (next_random(&mut random) as u8).max(1);
-        any_bytes(&changed);
+        mux_input(&changed);
     }
 }
 
@@ -105,6 +64,17 @@ fn made_up_frames_end_well() {
             }
             bytes.extend(record(&frame));
         }
-        any_bytes(&bytes);
+        mux_input(&bytes);
     }
+}
+
+#[test]
+fn the_corpus_ends_well() {
+    let corpus = concat!(env!("CARGO_MANIFEST_DIR"), "/../../fuzz/corpus/mux_input");
+    let mut count = 0;
+    for entry in std::fs::read_dir(corpus).unwrap() {
+        mux_input(&std::fs::read(entry.unwrap().path()).unwrap());
+        count += 1;
+    }
+    assert!(count >= 10, "{count} inputs in {corpus}");
 }

@@ -103,10 +103,14 @@ impl World {
                 }
             }
             Op::Write(side, at, length) => {
-                self.pick(side, at).map(|id| self.write(side, id, length));
+                if let Some(id) = self.pick(side, at) {
+                    self.write(side, id, length);
+                }
             }
             Op::Finish(side, at) => {
-                self.pick(side, at).map(|id| self.finish(side, id));
+                if let Some(id) = self.pick(side, at) {
+                    self.finish(side, id);
+                }
             }
             Op::Reset(side, at) => {
                 let Some(id) = self.pick(side, at) else { return };
@@ -119,13 +123,18 @@ impl World {
                 self.half(id, side.peer()).read_over = true;
             }
             Op::Read(side, at, max) => {
-                self.pick(side, at).map(|id| self.read(side, id, max));
+                if let Some(id) = self.pick(side, at) {
+                    self.read(side, id, max);
+                }
             }
             Op::Priority(side, at, priority) => {
-                self.pick(side, at).map(|id| self.pair.at(side).set_priority(id, priority));
+                if let Some(id) = self.pick(side, at) {
+                    self.pair.at(side).set_priority(id, priority);
+                }
             }
             Op::Datagram(side, length) => {
-                drop(self.pair.at(side).send_datagram(Bytes::from(vec![1; length])))
+                // Blocked or not: datagrams must not disturb streams.
+                let _ = self.pair.at(side).send_datagram(Bytes::from(vec![1; length]));
             }
             Op::Ping(side) => {
                 let now = self.pair.now;

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 /// How the pipe cuts what it carries.
 #[derive(Clone, Copy, Debug)]
-pub enum Pieces {
+pub(crate) enum Pieces {
     /// As it was written.
     Whole,
     /// This many bytes at a time.
@@ -15,18 +15,18 @@ pub enum Pieces {
     Random(u64),
 }
 
-pub struct Pair {
-    pub client: Connection,
-    pub server: Connection,
-    pub now: Instant,
-    pub budget: usize,
+pub(crate) struct Pair {
+    pub(crate) client: Connection,
+    pub(crate) server: Connection,
+    pub(crate) now: Instant,
+    pub(crate) budget: usize,
     /// Everything each side has sent: the client's, the server's.
-    pub sent: [Vec<u8>; 2],
+    pub(crate) sent: [Vec<u8>; 2],
     pieces: Pieces,
 }
 
 /// Limits small enough to be reached.
-pub fn small() -> Config {
+pub(crate) fn small() -> Config {
     Config {
         receive_window: 3000,
         stream_receive_window: 1000,
@@ -39,7 +39,7 @@ pub fn small() -> Config {
 
 impl Pair {
     /// Two connections that have met.
-    pub fn new(client: Config, server: Config) -> Self {
+    pub(crate) fn new(client: Config, server: Config) -> Self {
         let mut pair = Self::strangers(client, server);
         pair.drive();
         assert_eq!(pair.client.poll_event(), Some(Event::Connected));
@@ -48,7 +48,7 @@ impl Pair {
     }
 
     /// Two connections that have exchanged nothing.
-    pub fn strangers(client: Config, server: Config) -> Self {
+    pub(crate) fn strangers(client: Config, server: Config) -> Self {
         let now = Instant::now();
         Self {
             client: Connection::new(Side::Client, client, now),
@@ -60,12 +60,12 @@ impl Pair {
         }
     }
 
-    pub fn in_pieces(mut self, pieces: Pieces) -> Self {
+    pub(crate) fn in_pieces(mut self, pieces: Pieces) -> Self {
         self.pieces = pieces;
         self
     }
 
-    pub fn at(&mut self, side: Side) -> &mut Connection {
+    pub(crate) fn at(&mut self, side: Side) -> &mut Connection {
         match side {
             Side::Client => &mut self.client,
             Side::Server => &mut self.server,
@@ -73,7 +73,7 @@ impl Pair {
     }
 
     /// Carries what one side has to say now; false when that is nothing.
-    pub fn carry(&mut self, from: Side) -> bool {
+    pub(crate) fn carry(&mut self, from: Side) -> bool {
         let (now, budget) = (self.now, self.budget);
         let mut out = Vec::new();
         let said = self.at(from).poll_transmit(now, &mut out, budget);
@@ -89,7 +89,7 @@ impl Pair {
     }
 
     /// Carries both ways until both are silent.
-    pub fn drive(&mut self) {
+    pub(crate) fn drive(&mut self) {
         for _ in 0..100_000 {
             let client = self.carry(Side::Client);
             let server = self.carry(Side::Server);
@@ -100,7 +100,7 @@ impl Pair {
         panic!("the two sides never stop talking");
     }
 
-    pub fn advance(&mut self, time: Duration) {
+    pub(crate) fn advance(&mut self, time: Duration) {
         self.now += time;
         let now = self.now;
         for side in [Side::Client, Side::Server] {
@@ -116,7 +116,7 @@ impl Pair {
             Pieces::Of(length) => *length,
             Pieces::Random(state) => {
                 let random = next_random(state);
-                if random % 8 == 0 {
+                if random.is_multiple_of(8) {
                     1 + (random >> 8) as usize % 20_000
                 } else {
                     1 + (random >> 8) as usize % 40
@@ -127,7 +127,7 @@ impl Pair {
 }
 
 /// SplitMix64.
-pub fn next_random(state: &mut u64) -> u64 {
+pub(crate) fn next_random(state: &mut u64) -> u64 {
     *state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
     let mut mixed = *state;
     mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
@@ -136,12 +136,12 @@ pub fn next_random(state: &mut u64) -> u64 {
 }
 
 /// Opens a stream that the peer is known to allow.
-pub fn open(connection: &mut Connection, dir: Dir) -> StreamId {
+pub(crate) fn open(connection: &mut Connection, dir: Dir) -> StreamId {
     connection.open(dir).expect("the peer allows another stream")
 }
 
 /// Writes everything, which must fit.
-pub fn write(connection: &mut Connection, id: StreamId, bytes: &[u8]) {
+pub(crate) fn write(connection: &mut Connection, id: StreamId, bytes: &[u8]) {
     let mut data = Bytes::copy_from_slice(bytes);
     while !data.is_empty() {
         connection.write(id, &mut data).expect("the send buffer has room");
@@ -149,7 +149,7 @@ pub fn write(connection: &mut Connection, id: StreamId, bytes: &[u8]) {
 }
 
 /// Everything that can be read now, and how it ends.
-pub fn read(connection: &mut Connection, id: StreamId) -> (Vec<u8>, Result<(), ReadError>) {
+pub(crate) fn read(connection: &mut Connection, id: StreamId) -> (Vec<u8>, Result<(), ReadError>) {
     let mut bytes = Vec::new();
     loop {
         match connection.read(id, usize::MAX) {
@@ -164,6 +164,6 @@ pub fn read(connection: &mut Connection, id: StreamId) -> (Vec<u8>, Result<(), R
 }
 
 /// All waiting events.
-pub fn events(connection: &mut Connection) -> Vec<Event> {
+pub(crate) fn events(connection: &mut Connection) -> Vec<Event> {
     std::iter::from_fn(|| connection.poll_event()).collect()
 }

@@ -5,13 +5,13 @@ use hikyaku_mux::{CloseReason, Config, Connection, Side, TransportCode};
 use hikyaku_wire::varint;
 use std::time::Instant;
 
-pub const QX_TRANSPORT_PARAMETERS: u64 = 0x3f51_5330_0d0a_0d0a;
-pub const QX_PING: u64 = 0x348c_6752_9ef8_c7bd;
-pub const QX_PONG: u64 = 0x348c_6752_9ef8_c7be;
-pub const MAX_RECORD_SIZE: u64 = 0x0571_c594_29cd_0845;
+pub(crate) const QX_TRANSPORT_PARAMETERS: u64 = 0x3f51_5330_0d0a_0d0a;
+pub(crate) const QX_PING: u64 = 0x348c_6752_9ef8_c7bd;
+pub(crate) const QX_PONG: u64 = 0x348c_6752_9ef8_c7be;
+pub(crate) const MAX_RECORD_SIZE: u64 = 0x0571_c594_29cd_0845;
 
 /// Varints, one after another.
-pub fn varints(values: &[u64]) -> Vec<u8> {
+pub(crate) fn varints(values: &[u64]) -> Vec<u8> {
     let mut out = Vec::new();
     for value in values {
         varint::encode(*value, &mut out);
@@ -20,14 +20,14 @@ pub fn varints(values: &[u64]) -> Vec<u8> {
 }
 
 /// A record of these frames.
-pub fn record(frames: &[u8]) -> Vec<u8> {
+pub(crate) fn record(frames: &[u8]) -> Vec<u8> {
     let mut out = varints(&[frames.len() as u64]);
     out.extend_from_slice(frames);
     out
 }
 
 /// QX_TRANSPORT_PARAMETERS with integer parameters.
-pub fn parameters(pairs: &[(u64, u64)]) -> Vec<u8> {
+pub(crate) fn parameters(pairs: &[(u64, u64)]) -> Vec<u8> {
     let mut payload = Vec::new();
     for (id, value) in pairs {
         payload.extend(varints(&[*id, varint::len(*value) as u64, *value]));
@@ -35,14 +35,14 @@ pub fn parameters(pairs: &[(u64, u64)]) -> Vec<u8> {
     parameters_of(&payload)
 }
 
-pub fn parameters_of(payload: &[u8]) -> Vec<u8> {
+pub(crate) fn parameters_of(payload: &[u8]) -> Vec<u8> {
     let mut frame = varints(&[QX_TRANSPORT_PARAMETERS, payload.len() as u64]);
     frame.extend_from_slice(payload);
     frame
 }
 
 /// What a generous peer declares.
-pub fn generous() -> Vec<u8> {
+pub(crate) fn generous() -> Vec<u8> {
     parameters(&[
         (0x04, 1 << 30),
         (0x05, 1 << 30),
@@ -55,14 +55,14 @@ pub fn generous() -> Vec<u8> {
 }
 
 /// STREAM with offset and length.
-pub fn stream(id: u64, offset: u64, payload: &[u8], fin: bool) -> Vec<u8> {
+pub(crate) fn stream(id: u64, offset: u64, payload: &[u8], fin: bool) -> Vec<u8> {
     let mut frame = varints(&[0x0e | u64::from(fin), id, offset, payload.len() as u64]);
     frame.extend_from_slice(payload);
     frame
 }
 
 /// A server that has heard `frames` from a generous client, each in a record of its own.
-pub fn server_hearing(config: Config, frames: &[Vec<u8>]) -> Connection {
+pub(crate) fn server_hearing(config: Config, frames: &[Vec<u8>]) -> Connection {
     let now = Instant::now();
     let mut server = Connection::new(Side::Server, config, now);
     let mut out = Vec::new();
@@ -77,7 +77,7 @@ pub fn server_hearing(config: Config, frames: &[Vec<u8>]) -> Connection {
 
 /// The transport error with which the connection closed, found on this side.
 #[track_caller]
-pub fn refusal(connection: &Connection) -> TransportCode {
+pub(crate) fn refusal(connection: &Connection) -> TransportCode {
     match connection.close_reason() {
         Some(CloseReason::Transport { code, local: true, .. }) => *code,
         other => panic!("the connection should have been refused, not {other:?}"),
@@ -85,7 +85,7 @@ pub fn refusal(connection: &Connection) -> TransportCode {
 }
 
 /// Everything the connection says now, as frames without their record headers.
-pub fn said(connection: &mut Connection) -> Vec<u8> {
+pub(crate) fn said(connection: &mut Connection) -> Vec<u8> {
     let mut out = Vec::new();
     while connection.poll_transmit(Instant::now(), &mut out, 65_536) {}
     let mut frames = Vec::new();
@@ -100,7 +100,7 @@ pub fn said(connection: &mut Connection) -> Vec<u8> {
 }
 
 /// CONNECTION_CLOSE as it is on the wire: type, code, frame type.
-pub fn close_frame(frames: &[u8]) -> (u64, u64, Option<u64>) {
+pub(crate) fn close_frame(frames: &[u8]) -> (u64, u64, Option<u64>) {
     let (ty, at) = varint::decode(frames).expect("a type");
     let (code, length) = varint::decode(&frames[at..]).expect("a code");
     let frame_type = (ty == 0x1c).then(|| varint::decode(&frames[at + length..]).expect("a frame type").0);

@@ -61,6 +61,7 @@ fn a_record_without_frames() {
     refuses(TransportCode::PROTOCOL_VIOLATION, &[vec![]]);
 }
 
+//= S2.2 (test)
 //= S2.12 (test)
 #[test]
 fn a_record_that_ends_inside_a_frame() {
