@@ -179,6 +179,7 @@ impl FilesClient {
 }
 
 /// The next answer that this version knows.
+//= S5.4
 async fn answer(receiver: &mut Receiver) -> Result<Answer> {
     loop {
         match receiver.receive().await? {
@@ -224,6 +225,7 @@ struct Incoming {
 impl Incoming {
     /// Everything that can be refused is refused here, before a byte is asked for.
     fn open(head: Head, to: &Destination) -> Result<Self> {
+        //= S5.3
         if head.kind != EntryKind::File {
             return Err(FilesError::Kind);
         }

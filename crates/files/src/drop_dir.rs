@@ -108,6 +108,7 @@ impl DropDir {
         let bytes = hikyaku_wire::cbor::encode(&header);
         let ours =
             |_: Root, _: u64, inode: u64| Ok(into.identify(&name)?.map(|id: FileId| id.inode) == Some(inode));
+        //= S5.37
         let same = |bytes: &[u8]| minicbor::decode::<Header>(bytes).is_ok_and(|known| known == header);
         let staged = match inner.staging.open(offer.transfer, &bytes, false, ours)? {
             Opened::Settled(known, ..) if !same(&known) => return Err(FilesError::Taken),
@@ -167,6 +168,7 @@ impl Inner {
 }
 
 impl Dropping {
+    //= S5.24
     fn check(&mut self) -> Result<()> {
         if self.into.identify(&self.name).map_err(VaultError::Io)?.is_some() {
             return Err(FilesError::Exists(self.name.to_string()));

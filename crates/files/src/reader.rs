@@ -40,6 +40,7 @@ pub(crate) struct ObjectReading {
 }
 
 impl ObjectReading {
+    //= S5.10
     pub(crate) fn new(object: Box<dyn Object>, root: Root, from: u64) -> Result<Self> {
         if !from.is_multiple_of(GROUP_LEN) || from > object.size() {
             return Err(FilesError::Range {

@@ -111,6 +111,7 @@ impl<C: Send + Sync + 'static, R: Rooms<C>> FilesServer<C, R> {
     /// Puts everything in order: run it at the start and every hour or so.
     ///
     /// A parcel that is whole gets its end; one whose sender stayed away too long is aborted; leftovers go.
+    //= S5.38
     pub async fn sweep(&self) -> Result<Swept> {
         let mut swept = Swept::default();
         let vault = self.shared.vault.clone();

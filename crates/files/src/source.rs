@@ -148,6 +148,13 @@ impl Outgoing {
         &self.path
     }
 
+    /// Whether this and another transfer carry the same unchanged file to the same place, so that one can go on for the
+    /// other.
+    pub fn is_same_source(&self, other: &Self) -> bool {
+        let what = |of: &Self| (of.offer.name.clone(), of.offer.target.clone());
+        self.path == other.path && self.fingerprint == other.fingerprint && what(self) == what(other)
+    }
+
     /// The whole state, for a file of the caller's: another process can go on with it.
     pub fn encode(&self) -> Vec<u8> {
         hikyaku_wire::cbor::encode(&OutgoingBytes {
@@ -172,6 +179,8 @@ impl Outgoing {
     /// Opens the source to be read from `from` on. `prefix` is the receiver's hash of what lies before.
     ///
     /// Blocks while it reads from the last milestone before `from` once more.
+    //= S5.10
+    //= S5.16
     pub(crate) fn read_from(&self, from: u64, prefix: Option<Root>) -> Result<Reading> {
         let (file, meta) = open(&self.path)?;
         self.check(&meta)?;

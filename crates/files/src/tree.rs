@@ -2,7 +2,7 @@
 //!
 //! Each group has a chaining value; the values merge to the root, which equals `blake3::hash` of the whole
 //! file. A [`Tree`] holds about log₂(groups) values whatever the size of the file, can be written into a
-//! journal after any whole group, and goes on from there without reading anything again. Spec: S5.1–S5.3.
+//! journal after any whole group, and goes on from there without reading anything again. Spec: S5.1, S5.2.
 
 use blake3::Hasher;
 use blake3::hazmat::{self, HasherExt, Mode};
@@ -33,6 +33,7 @@ pub struct Group {
 ///
 /// # Panics
 /// If `bytes` is empty or the offset is not a multiple: the callers cut the groups themselves.
+//= S5.1
 pub fn group(offset: u64, bytes: &[u8]) -> Group {
     assert!(!bytes.is_empty() && bytes.len() <= GROUP, "a group has 1 to {GROUP} bytes");
     assert!(offset.is_multiple_of(GROUP_LEN), "a group begins at a multiple of {GROUP_LEN}");
@@ -92,6 +93,7 @@ impl Tree {
     /// The BLAKE3 hash of the bytes pushed so far.
     ///
     /// `None` in one case: there is one group and it was pushed by its chaining value alone.
+    //= S5.2
     pub fn root(&self) -> Option<Root> {
         if self.groups == 0 {
             return Some(Root(*blake3::hash(b"").as_bytes()));

@@ -93,6 +93,7 @@ fn resuming_at_every_group_gives_the_same_root() {
     }
 }
 
+//= S5.11 (test)
 #[test]
 fn a_mark_never_counts_half_a_group() {
     let data = bytes(2 * GROUP + 5);

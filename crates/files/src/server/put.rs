@@ -51,6 +51,7 @@ impl<C: Send + Sync + 'static, R: Rooms<C>> FilesServer<C, R> {
     }
 
     fn check(&self, offer: &Offer) -> Result<()> {
+        //= S5.3
         if offer.kind != EntryKind::File {
             return Err(FilesError::Kind);
         }
@@ -74,7 +75,7 @@ impl<C: Send + Sync + 'static, R: Rooms<C>> FilesServer<C, R> {
     ) -> Result<Receipt> {
         let dir = self.shared.drop_dir.clone().ok_or(FilesError::DropDisabled)?;
         let (owner, known, path) = (self.shared.rooms.owner(context), offer.clone(), path.to_vec());
-        let mut dropping = match blocking(move || dir.prepare(owner, &known, &path)).await? {
+        let dropping = match blocking(move || dir.prepare(owner, &known, &path)).await? {
             Prepared::Settled(receipt) => return Ok(receipt),
             Prepared::Open(dropping) => dropping,
         };
@@ -82,7 +83,9 @@ impl<C: Send + Sync + 'static, R: Rooms<C>> FilesServer<C, R> {
         let (to, work) = mpsc::channel(QUEUE);
         let stop = guard.stop.clone();
         let thread = tokio::task::spawn_blocking(move || {
+            // Declared before what it guards, so that the file is let go of first.
             let _guard = guard;
+            let mut dropping = dropping;
             match write_all(&mut dropping.staged, receiving, work, &Progress::none()) {
                 Ok((root, size)) => dropping.publish(root, size),
                 Err(error @ FilesError::RootMismatch { .. }) => {
@@ -155,7 +158,7 @@ impl<C: Send + Sync + 'static, R: Rooms<C>> FilesServer<C, R> {
     async fn receive_object(
         &self,
         offer: &Offer,
-        mut partial: Box<dyn Partial>,
+        partial: Box<dyn Partial>,
         guard: Guard,
         sender: &mut Sender,
         receiver: &mut Receiver,
@@ -165,6 +168,7 @@ impl<C: Send + Sync + 'static, R: Rooms<C>> FilesServer<C, R> {
         let (stop, reference) = (guard.stop.clone(), Reference(offer.transfer.0));
         let thread = tokio::task::spawn_blocking(move || {
             let _guard = guard;
+            let mut partial = partial;
             let (root, size) = write_all(&mut partial, receiving, work, &Progress::none())?;
             Ok(partial.seal(ObjectId(root.0), size, reference)?)
         });

@@ -49,6 +49,8 @@ fn reading_goes_on_from_every_group_and_from_another_process() {
     }
 }
 
+//= S5.10 (test)
+//= S5.16 (test)
 #[test]
 fn a_receiver_that_has_something_else_is_found_out_at_once() {
     let (file, _) = file(3 * GROUP);

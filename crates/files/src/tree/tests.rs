@@ -55,6 +55,7 @@ fn a_tree_holds_few_values_whatever_the_size() {
     }
 }
 
+//= S5.1 (test)
 #[test]
 fn chaining_values_alone_give_the_root_of_two_groups_or_more() {
     for groups in [2, 3, 8, 21] {

@@ -185,6 +185,7 @@ async fn bytes_cut_into_crumbs_are_still_a_file() {
     assert_eq!(std::fs::read(world.path("drop/f")).unwrap(), data);
 }
 
+//= S5.3 (test)
 #[tokio::test]
 async fn what_is_not_a_file_is_refused_until_trees_come() {
     let world = World::new();

@@ -1,5 +1,7 @@
 //! Files end to end: real disks, the real protocol, over a pipe in memory.
 
+#![allow(clippy::unwrap_used, reason = "helpers of tests are not marked as tests")]
+
 mod fetching;
 mod hostile;
 mod resuming;

@@ -134,6 +134,7 @@ async fn a_lost_receipt_is_repeated_and_the_file_is_not_sent_again() {
     }
 }
 
+//= S5.37 (test)
 #[tokio::test]
 async fn a_transfer_belongs_to_whoever_began_it_and_is_what_it_was() {
     let world = World::new();

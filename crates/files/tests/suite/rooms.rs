@@ -62,6 +62,7 @@ async fn abandon(world: &World, name: &str) {
     until("the server lets go", || !world.server.is_receiving(outgoing.transfer())).await;
 }
 
+//= S5.38 (test)
 #[tokio::test]
 async fn an_abandoned_parcel_waits_for_its_sender_and_is_aborted_when_its_time_is_over() {
     let world = World::new();

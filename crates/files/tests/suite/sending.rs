@@ -10,7 +10,6 @@ use crate::world::*;
 
 const GROUP: usize = 65_536;
 
-//= S5.1 (test)
 #[tokio::test]
 async fn a_file_of_any_size_arrives_whole_with_its_mode_and_time() {
     let world = World::new();

@@ -9,9 +9,12 @@ const OTHER: ObjectId = ObjectId([0xbb; 32]);
 const REF: Reference = Reference([1; 16]);
 const REF_2: Reference = Reference([2; 16]);
 
+/// One promise, as a function that panics where it is broken.
+type Promise = fn(&dyn Vault);
+
 /// Runs the whole suite, each promise on a vault of its own; `make` is told the promise's name.
 pub fn run(make: &mut dyn FnMut(&str) -> Box<dyn Vault>) {
-    let promises: [(&str, fn(&dyn Vault)); 9] = [
+    let promises: [(&str, Promise); 9] = [
         ("a sealed object reads back", a_sealed_object_reads_back),
         ("nothing unsealed can be opened", nothing_unsealed_can_be_opened),
         ("a transfer goes on after its mark", a_transfer_goes_on_after_its_mark),

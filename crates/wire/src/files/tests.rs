@@ -90,6 +90,7 @@ fn the_bytes_of_an_offer_and_of_a_block_are_these() {
     assert_eq!(hex(&minicbor::to_vec(block).unwrap()), "8200a3011a00010000020203 42abab".replace(' ', ""));
 }
 
+//= S5.4 (test)
 #[test]
 fn an_answer_of_a_later_version_is_a_value_and_a_broken_one_is_not() {
     let mut later = vec![0x82, 0x07, 0xa1, 0x00, 0x01];
