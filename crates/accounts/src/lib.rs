@@ -29,7 +29,7 @@ pub use devices::Revocation;
 pub use error::AccountsError;
 pub use hikyaku_wire::enroll::{DeviceId, InviteId, UserId};
 pub use invites::{InviteWish, IssuedInvite};
-pub use link::{Address, InviteLink, LinkError};
+pub use link::{Address, InviteLink, LinkError, invite_text, parse_invite_id, split as split_addresses};
 pub use name::{DeviceName, MAX_NAME, NameError, UserName};
 pub use protocol::{Enroll, Manage, Service, system_time};
 pub use redeem::{Enrolled, Redemption};

@@ -1,0 +1,128 @@
+//! The command line: nouns, verbs and options. Parsing only; what they do is in `commands`.
+
+use std::time::Duration;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use hikyaku::Transport;
+
+use crate::commands::{
+    chat, device, get, invite, join, room, say, send, serve, servers, status, tail, tour, user,
+};
+
+/// Letters and parcels, sealed, verified, never lost: a private server with chat rooms and file transfer.
+#[derive(Debug, Parser)]
+#[command(name = "hikyaku", version, max_term_width = 100, disable_help_subcommand = true)]
+#[command(
+    after_help = "Begin with 'hikyaku tour', or 'hikyaku serve' on one computer and 'hikyaku join' on another."
+)]
+pub(crate) struct Cli {
+    #[command(flatten)]
+    pub(crate) global: Global,
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+/// Options of every command.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct Global {
+    /// The server that is meant, where several are known
+    #[arg(long, global = true, env = "HIKYAKU_SERVER", value_name = "NAME")]
+    pub(crate) server: Option<String>,
+    /// What carries the connection
+    #[arg(long, global = true, value_enum, default_value = "auto")]
+    pub(crate) transport: TransportChoice,
+}
+
+/// `--transport`.
+#[derive(Debug, Clone, Copy, ValueEnum)]
+pub(crate) enum TransportChoice {
+    /// Whichever answers first
+    Auto,
+    /// QMux over TLS over TCP
+    Tcp,
+    /// QUIC over UDP
+    Quic,
+}
+
+impl From<TransportChoice> for Transport {
+    fn from(choice: TransportChoice) -> Self {
+        match choice {
+            TransportChoice::Auto => Self::Auto,
+            TransportChoice::Tcp => Self::Tcp,
+            TransportChoice::Quic => Self::Quic,
+        }
+    }
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Run a server; the first start prints an invite link for its owner
+    Serve(serve::Serve),
+    /// Let a server know this computer, with an invite link
+    Join(join::Join),
+    /// Show the server, the connection to it and who you are there
+    Status(status::Status),
+    /// Send a message; done when it is durable on the server
+    Say(say::Say),
+    /// Print a room's messages
+    Tail(tail::Tail),
+    /// Talk in a room
+    Chat(chat::Chat),
+    /// Send files into a room or into the server's directory
+    Send(send::Send),
+    /// Fetch a file from a room
+    Get(get::Get),
+    /// Rooms: create, list
+    #[command(subcommand)]
+    Room(room::Room),
+    /// Invites: create, list, cancel
+    #[command(subcommand)]
+    Invite(invite::Invite),
+    /// Your devices: add, list, revoke
+    #[command(subcommand)]
+    Device(device::Device),
+    /// Users: list, revoke
+    #[command(subcommand)]
+    User(user::User),
+    /// Known servers: list, use, forget
+    #[command(subcommand)]
+    Server(servers::Servers),
+    /// Watch everything once: a server, two clients, a talk, datagrams, a file
+    Tour(tour::Tour),
+}
+
+/// Reads `90s`, `10m`, `24h`, `7d` or plain seconds.
+pub(crate) fn duration(text: &str) -> Result<Duration, String> {
+    let wrong = || "a time is a number with s, m, h or d: 90s, 10m, 24h, 7d".to_owned();
+    let digits = text.len() - text.trim_start_matches(|c: char| c.is_ascii_digit()).len();
+    let (number, unit) = text.split_at(digits);
+    let number: u64 = number.parse().map_err(|_| wrong())?;
+    let seconds = match unit {
+        "" | "s" => 1,
+        "m" => 60,
+        "h" => 3600,
+        "d" => 24 * 3600,
+        _ => return Err(wrong()),
+    };
+    number.checked_mul(seconds).map(Duration::from_secs).ok_or_else(wrong)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory as _;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn times_have_units() {
+        let seconds = |text| duration(text).map(|time| time.as_secs());
+        assert_eq!(["90s", "10m", "24h", "7d", "5"].map(seconds), [90, 600, 86_400, 604_800, 5].map(Ok));
+        for wrong in ["", "h", "1w", "-1s", "1.5h", "99999999999999999999d", "999999999999999999d"] {
+            assert!(duration(wrong).is_err(), "{wrong}");
+        }
+    }
+}

@@ -1,0 +1,81 @@
+//! A client of one known server: how it connects, and how often it tries again.
+
+use std::time::Duration;
+
+use hikyaku::{Connection, Identity, KeyId, Prefer, Transport};
+
+use crate::args::Global;
+use crate::exit::{Result, Trouble};
+use crate::home::{Home, KnownServer};
+
+/// How long one attempt to connect may take.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Everything needed to reach a known server, again and again.
+#[derive(Clone)]
+pub(crate) struct Client {
+    pub(crate) server: KnownServer,
+    identity: Identity,
+    host: KeyId,
+    transport: Transport,
+    prefer: Prefer,
+}
+
+impl Client {
+    /// The server that is meant by `--server`, by a name inside a reference, or by default.
+    pub(crate) fn of(global: &Global, named: Option<&str>) -> Result<Self> {
+        let server = Home::find()?.server(named.or(global.server.as_deref()))?;
+        Self::new(server, global.transport.into())
+    }
+
+    pub(crate) fn new(server: KnownServer, transport: Transport) -> Result<Self> {
+        let (identity, host) = (server.identity()?, server.host()?);
+        Ok(Self { server, identity, host, transport, prefer: Prefer::Interactive })
+    }
+
+    /// For moving bulk: TCP first.
+    pub(crate) fn for_bulk(mut self) -> Self {
+        self.prefer = Prefer::Bulk;
+        self
+    }
+
+    /// One attempt, over every address and transport allowed.
+    pub(crate) async fn connect(&self) -> hikyaku::Result<Connection> {
+        hikyaku::connect(&self.server.known.addresses, self.host)
+            .identity(&self.identity)
+            .transport(self.transport)
+            .prefer(self.prefer)
+            .timeout(CONNECT_TIMEOUT)
+            .await
+    }
+
+    /// The same for a command that does one thing: failing says which server.
+    pub(crate) async fn connected(&self) -> Result<Connection> {
+        self.connect().await.map_err(|error| Trouble::from(error).during(self.name()))
+    }
+
+    /// What this computer calls the server.
+    pub(crate) fn name(&self) -> &str {
+        &self.server.known.name
+    }
+}
+
+/// Waits between attempts: doubling from 100 ms to 5 s.
+pub(crate) struct Backoff(Duration);
+
+impl Backoff {
+    pub(crate) fn new() -> Self {
+        Self(Duration::from_millis(100))
+    }
+
+    /// Waits once.
+    pub(crate) async fn wait(&mut self) {
+        tokio::time::sleep(self.0).await;
+        self.0 = (self.0 * 2).min(Duration::from_secs(5));
+    }
+
+    /// Something worked: the next wait is short again.
+    pub(crate) fn reset(&mut self) {
+        *self = Self::new();
+    }
+}

@@ -1,0 +1,219 @@
+//! `hikyaku chat`: a room, line by line. What others write appears; what you type is sent; the line being typed survives
+//! what comes in between.
+
+use std::time::Duration;
+
+use clap::Args;
+use hikyaku::{Connection, Error};
+use hikyaku_accounts::system_time;
+use hikyaku_chat::client::News;
+use hikyaku_chat::{ChatClient, RoomName};
+use hikyaku_sqlite::client::{ClientStore, NewMessage};
+use hikyaku_wire::chat::{Kind, MessageId, RoomId, Send};
+use rustyline::error::ReadlineError;
+use tokio::sync::mpsc;
+
+use super::random;
+use super::tail::{Past, Start, following, remark};
+use crate::args::Global;
+use crate::client::{Backoff, Client};
+use crate::event::Shown;
+use crate::exit::{self, Exit, Result, Trouble};
+use crate::{output, reference};
+
+/// Events shown at the beginning.
+const SHOWN: u64 = 20;
+/// Lines typed that wait to be sent; then typing waits.
+const TYPED: usize = 64;
+/// How long unsent lines are tried once the person has left.
+const LAST_TRIES: Duration = Duration::from_secs(10);
+
+#[derive(Debug, Args)]
+pub(crate) struct Chat {
+    /// The room, '#' in front or not
+    room: String,
+}
+
+impl Chat {
+    pub(crate) async fn run(self, global: &Global) -> Result {
+        let room = reference::room(&self.room).map_err(|error| Trouble::usage(error.to_string()))?;
+        let client = Client::of(global, room.server.as_deref())?;
+        let connection = client.connected().await?;
+        let name = room.what;
+        let past = Past { chat: ChatClient::new(connection.clone()), name: name.clone() };
+        output::line(format_args!("#{} on {}; Ctrl-D leaves", name.as_str(), client.name()))?;
+        let end = past.print(Start::Newest(SHOWN), |shown| output::line(shown.short_line())).await?;
+        drop(connection);
+
+        let (mut screen, typed) = Screen::open(&format!("#{} ", name.as_str()))?;
+        let mut outbox = Outbox {
+            client: client.clone(),
+            store: client.server.store()?,
+            room: end.room,
+            name: name.clone(),
+        };
+        let mut sending = tokio::spawn(async move { outbox.run(typed).await });
+        let mut following = following(&client, &end);
+        loop {
+            tokio::select! {
+                news = following.next() => match news {
+                    Some(Ok(News::Event(delivery))) => {
+                        screen.show(&Shown::delivered(name.as_str(), &delivery).short_line())?;
+                    }
+                    Some(Ok(news)) => remark(&name, &news),
+                    Some(Err(error)) => return Err(error.into()),
+                    None => return Ok(()),
+                },
+                done = &mut sending => {
+                    return done.unwrap_or_else(|error| Err(Trouble::new(Exit::Failed, error.to_string())));
+                }
+            }
+        }
+    }
+}
+
+/// Where lines are typed and shown.
+enum Screen {
+    /// A terminal: lines are shown above the one being typed.
+    Terminal(Box<dyn rustyline::ExternalPrinter + std::marker::Send>),
+    /// A pipe or file.
+    Plain,
+}
+
+impl Screen {
+    /// The screen, and the lines typed at it.
+    fn open(prompt: &str) -> Result<(Self, mpsc::Receiver<String>)> {
+        let (to, typed) = mpsc::channel(TYPED);
+        if !output::is_typed() {
+            std::thread::spawn(move || {
+                for line in std::io::stdin().lines().map_while(std::io::Result::ok) {
+                    if to.blocking_send(line).is_err() {
+                        return;
+                    }
+                }
+            });
+            return Ok((Self::Plain, typed));
+        }
+        let trouble = |error: ReadlineError| exit::io("the terminal", &std::io::Error::other(error));
+        let mut editor = rustyline::DefaultEditor::new().map_err(trouble)?;
+        let printer = editor.create_external_printer().map_err(trouble)?;
+        let prompt = prompt.to_owned();
+        std::thread::spawn(move || {
+            // Ctrl-C and Ctrl-D both leave.
+            while let Ok(line) = editor.readline(&prompt) {
+                // The server's copy of the line is the one that counts; an error here is a full history.
+                let _ = editor.add_history_entry(&line);
+                if to.blocking_send(line).is_err() {
+                    return;
+                }
+            }
+        });
+        Ok((Self::Terminal(Box::new(printer)), typed))
+    }
+
+    fn show(&mut self, line: &str) -> Result {
+        match self {
+            Self::Plain => output::line(line),
+            Self::Terminal(printer) => printer
+                .print(format!("{line}\n"))
+                .map_err(|error| exit::io("the terminal", &std::io::Error::other(error))),
+        }
+    }
+}
+
+/// Lines on their way: each is stored before it is sent, and sent until the server has acknowledged or refused it.
+struct Outbox {
+    client: Client,
+    store: ClientStore,
+    room: RoomId,
+    name: RoomName,
+}
+
+impl Outbox {
+    /// Sends lines in order until there are no more.
+    async fn run(&mut self, mut typed: mpsc::Receiver<String>) -> Result {
+        let mut connection = None;
+        while let Some(line) = typed.recv().await {
+            if line.trim().is_empty() {
+                continue;
+            }
+            let send = self.enqueue(line)?;
+            let last = typed.is_closed();
+            self.deliver(&mut connection, &send, last.then_some(LAST_TRIES)).await?;
+        }
+        if let Some(connection) = connection {
+            let connection: Connection = connection;
+            connection.close().await;
+        }
+        Ok(())
+    }
+
+    fn enqueue(&mut self, line: String) -> Result<Send> {
+        let id = MessageId(random()?);
+        let body = bytes::Bytes::from(line.into_bytes());
+        let message = NewMessage {
+            id: id.0,
+            room: self.name.as_str().to_owned(),
+            kind: u32::from(Kind::MESSAGE.0),
+            body: body.clone(),
+            created_ms: system_time(),
+        };
+        self.store.change(|changes| {
+            changes.enqueue(&message, None)?;
+            changes.attempt(id.0)
+        })?;
+        Ok(Send {
+            room: self.room.into(),
+            id,
+            kind: Kind::MESSAGE,
+            body: body.into(),
+            refs: Vec::new(),
+            mentions: Vec::new(),
+            expect_last: None,
+            sealed: None,
+            signature: None,
+        })
+    }
+
+    /// Sends one message, over new connections if it must be, for as long as it takes or `limit`.
+    async fn deliver(
+        &mut self,
+        connection: &mut Option<Connection>,
+        send: &Send,
+        limit: Option<Duration>,
+    ) -> Result {
+        let begun = std::time::Instant::now();
+        let mut backoff = Backoff::new();
+        loop {
+            let error = match attempt(&self.client, connection, send).await {
+                Ok(()) => {
+                    self.store.change(|changes| changes.settle(send.id.0))?;
+                    return Ok(());
+                }
+                Err(error) if !error.is_retryable() => {
+                    // Told and given up; the conversation goes on.
+                    eprintln!("not sent: {error}");
+                    self.store.change(|changes| changes.settle(send.id.0))?;
+                    return Ok(());
+                }
+                Err(error) => error,
+            };
+            *connection = None;
+            if limit.is_some_and(|limit| begun.elapsed() >= limit) {
+                return Err(Trouble::new(
+                    Exit::OutcomeUnknown,
+                    format!("the last line may or may not be in #{} ({error})", self.name.as_str()),
+                ));
+            }
+            backoff.wait().await;
+        }
+    }
+}
+
+async fn attempt(client: &Client, connection: &mut Option<Connection>, send: &Send) -> Result<(), Error> {
+    let connection = match connection {
+        Some(connection) if !connection.is_closed() => connection,
+        gone => gone.insert(client.connect().await?),
+    };
+    ChatClient::new(connection.clone()).send(send).await.map(drop)
+}

@@ -1,0 +1,108 @@
+//! `hikyaku get`: a file out of a room: verified, resumable, atomic.
+
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use clap::Args;
+use hikyaku_files::{Destination, Fetched, FilesClient, FilesError, Progress};
+use hikyaku_wire::files::Wanted;
+use serde::Serialize;
+
+use crate::args::Global;
+use crate::client::{Backoff, Client};
+use crate::event;
+use crate::exit::{self, Result, Trouble};
+use crate::output::{self, JSON_VERSION};
+use crate::progress::Bar;
+use crate::reference;
+
+/// How long a broken transfer is tried without moving on before it is left for later.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+#[derive(Debug, Args)]
+pub(crate) struct Get {
+    /// What: '#room:SEQ', the reference that the parcel has in its room
+    reference: String,
+    /// Where to
+    #[arg(long, value_name = "DIR", default_value = ".")]
+    into: PathBuf,
+    /// One JSON object
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Serialize)]
+struct JsonFetched {
+    v: u32,
+    r#type: &'static str,
+    reference: String,
+    path: String,
+    root: String,
+    bytes: u64,
+    seconds: f64,
+}
+
+impl Get {
+    pub(crate) async fn run(self, global: &Global) -> Result {
+        let event = reference::event(&self.reference).map_err(|error| Trouble::usage(error.to_string()))?;
+        let client = Client::of(global, event.server.as_deref())?.for_bulk();
+        if !self.into.is_dir() {
+            let missing = std::io::Error::from(std::io::ErrorKind::NotFound);
+            return Err(exit::io(self.into.display(), &missing).hint("--into names a directory that exists"));
+        }
+        let destination = Destination::new(&self.into);
+        let begun = Instant::now();
+        let (progress, moments) = Progress::new();
+        let bar = Bar::show(!self.json, self.reference.as_bytes(), moments.clone());
+        let wanted = Wanted::Event(event.what);
+        let (mut backoff, mut reached, mut moved_at) = (Backoff::new(), 0, Instant::now());
+        let fetched = loop {
+            let error = match attempt(&client, &wanted, &destination, &progress).await {
+                Ok(fetched) => break Ok(fetched),
+                Err(error) if !error.is_retryable() => break Err(error),
+                Err(error) => error,
+            };
+            let now = moments.borrow().bytes;
+            if now > reached {
+                (reached, moved_at) = (now, Instant::now());
+                backoff.reset();
+            }
+            if moved_at.elapsed() >= PATIENCE {
+                break Err(error);
+            }
+            backoff.wait().await;
+        };
+        bar.finish();
+        let fetched = fetched.map_err(|error| Trouble::from(error).during(&self.reference))?;
+        self.tell(&fetched, begun.elapsed())
+    }
+
+    fn tell(&self, fetched: &Fetched, took: Duration) -> Result {
+        let path = self.into.join(fetched.name.as_os_str());
+        if self.json {
+            return output::json(&JsonFetched {
+                v: JSON_VERSION,
+                r#type: "fetched",
+                reference: self.reference.clone(),
+                path: path.display().to_string(),
+                root: fetched.receipt.root.to_string(),
+                bytes: fetched.receipt.size,
+                seconds: took.as_secs_f64(),
+            });
+        }
+        let path = hikyaku_files::escape(path.as_os_str().as_encoded_bytes()).to_string();
+        output::line(format_args!("{path}  {}  {}", event::bytes(fetched.receipt.size), fetched.receipt.root))
+    }
+}
+
+async fn attempt(
+    client: &Client,
+    wanted: &Wanted,
+    destination: &Destination,
+    progress: &Progress,
+) -> Result<Fetched, FilesError> {
+    let connection = client.connect().await?;
+    let fetched = FilesClient::new(connection.clone()).get_file(wanted, destination, progress).await?;
+    connection.close().await;
+    Ok(fetched)
+}

@@ -1,0 +1,76 @@
+//! One file per command. Each has its arguments and a `run`; what they share is here.
+
+pub(crate) mod chat;
+pub(crate) mod device;
+pub(crate) mod get;
+pub(crate) mod invite;
+pub(crate) mod join;
+pub(crate) mod room;
+pub(crate) mod say;
+pub(crate) mod send;
+pub(crate) mod serve;
+pub(crate) mod servers;
+pub(crate) mod status;
+pub(crate) mod tail;
+pub(crate) mod tour;
+pub(crate) mod user;
+
+use crate::args::{Cli, Command, Global};
+use crate::exit::{Exit, Result, Trouble};
+
+/// Runs a command; Ctrl-C ends all but those that end themselves.
+pub(crate) async fn run(cli: Cli) -> Result {
+    let Cli { global, command } = cli;
+    let running = async move {
+        match command {
+            // These two listen to signals themselves.
+            Command::Serve(serve) => serve.run().await,
+            Command::Tour(tour) => interruptible(tour.run()).await,
+            command => interruptible(run_client(&global, command)).await,
+        }
+    };
+    running.await
+}
+
+async fn run_client(global: &Global, command: Command) -> Result {
+    match command {
+        Command::Join(join) => join.run(global).await,
+        Command::Status(status) => status.run(global).await,
+        Command::Say(say) => say.run(global).await,
+        Command::Tail(tail) => tail.run(global).await,
+        Command::Chat(chat) => chat.run(global).await,
+        Command::Send(send) => send.run(global).await,
+        Command::Get(get) => get.run(global).await,
+        Command::Room(room) => room.run(global).await,
+        Command::Invite(invite) => invite.run(global).await,
+        Command::Device(device) => device.run(global).await,
+        Command::User(user) => user.run(global).await,
+        Command::Server(servers) => servers.run(),
+        Command::Serve(_) | Command::Tour(_) => Ok(()),
+    }
+}
+
+async fn interruptible(work: impl Future<Output = Result>) -> Result {
+    tokio::select! {
+        result = work => result,
+        interrupted = tokio::signal::ctrl_c() => match interrupted {
+            Ok(()) => Err(Trouble::new(Exit::Interrupted, "interrupted")),
+            Err(error) => Err(crate::exit::io("signals", &error)),
+        },
+    }
+}
+
+/// Random bytes for identifiers.
+fn random<const N: usize>() -> Result<[u8; N]> {
+    let mut bytes = [0; N];
+    getrandom::fill(&mut bytes).map_err(|error| {
+        Trouble::new(Exit::Failed, format!("the system gives no random numbers: {error}"))
+    })?;
+    Ok(bytes)
+}
+
+/// Runs `work` on a thread that may block.
+async fn blocking<T: Send + 'static>(work: impl FnOnce() -> Result<T> + Send + 'static) -> Result<T> {
+    let done = tokio::task::spawn_blocking(work).await;
+    done.map_err(|error| Trouble::new(Exit::Failed, error.to_string()))?
+}

@@ -1,0 +1,91 @@
+//! `hikyaku serve`: the server, in the foreground, until it is told to stop.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::Args;
+use tokio::signal::unix::{SignalKind, signal};
+
+use crate::exit::{self, Result};
+use crate::home::{self, Home};
+use crate::output;
+use crate::server::{Config, Running};
+
+/// How long open exchanges may take when the server stops.
+const DRAIN: Duration = Duration::from_secs(10);
+
+#[derive(Debug, Args)]
+pub(crate) struct Serve {
+    /// Where everything is kept
+    #[arg(long, value_name = "DIR")]
+    data: Option<PathBuf>,
+    /// Where to listen, TCP and UDP alike; may be repeated [default: [::]:4747]
+    #[arg(long, value_name = "ADDR:PORT")]
+    listen: Vec<SocketAddr>,
+    /// A name or address under which others reach this server, for invite links; may be repeated
+    #[arg(long, value_name = "HOST")]
+    advertise: Vec<String>,
+    /// Take files sent to ':' into this directory
+    #[arg(long, value_name = "DIR")]
+    into: Option<PathBuf>,
+    /// Write the first invite to this file (mode 0600) instead of printing it
+    #[arg(long, value_name = "FILE")]
+    invite_file: Option<PathBuf>,
+    /// What the server calls itself [default: this computer's name]
+    #[arg(long, value_name = "NAME")]
+    name: Option<String>,
+}
+
+impl Serve {
+    pub(crate) async fn run(self) -> Result {
+        // From the first moment on: a signal during the start must not be the end of a half-made store.
+        let trouble = |error| exit::io("signals", &error);
+        let mut terminate = signal(SignalKind::terminate()).map_err(trouble)?;
+        let mut interrupt = signal(SignalKind::interrupt()).map_err(trouble)?;
+        let data = match self.data {
+            Some(data) => data,
+            None => Home::find()?.server_data(),
+        };
+        let name = self.name.unwrap_or_else(computer_name);
+        let config = Config { data, listen: self.listen, advertise: self.advertise, into: self.into, name };
+        let running = Running::start(config).await?;
+        if let Some(invite) = running.first_invite().await? {
+            match &self.invite_file {
+                None => output::line(format_args!("invite: {invite}"))?,
+                Some(path) => {
+                    home::write_whole(path, format!("{invite}\n").as_bytes())?;
+                    eprintln!("the invite for the owner is in {}", path.display());
+                }
+            }
+        }
+        for address in running.listening() {
+            output::line(format_args!("ready: {address}"))?;
+        }
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+        eprintln!("stopping; again to stop at once");
+        tokio::select! {
+            () = running.drain(DRAIN) => {}
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+        Ok(())
+    }
+}
+
+/// This computer's name, as far as a name of ours can hold it.
+pub(crate) fn computer_name() -> String {
+    let name = rustix::system::uname().nodename().to_string_lossy().into_owned();
+    let name: String = name
+        .split('.')
+        .next()
+        .unwrap_or_default()
+        .chars()
+        .filter(|c| c.is_ascii_alphanumeric() || matches!(c, '-' | '_'))
+        .take(32)
+        .collect();
+    if name.is_empty() { "computer".to_owned() } else { name }
+}

@@ -1,0 +1,165 @@
+//! `hikyaku tail`: a room's events, exactly: no gap, no duplicate, whatever happens to the connection.
+
+use clap::Args;
+use hikyaku_chat::client::{Backoff, Follower, Following, News, Position};
+use hikyaku_chat::{ChatClient, RoomName};
+use hikyaku_wire::chat::{History, Mode, Page, RoomId};
+
+use crate::args::Global;
+use crate::client::Client;
+use crate::event::Shown;
+use crate::exit::{Result, Trouble};
+use crate::{output, reference, time};
+
+/// Events shown unless more or fewer are asked for.
+const SHOWN: u64 = 10;
+
+#[derive(Debug, Args)]
+pub(crate) struct Tail {
+    /// The room, '#' in front or not
+    room: String,
+    /// How many of the newest events [default: 10]
+    #[arg(short = 'n', value_name = "N", conflicts_with_all = ["after", "since"])]
+    newest: Option<u64>,
+    /// Everything after this event
+    #[arg(long, value_name = "SEQ", conflicts_with = "since")]
+    after: Option<u64>,
+    /// Everything since then: '2026-11-22 20:03', or how long ago: '2h'
+    #[arg(long, value_name = "TIME", value_parser = time::parse)]
+    since: Option<u64>,
+    /// Go on with what comes
+    #[arg(short = 'f')]
+    follow: bool,
+    /// One JSON object per event
+    #[arg(long)]
+    json: bool,
+}
+
+impl Tail {
+    pub(crate) async fn run(self, global: &Global) -> Result {
+        let room = reference::room(&self.room).map_err(|error| Trouble::usage(error.to_string()))?;
+        let client = Client::of(global, room.server.as_deref())?;
+        let connection = client.connected().await?;
+        let history = Past { chat: ChatClient::new(connection.clone()), name: room.what.clone() };
+        let start = match (self.since, self.after) {
+            (Some(since_ms), _) => Start::Since(since_ms),
+            (None, Some(after)) => Start::From(after.saturating_add(1)),
+            (None, None) => Start::Newest(self.newest.unwrap_or(SHOWN)),
+        };
+        let json = self.json;
+        let end = history.print(start, |shown| print(&shown, json)).await?;
+        if !self.follow {
+            connection.close().await;
+            return Ok(());
+        }
+        drop(connection);
+        follow(&client, &room.what, end, json).await
+    }
+}
+
+fn print(shown: &Shown<'_>, json: bool) -> Result {
+    if json { output::json(&shown.json()) } else { output::line(shown.line()) }
+}
+
+/// Where to begin.
+pub(super) enum Start {
+    /// With so many of the newest.
+    Newest(u64),
+    /// With this sequence number.
+    From(u64),
+    /// With the first event since this moment, in milliseconds since 1970.
+    Since(u64),
+}
+
+/// What a room has already.
+pub(super) struct Past {
+    pub(super) chat: ChatClient,
+    pub(super) name: RoomName,
+}
+
+/// Where the past ended: there the future begins.
+pub(super) struct End {
+    pub(super) room: RoomId,
+    pub(super) position: Position,
+}
+
+impl Past {
+    /// Shows everything from `start` to the newest event of this moment.
+    pub(super) async fn print(&self, start: Start, mut show: impl FnMut(Shown<'_>) -> Result) -> Result<End> {
+        let head =
+            self.chat.resolve(hikyaku_wire::chat::RoomRef::Name(self.name.as_str().to_owned())).await?.head;
+        let mut ask = match start {
+            Start::Newest(count) => {
+                self.ask(head.room, Some(head.last.saturating_add(1).saturating_sub(count).max(head.first)))
+            }
+            Start::From(seq) => self.ask(head.room, Some(seq.max(head.first))),
+            Start::Since(since_ms) => History { since_ms: Some(since_ms), ..self.ask(head.room, None) },
+        };
+        let mut next = ask.from.unwrap_or(1);
+        // A page may be shorter than asked for: only reaching the newest event of this moment is the end.
+        while ask.since_ms.is_some() || next <= head.last {
+            let Page { first, records, .. } = self.chat.history(&ask).await?;
+            let stuck = records.is_empty() && first <= next && ask.since_ms.is_none();
+            next = first;
+            for record in records.iter() {
+                if next > head.last {
+                    break;
+                }
+                show(Shown::record(self.name.as_str(), head.epoch, next, &record))?;
+                next += 1;
+            }
+            if stuck {
+                break;
+            }
+            ask = self.ask(head.room, Some(next));
+        }
+        Ok(End {
+            room: head.room,
+            position: Position { epoch: head.epoch, next: next.min(head.last + 1).max(1) },
+        })
+    }
+
+    fn ask(&self, room: RoomId, from: Option<u64>) -> History {
+        History { room: room.into(), from, since_ms: None, limit: None }
+    }
+}
+
+/// Follows one room over as many connections as it takes.
+pub(super) fn following(client: &Client, end: &End) -> Following {
+    let mut follower = Follower::new();
+    follower.follow(end.room, end.position, Mode::Live);
+    let client = client.clone();
+    Following::start(follower, Backoff::default(), move || {
+        let client = client.clone();
+        async move { client.connect().await }
+    })
+}
+
+async fn follow(client: &Client, name: &RoomName, end: End, json: bool) -> Result {
+    let mut following = following(client, &end);
+    while let Some(news) = following.next().await {
+        match news? {
+            News::Event(delivery) => print(&Shown::delivered(name.as_str(), &delivery), json)?,
+            news => remark(name, &news),
+        }
+    }
+    Ok(())
+}
+
+/// What a person should know besides the events; programs see it in the sequence numbers and epochs.
+pub(super) fn remark(name: &RoomName, news: &News) {
+    let name = name.as_str();
+    match news {
+        News::Rewound { from, epoch, .. } => {
+            eprintln!(
+                "#{name}: the server was restored from a backup: events from {from} on are replaced (epoch {epoch})"
+            );
+        }
+        News::Trimmed { from, through, .. } => {
+            eprintln!("#{name}: events {from} to {through} are gone from the server")
+        }
+        News::Refused(refused) => eprintln!("#{name}: {}", hikyaku::printable(&refused.message)),
+        News::Lost(why) if output::is_watched() => eprintln!("connection lost ({why}); trying again"),
+        _ => {}
+    }
+}

@@ -1,0 +1,198 @@
+//! The server: store, accounts, rooms, files and their protocols behind one pair of sockets.
+
+mod addresses;
+mod admin;
+mod context;
+pub(crate) mod echo;
+mod parcels;
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::time::Duration;
+
+use hikyaku::{ErrorCode, Identity, KeyId, Router, Server};
+use hikyaku_accounts::{Accounts, Address, InviteLink, Service, system_time};
+use hikyaku_chat::ChatServer;
+use hikyaku_files::{DropDir, DropOptions, FilesLimits, FilesServer, FsVault};
+use hikyaku_sqlite::SqliteStore;
+use hikyaku_storage::Store;
+
+pub(crate) use admin::connect as connect_admin;
+
+use crate::exit::{self, Exit, Result, Trouble};
+use context::Context;
+use parcels::Parcels;
+
+/// Bytes of the disk that stored files leave free, so that the log can always be written.
+const KEEP_FREE: u64 = 256 * 1024 * 1024;
+/// How often abandoned transfers are swept.
+const SWEEP_EVERY: Duration = Duration::from_secs(3600);
+
+/// How a server is to run.
+pub(crate) struct Config {
+    /// Where everything is kept.
+    pub(crate) data: PathBuf,
+    /// Where it listens; the default addresses if empty.
+    pub(crate) listen: Vec<SocketAddr>,
+    /// Host names or addresses that invite links carry instead of guessed ones.
+    pub(crate) advertise: Vec<String>,
+    /// The drop directory, if there is one.
+    pub(crate) into: Option<PathBuf>,
+    /// What the server calls itself.
+    pub(crate) name: String,
+}
+
+/// A running server. Stop it with [`Running::drain`].
+pub(crate) struct Running {
+    server: Arc<Server<Context>>,
+    accounts: Accounts,
+    addresses: Vec<Address>,
+    sweeper: tokio::task::JoinHandle<()>,
+    admin: admin::Door,
+}
+
+impl Running {
+    /// Opens the data directory, binds the sockets and answers.
+    pub(crate) async fn start(config: Config) -> Result<Self> {
+        let store: Arc<dyn Store> = Arc::new(open_store(&config.data).await?);
+        let identity = Identity::load_or_generate(config.data.join("host.pem"))?;
+        let accounts = Accounts::new(store.clone());
+        let chat = ChatServer::new(store.clone(), hikyaku_chat::Limits::default());
+        let files = open_files(&config, &chat, store)?;
+
+        let handle = Handle::default();
+        let service = Service::new(accounts.clone(), identity.id(), &config.name).on_revoked(handle.closer());
+        let (sweeping, known) = (files.clone(), accounts.clone());
+        let router = service
+            .mount(Router::new())
+            .route(hikyaku_wire::chat::PROTOCOL, chat)
+            .route(hikyaku_wire::files::PROTOCOL, move |exchange| files.clone().handle(exchange))
+            .route(echo::PROTOCOL, echo::echo);
+        let mut builder = Server::builder(identity)
+            .authorize(move |peer| Context::admit(known.clone(), peer))
+            .router(router);
+        for address in addresses::to_listen_on(&config.listen) {
+            builder = builder.listen(address);
+        }
+        let server = Arc::new(builder.start().await.map_err(cannot_listen)?);
+        handle.set(&server);
+        let addresses = addresses::advertised(&config.advertise, server.addresses())?;
+        let admin = admin::Door::open(&config.data, server.clone(), accounts.clone())?;
+        let sweeper = tokio::spawn(sweep(sweeping));
+        Ok(Self { server, accounts, addresses, sweeper, admin })
+    }
+
+    /// The first address, with the real port.
+    pub(crate) fn address(&self) -> SocketAddr {
+        self.server.address()
+    }
+
+    /// Every address.
+    pub(crate) fn listening(&self) -> &[SocketAddr] {
+        self.server.addresses()
+    }
+
+    /// The host key's id.
+    pub(crate) fn id(&self) -> KeyId {
+        self.server.id()
+    }
+
+    /// The link that makes the first owner; `None` when there is one.
+    pub(crate) async fn first_invite(&self) -> Result<Option<InviteLink>> {
+        let issued = self.accounts.first_invite(system_time()).await;
+        let issued = issued.map_err(|error| Trouble::new(Exit::Failed, error.to_string()))?;
+        Ok(issued.map(|invite| InviteLink {
+            addresses: self.addresses.clone(),
+            host: self.id(),
+            invite: invite.id,
+            secret: invite.secret,
+        }))
+    }
+
+    /// Stops without losing anything: what is open may finish within `time`.
+    pub(crate) async fn drain(self, time: Duration) {
+        self.admin.close();
+        self.sweeper.abort();
+        self.server.drain(time).await;
+    }
+}
+
+/// The server, for those who are made before it and outlive nothing of it.
+#[derive(Clone, Default)]
+struct Handle(Arc<Mutex<Weak<Server<Context>>>>);
+
+impl Handle {
+    fn set(&self, server: &Arc<Server<Context>>) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Arc::downgrade(server);
+    }
+
+    /// Closes the live connections of devices that were just revoked.
+    fn closer(&self) -> impl Fn(&[KeyId]) + Send + Sync + 'static {
+        let handle = self.clone();
+        move |devices| {
+            let server = handle.0.lock().unwrap_or_else(PoisonError::into_inner).upgrade();
+            let Some(server) = server else { return };
+            for device in devices {
+                let closed = server.close_peer(*device, ErrorCode::REVOKED, "this device was revoked");
+                tracing::info!(%device, closed, "a device was revoked");
+            }
+        }
+    }
+}
+
+async fn open_store(data: &Path) -> Result<SqliteStore> {
+    let directory = data.to_owned();
+    let opened = tokio::task::spawn_blocking(move || SqliteStore::open(directory)).await;
+    let opened = opened.map_err(|error| Trouble::new(Exit::Failed, error.to_string()))?;
+    opened.map_err(|error| Trouble::from(error).during("opening the data directory"))
+}
+
+fn open_files(
+    config: &Config,
+    chat: &ChatServer,
+    store: Arc<dyn Store>,
+) -> Result<FilesServer<Context, Parcels>> {
+    let path = config.data.join("vault");
+    let vault = FsVault::open(&path, KEEP_FREE).map_err(|error| exit::io(path.display(), &error))?;
+    let drop_dir = match &config.into {
+        None => None,
+        Some(path) => {
+            let options = DropOptions::default();
+            let opened = DropDir::open(path, options);
+            Some(opened.map_err(|error| {
+                Trouble::new(Exit::Failed, format!("--into {}: {error}", path.display()))
+                    .hint("it must be a directory that exists and that this user may write")
+            })?)
+        }
+    };
+    let rooms = Parcels::new(chat.clone(), store);
+    Ok(FilesServer::new(rooms, Arc::new(vault), drop_dir, FilesLimits::default()))
+}
+
+/// Ends what was left unfinished: at the start, and then every hour.
+async fn sweep(files: FilesServer<Context, Parcels>) {
+    loop {
+        match files.sweep().await {
+            Ok(swept) => tracing::debug!(?swept, "swept"),
+            Err(error) => tracing::warn!(%error, "could not sweep abandoned transfers"),
+        }
+        tokio::time::sleep(SWEEP_EVERY).await;
+    }
+}
+
+fn cannot_listen(error: hikyaku::Error) -> Trouble {
+    let trouble = Trouble::new(Exit::Failed, error.to_string());
+    match &error {
+        hikyaku::Error::Io { source, .. } if source.kind() == std::io::ErrorKind::AddrInUse => {
+            trouble.hint("another program uses that port: stop it, or choose another with --listen ADDR:PORT")
+        }
+        hikyaku::Error::Io { source, .. } if source.kind() == std::io::ErrorKind::PermissionDenied => {
+            trouble.hint("ports below 1024 need privileges: choose another with --listen ADDR:PORT")
+        }
+        hikyaku::Error::Io { source, .. } if source.kind() == std::io::ErrorKind::AddrNotAvailable => {
+            trouble.hint("this computer has no such address: 'ip address' shows those it has")
+        }
+        _ => trouble,
+    }
+}

@@ -1,0 +1,324 @@
+//! Parcels in rooms: what files ask of the room log, answered over chat and the store.
+//!
+//! A parcel is one record, [`ParcelRecord`], under its transfer id. It is written before the event `parcel`, so that
+//! a crash between the two is found and finished; both events have ids derived from the transfer, so writing them
+//! again is writing them once. Spec: chapter 5, "In a room".
+
+use std::sync::Arc;
+
+use hikyaku::{ErrorCode, Failure};
+use hikyaku_accounts::Permission;
+use hikyaku_chat::{Author, Authority, ChatServer, Member, NewEvent, Operation, Refusal};
+use hikyaku_files::Rooms;
+use hikyaku_files::rooms::{Announced, OpenParcel, Owner, Resolved};
+use hikyaku_storage::{Batch, Key, Store, StoreError, Versioned};
+use hikyaku_wire::cbor;
+use hikyaku_wire::chat::{DeviceId, Kind, MessageId, RoomId, RoomRef, Sent, UserId};
+use hikyaku_wire::files::{Target, Wanted};
+use hikyaku_wire::parcel::{EndStatus, EventRef, Parcel, ParcelEnd, TransferId};
+use minicbor::{Decode, Encode};
+
+use super::context::Context;
+
+/// Records read at once.
+const PAGE: usize = 256;
+/// How often a record is written again when someone else changed it meanwhile.
+const ATTEMPTS: usize = 16;
+
+/// Parcels, over the room log and the store.
+#[derive(Clone)]
+pub(crate) struct Parcels {
+    chat: ChatServer,
+    store: Arc<dyn Store>,
+}
+
+/// Everything about one parcel.
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+#[cbor(map)]
+struct ParcelRecord {
+    #[n(0)]
+    room: RoomId,
+    #[n(1)]
+    room_name: String,
+    #[n(2)]
+    parcel: Parcel,
+    #[n(3)]
+    author: UserId,
+    #[n(4)]
+    author_name: String,
+    #[n(5)]
+    device: DeviceId,
+    /// Where the event `parcel` is, once it is there.
+    #[n(6)]
+    place: Option<Place>,
+    /// How it ended, once it has.
+    #[n(7)]
+    end: Option<ParcelEnd>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Encode, Decode)]
+#[cbor(map)]
+struct Place {
+    #[n(0)]
+    epoch: u32,
+    #[n(1)]
+    seq: u64,
+}
+
+impl ParcelRecord {
+    fn author(&self) -> Author {
+        Author { id: self.author, name: self.author_name.clone(), device: self.device }
+    }
+
+    fn event(&self, place: Place) -> EventRef {
+        EventRef { room: self.room_name.clone(), epoch: Some(place.epoch), seq: place.seq }
+    }
+}
+
+impl Parcels {
+    pub(crate) fn new(chat: ChatServer, store: Arc<dyn Store>) -> Self {
+        Self { chat, store }
+    }
+
+    /// Writes the event `parcel` if it is not there yet, and notes its place.
+    async fn place(&self, record: ParcelRecord, authority: Authority) -> Result<ParcelRecord, Failure> {
+        if record.place.is_some() {
+            return Ok(record);
+        }
+        let transfer = record.parcel.transfer;
+        let event = NewEvent {
+            kind: Kind::PARCEL,
+            id: Some(MessageId(transfer.0)),
+            body: cbor::encode(&record.parcel).into(),
+            refs: Vec::new(),
+        };
+        let Sent { epoch, seq, .. } = self.chat.append_event(record.room, authority, event).await?;
+        self.change(transfer, move |record| record.place = Some(Place { epoch, seq })).await
+    }
+
+    /// Reads a record, changes it and writes it with its indexes, again if somebody else was faster.
+    async fn change(
+        &self,
+        transfer: TransferId,
+        change: impl Fn(&mut ParcelRecord),
+    ) -> Result<ParcelRecord, Failure> {
+        for _ in 0..ATTEMPTS {
+            let (mut record, version) = self.read(transfer).await?.ok_or_else(unknown)?;
+            change(&mut record);
+            if self.write(&record, version).await? {
+                return Ok(record);
+            }
+        }
+        Err(Failure::new(ErrorCode::BUSY, "too many changes to this parcel at once"))
+    }
+
+    /// Writes a record over the version it was read at; false if that version is no longer there.
+    async fn write(&self, record: &ParcelRecord, version: u64) -> Result<bool, Failure> {
+        let transfer = record.parcel.transfer;
+        let mut batch =
+            Batch::new().check(record_key(transfer), version).put(record_key(transfer), cbor::encode(record));
+        if let Some(place) = record.place {
+            batch = batch.put(place_key(record.room, place.seq), transfer.0.to_vec());
+        }
+        batch = match record.end {
+            None => batch.put(open_key(Some(transfer)), transfer.0.to_vec()),
+            Some(_) => batch.delete(open_key(Some(transfer))),
+        };
+        match self.store.commit(batch).await {
+            Ok(_) => Ok(true),
+            Err(error) if error.is_conflict() => Ok(false),
+            Err(error) => Err(store_failure(&error)),
+        }
+    }
+
+    async fn read(&self, transfer: TransferId) -> Result<Option<(ParcelRecord, u64)>, Failure> {
+        let found = self.store.get(&record_key(transfer)).await.map_err(|error| store_failure(&error))?;
+        found.map(|Versioned { value, version }| Ok((decode(&value)?, version))).transpose()
+    }
+
+    async fn at(&self, room: RoomId, seq: u64) -> Result<Option<TransferId>, Failure> {
+        let found = self.store.get(&place_key(room, seq)).await.map_err(|error| store_failure(&error))?;
+        found.map(|found| transfer_id(&found.value)).transpose()
+    }
+
+    async fn room(&self, name: &str) -> Result<RoomId, Failure> {
+        Ok(self.chat.resolve(&RoomRef::Name(name.to_owned())).await?)
+    }
+}
+
+impl Rooms<Context> for Parcels {
+    fn owner(&self, context: &Context) -> Owner {
+        context.session().user.map_or([0; 16], |user| user.0)
+    }
+
+    async fn may_put(&self, context: &Context, target: &Target) -> Result<(), Failure> {
+        match target {
+            Target::Drop(_) => Ok(context.session().must(Permission::Drop)?),
+            Target::Room(name) => {
+                let room = self.room(name).await?;
+                Ok(self.chat.may(context, Operation::Append(Kind::PARCEL), room).await?)
+            }
+        }
+    }
+
+    async fn announce(&self, context: &Context, room: &str, parcel: &Parcel) -> Result<Announced, Failure> {
+        let known = self.read(parcel.transfer).await?;
+        let author = context.author();
+        let record = match known {
+            Some((record, _)) if record.parcel != *parcel || record.author != author.id => {
+                return Err(Failure::new(
+                    ErrorCode::CONFLICT,
+                    "this transfer was offered before as another parcel",
+                ));
+            }
+            Some((record, _)) => record,
+            None => {
+                let record = ParcelRecord {
+                    room: self.room(room).await?,
+                    room_name: room.to_owned(),
+                    parcel: parcel.clone(),
+                    author: author.id,
+                    author_name: author.name.clone(),
+                    device: author.device,
+                    place: None,
+                    end: None,
+                };
+                if !self.write(&record, 0).await? {
+                    return Err(Failure::new(
+                        ErrorCode::BUSY,
+                        "this transfer is being offered twice at once",
+                    ));
+                }
+                record
+            }
+        };
+        self.chat.may(context, Operation::Append(Kind::PARCEL), record.room).await?;
+        let record = self.place(record, Authority::Server(author)).await?;
+        let place = record.place.ok_or_else(unknown)?;
+        Ok(Announced { event: record.event(place), end: record.end })
+    }
+
+    async fn conclude(&self, event: &EventRef, end: &ParcelEnd) -> Result<(), Failure> {
+        let room = self.room(&event.room).await?;
+        let transfer = self.at(room, event.seq).await?.ok_or_else(unknown)?;
+        let (record, _) = self.read(transfer).await?.ok_or_else(unknown)?;
+        if record.end.is_some() {
+            return Ok(());
+        }
+        let closing = NewEvent {
+            kind: Kind::PARCEL_END,
+            id: Some(end_id(transfer)),
+            body: cbor::encode(end).into(),
+            refs: vec![event.seq],
+        };
+        match self.chat.append_event(record.room, Authority::Server(record.author()), closing).await {
+            Ok(_) => {
+                let end = end.clone();
+                self.change(transfer, move |record| record.end = Some(end.clone())).await?;
+            }
+            // An end was written before and could not be noted: the log is right, the record follows it.
+            Err(Refusal::IdReused { seq }) => {
+                let written = self.chat.event(record.room, seq).await?.and_then(|event| event.body);
+                let end: ParcelEnd = decode(&written.ok_or_else(unknown)?)?;
+                self.change(transfer, move |record| record.end = Some(end.clone())).await?;
+            }
+            Err(refusal) => return Err(refusal.into()),
+        }
+        Ok(())
+    }
+
+    async fn resolve(&self, context: &Context, wanted: &Wanted) -> Result<Resolved, Failure> {
+        let transfer = match wanted {
+            Wanted::Transfer(transfer) => *transfer,
+            Wanted::Event(event) => {
+                let room = self.room(&event.room).await?;
+                self.at(room, event.seq).await?.ok_or_else(|| no_parcel(event))?
+            }
+        };
+        let (record, _) = self.read(transfer).await?.ok_or_else(unknown)?;
+        self.chat.may(context, Operation::Read, record.room).await?;
+        let place = record.place.ok_or_else(unknown)?;
+        if let Wanted::Event(event) = wanted
+            && event.epoch.is_some_and(|epoch| epoch != place.epoch)
+        {
+            return Err(no_parcel(event));
+        }
+        match record.end {
+            Some(ParcelEnd { status: EndStatus::Settled, root: Some(root), .. }) => {
+                Ok(Resolved { transfer, name: record.parcel.name.clone(), root, meta: record.parcel.meta })
+            }
+            Some(_) => {
+                Err(Failure::new(ErrorCode::NOT_FOUND, "this parcel was given up before it was whole"))
+            }
+            None => {
+                Err(Failure::new(ErrorCode::UNAVAILABLE, "this parcel is still being sent; try again later"))
+            }
+        }
+    }
+
+    async fn open_parcels(&self) -> Result<Vec<OpenParcel>, Failure> {
+        let (mut open, mut after) = (Vec::new(), None);
+        loop {
+            let page = self.store.scan(open_key(None), after.clone(), PAGE).await;
+            let page = page.map_err(|error| store_failure(&error))?;
+            let Some((last, _)) = page.last() else { return Ok(open) };
+            after = Some(last.clone());
+            for (_, found) in &page {
+                let Some((record, _)) = self.read(transfer_id(&found.value)?).await? else { continue };
+                // Announced to nobody yet when the server died: the event comes first, then its end.
+                let author = record.author();
+                let record = self.place(record, Authority::Server(author)).await?;
+                let place = record.place.ok_or_else(unknown)?;
+                open.push(OpenParcel { transfer: record.parcel.transfer, event: record.event(place) });
+            }
+        }
+    }
+}
+
+/// The id of the event `parcel-end`: the transfer's, which the event `parcel` has, with one bit changed.
+fn end_id(transfer: TransferId) -> MessageId {
+    let mut id = transfer.0;
+    id[0] ^= 0x80;
+    MessageId(id)
+}
+
+fn record_key(transfer: TransferId) -> Key {
+    Key::join([&b"parcel/"[..], &transfer.0])
+}
+
+fn open_key(transfer: Option<TransferId>) -> Key {
+    Key::join([&b"parcel-open/"[..], transfer.as_ref().map_or(&[][..], |transfer| &transfer.0)])
+}
+
+fn place_key(room: RoomId, seq: u64) -> Key {
+    Key::join([&b"parcel-at/"[..], &room.0, &seq.to_be_bytes()])
+}
+
+fn transfer_id(bytes: &[u8]) -> Result<TransferId, Failure> {
+    bytes.try_into().map(TransferId).map_err(|_| damaged())
+}
+
+fn decode<T: for<'b> Decode<'b, ()>>(bytes: &[u8]) -> Result<T, Failure> {
+    cbor::decode(bytes, &cbor::Limits::default()).map_err(|_| damaged())
+}
+
+fn no_parcel(event: &EventRef) -> Failure {
+    Failure::new(ErrorCode::NOT_FOUND, format!("{event} is not a parcel"))
+}
+
+fn unknown() -> Failure {
+    Failure::new(ErrorCode::TRANSFER_UNKNOWN, "there is no such parcel here")
+}
+
+fn damaged() -> Failure {
+    tracing::error!("a record of a parcel cannot be read");
+    Failure::new(ErrorCode::CORRUPT, "the server's record of this parcel cannot be read")
+}
+
+fn store_failure(error: &StoreError) -> Failure {
+    tracing::error!(%error, "the store failed under a parcel");
+    match error {
+        StoreError::Full => Failure::new(ErrorCode::FULL, "the server's disk is full"),
+        _ => Failure::new(ErrorCode::INTERNAL, "the server's store failed; its log says why"),
+    }
+}
