@@ -1,11 +1,13 @@
 //! Connecting: every address and both transports are tried, and the first host that proves its pinned key and says
 //! HELLO wins. Spec: chapter 1, "Connecting".
 
+use std::collections::VecDeque;
+use std::fmt;
 use std::future::{Future, IntoFuture};
 use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::{Arc, OnceLock};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rustls::pki_types::ServerName;
 use tokio::net::TcpStream;
@@ -111,13 +113,13 @@ impl Connect {
             Some(identity) => identity,
             None => Identity::generate()?,
         };
-        let attempt =
-            Attempt { identity, pin: self.pin, limits: Arc::new(self.limits), router: Arc::new(self.router) };
-        let race = async {
-            let targets = targets(&self.addresses, self.transport, self.prefer).await?;
-            race(attempt, targets).await
-        };
-        tokio::time::timeout(self.timeout, race).await.unwrap_or(Err(Error::ConnectTimeout(self.timeout)))
+        let (limits, router) = (Arc::new(self.limits.within_bounds()), Arc::new(self.router));
+        let attempt = Attempt { identity, pin: self.pin, limits, router };
+        let mut race = Race::new(attempt, transports(self.transport, self.prefer), &self.addresses);
+        match tokio::time::timeout(self.timeout, race.run()).await {
+            Ok(won) => won,
+            Err(_) => Err(race.lost_after(self.timeout)),
+        }
     }
 }
 
@@ -137,82 +139,137 @@ struct Target {
     address: SocketAddr,
 }
 
-/// Everything to be tried, in order.
-async fn targets(addresses: &str, transport: Transport, prefer: Prefer) -> Result<Vec<Target>> {
-    let mut resolved: Vec<SocketAddr> = Vec::new();
-    let mut failures = Vec::new();
-    for address in addresses.split(',').map(str::trim).filter(|address| !address.is_empty()) {
-        match tokio::net::lookup_host(address).await {
-            Ok(found) => found.for_each(|address| {
-                if !resolved.contains(&address) {
-                    resolved.push(address);
-                }
-            }),
-            Err(error) => failures.push(format!("{}: {error}", crate::printable(address))),
-        }
-    }
-    if resolved.is_empty() {
-        if failures.is_empty() {
-            failures.push("no address was given".to_owned());
-        }
-        return Err(Error::Unreachable(failures));
-    }
-    Ok(order(&resolved, transport, prefer))
-}
-
-/// Both transports of an address before the next address: the preferred one first.
-fn order(addresses: &[SocketAddr], transport: Transport, prefer: Prefer) -> Vec<Target> {
-    let transports: &[Transport] = match (transport, prefer) {
+/// Which transports are asked at each address, the preferred one first.
+fn transports(transport: Transport, prefer: Prefer) -> &'static [Transport] {
+    match (transport, prefer) {
         (Transport::Quic, _) => &[Transport::Quic],
         (Transport::Tcp | Transport::Local, _) => &[Transport::Tcp],
         (Transport::Auto, Prefer::Interactive) => &[Transport::Quic, Transport::Tcp],
         (Transport::Auto, Prefer::Bulk) => &[Transport::Tcp, Transport::Quic],
-    };
-    let targets = |address: &SocketAddr| {
-        let address = *address;
-        transports.iter().map(move |transport| Target { transport: *transport, address })
-    };
-    addresses.iter().flat_map(targets).collect()
-}
-
-/// Starts the attempts one after the other, each [`STAGGER`] after the last or as soon as one has failed; the first
-/// success wins and the others are dropped.
-async fn race(attempt: Attempt, targets: Vec<Target>) -> Result<Connection> {
-    let mut waiting = targets.into_iter();
-    let mut running = JoinSet::new();
-    let mut failures = Vec::new();
-    let mut start_next = true;
-    loop {
-        if start_next && let Some(target) = waiting.next() {
-            let attempt = attempt.clone();
-            running.spawn(async move { attempt.run(target).await.map_err(|error| (target, error)) });
-        }
-        let stagger = tokio::time::sleep(STAGGER);
-        tokio::select! {
-            Some(done) = running.join_next() => match done {
-                Ok(Ok(connection)) => return Ok(connection),
-                Ok(Err((target, error))) => { failures.push((target, error)); start_next = true; }
-                Err(panic) => std::panic::resume_unwind(panic.into_panic()),
-            },
-            () = stagger, if waiting.len() > 0 => start_next = true,
-            else => return Err(verdict(failures)),
-        }
     }
 }
 
-/// Of several failures, the one that says most: a host that answered and refused, before one that did not answer.
-fn verdict(failures: Vec<(Target, Error)>) -> Error {
-    let answered = |error: &Error| match error {
-        Error::IdentityRefused { .. } | Error::Failure(_) => true,
-        Error::Closed(closed) => closed.by == crate::ClosedBy::Peer,
-        _ => false,
-    };
-    if let Some((_, error)) = failures.iter().find(|(_, error)| answered(error)) {
-        return error.clone();
+/// The attempts at every address, one after the other: each [`STAGGER`] after the last or as soon as one has failed.
+/// The first success wins and the others are dropped, which closes them with NO_ERROR.
+//= S1.2
+struct Race {
+    attempt: Attempt,
+    transports: &'static [Transport],
+    /// Names that are being looked up; one that hangs keeps nobody from trying the others.
+    resolving: JoinSet<Result<Vec<SocketAddr>, String>>,
+    known: Vec<SocketAddr>,
+    waiting: VecDeque<Target>,
+    running: JoinSet<Result<Connection, (Target, Error)>>,
+    started: Vec<Target>,
+    failures: Vec<(Target, Error)>,
+    unresolved: Vec<String>,
+}
+
+impl Race {
+    fn new(attempt: Attempt, transports: &'static [Transport], addresses: &str) -> Self {
+        let mut race = Self {
+            attempt,
+            transports,
+            resolving: JoinSet::new(),
+            known: Vec::new(),
+            waiting: VecDeque::new(),
+            running: JoinSet::new(),
+            started: Vec::new(),
+            failures: Vec::new(),
+            unresolved: Vec::new(),
+        };
+        for address in addresses.split(',').map(str::trim).filter(|address| !address.is_empty()) {
+            match address.parse() {
+                Ok(address) => race.add(address),
+                Err(_) => drop(race.resolving.spawn(resolve(address.to_owned()))),
+            }
+        }
+        race
     }
-    Error::Unreachable(
-        failures.iter().map(|(t, error)| format!("{} over {}: {error}", t.address, t.transport)).collect(),
-    )
+
+    /// Both transports of an address come before the next address.
+    fn add(&mut self, address: SocketAddr) {
+        if !self.known.contains(&address) {
+            self.known.push(address);
+            self.waiting
+                .extend(self.transports.iter().map(|transport| Target { transport: *transport, address }));
+        }
+    }
+
+    async fn run(&mut self) -> Result<Connection> {
+        let mut next_start = Instant::now();
+        loop {
+            if next_start <= Instant::now()
+                && let Some(target) = self.waiting.pop_front()
+            {
+                let attempt = self.attempt.clone();
+                self.started.push(target);
+                self.running.spawn(async move { attempt.run(target).await.map_err(|error| (target, error)) });
+                next_start = Instant::now() + STAGGER;
+            }
+            tokio::select! {
+                Some(done) = self.running.join_next() => match done {
+                    Ok(Ok(connection)) => return Ok(connection),
+                    Ok(Err(failure)) => {
+                        self.failures.push(failure);
+                        next_start = Instant::now();
+                    }
+                    Err(panic) => std::panic::resume_unwind(panic.into_panic()),
+                },
+                Some(done) = self.resolving.join_next() => match done {
+                    Ok(Ok(found)) => found.into_iter().for_each(|address| self.add(address)),
+                    Ok(Err(failure)) => self.unresolved.push(failure),
+                    Err(panic) => std::panic::resume_unwind(panic.into_panic()),
+                },
+                () = tokio::time::sleep_until(next_start.into()), if !self.waiting.is_empty() => {}
+                else => return Err(self.verdict(Vec::new())),
+            }
+        }
+    }
+
+    /// The time is over: those that have not failed yet have, too.
+    fn lost_after(mut self, time: Duration) -> Error {
+        let silent = |target: &&Target| !self.failures.iter().any(|(failed, _)| failed == *target);
+        let silent: Vec<_> = self.started.iter().filter(silent).copied().collect();
+        self.failures.extend(silent.into_iter().map(|target| (target, Error::ConnectTimeout(time))));
+        let untried = self.waiting.iter().map(|target| format!("{target}: there was no time left to try it"));
+        let mut rest: Vec<_> = untried.collect();
+        if !self.resolving.is_empty() {
+            rest.push(format!("{} names could not be looked up in time", self.resolving.len()));
+        }
+        self.verdict(rest)
+    }
+
+    /// Of several failures, the one that says most: a host that answered and refused, before one that did not answer.
+    fn verdict(&self, rest: Vec<String>) -> Error {
+        let answered = |error: &Error| match error {
+            Error::IdentityRefused { .. } | Error::Failure(_) => true,
+            Error::Closed(closed) => closed.by == crate::ClosedBy::Peer,
+            _ => false,
+        };
+        if let Some((_, error)) = self.failures.iter().find(|(_, error)| answered(error)) {
+            return error.clone();
+        }
+        let tried = self.failures.iter().map(|(target, error)| format!("{target}: {error}"));
+        let mut all: Vec<_> = tried.chain(self.unresolved.iter().cloned()).chain(rest).collect();
+        if all.is_empty() {
+            all.push("no address was given".to_owned());
+        }
+        Error::Unreachable(all)
+    }
+}
+
+async fn resolve(name: String) -> Result<Vec<SocketAddr>, String> {
+    match tokio::net::lookup_host(&name).await {
+        Ok(found) => Ok(found.collect()),
+        Err(error) => Err(format!("{}: {error}", crate::printable(&name))),
+    }
+}
+
+impl fmt::Display for Target {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} over {}", self.address, self.transport)
+    }
 }
 
 /// What all attempts share.
@@ -236,7 +293,7 @@ impl Attempt {
             None => error,
         })?;
         let connection = Connection::new(link, self.pin, target.transport, self.limits, false, true);
-        session::start(&connection, self.router, Arc::new(()));
+        session::start(&connection, self.router, Arc::new(()), ());
         session::established(&connection).await?;
         Ok(connection)
     }
@@ -281,15 +338,18 @@ fn server_name() -> ServerName<'static> {
 mod tests {
     use super::*;
 
-    #[test]
-    fn interactive_asks_quic_first_and_bulk_asks_tcp_first_at_every_address() {
-        let addresses: Vec<SocketAddr> = vec!["[::1]:1".parse().unwrap(), "127.0.0.1:1".parse().unwrap()];
+    #[tokio::test]
+    async fn interactive_asks_quic_first_and_bulk_asks_tcp_first_at_every_address() {
         let order = |transport, prefer| -> Vec<_> {
-            super::order(&addresses, transport, prefer).into_iter().map(|t| t.transport).collect()
+            let (identity, pin) = (Identity::generate().unwrap(), KeyId::from_bytes([0; 32]));
+            let attempt = Attempt { identity, pin, limits: Arc::default(), router: Arc::default() };
+            let race = Race::new(attempt, transports(transport, prefer), "[::1]:1, 127.0.0.1:1,[::1]:1");
+            race.waiting.iter().map(|target| (target.transport, target.address.is_ipv6())).collect()
         };
         use Transport::{Auto, Quic, Tcp};
-        assert_eq!(order(Auto, Prefer::Interactive), [Quic, Tcp, Quic, Tcp]);
-        assert_eq!(order(Auto, Prefer::Bulk), [Tcp, Quic, Tcp, Quic]);
-        assert_eq!(order(Quic, Prefer::Bulk), [Quic, Quic]);
+        let interactive = [(Quic, true), (Tcp, true), (Quic, false), (Tcp, false)];
+        assert_eq!(order(Auto, Prefer::Interactive), interactive);
+        assert_eq!(order(Auto, Prefer::Bulk), [(Tcp, true), (Quic, true), (Tcp, false), (Quic, false)]);
+        assert_eq!(order(Quic, Prefer::Bulk), [(Quic, true), (Quic, false)]);
     }
 }

@@ -87,7 +87,7 @@ pub enum Error {
     #[error("the peer is closing and did not take the exchange; ask again on a new connection")]
     Refused,
     /// The exchange took longer than it was given.
-    #[error("the deadline of the exchange has passed")]
+    #[error("the deadline of the exchange has passed; its outcome is unknown")]
     Deadline,
     /// The stream ended without END or ERROR: whatever arrived is not the whole answer.
     #[error("the peer's stream ended before its END: what arrived is not the whole answer")]
@@ -268,6 +268,7 @@ fn describe(failure: &Failure) -> String {
 
 /// Text of a peer, made harmless for terminals and logs: control characters, escapes and bidirectional overrides
 /// become visible escapes, and what is longer than a screen line or two is cut.
+//= S3.66
 ///
 /// ```
 /// assert_eq!(hikyaku::printable("a\u{1b}[31m\u{202e}b").to_string(), "a\\u{1b}[31m\\u{202e}b");

@@ -12,6 +12,7 @@ use std::str::FromStr;
 use std::sync::Arc;
 
 use aws_lc_rs::digest::{SHA256, digest};
+use aws_lc_rs::signature::{Ed25519KeyPair, KeyPair as _};
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
 use rustls::server::ParsedCertificate;
@@ -45,12 +46,25 @@ impl KeyId {
         &self.0
     }
 
-    /// The id of the key inside `certificate`, or `None` when it is not a certificate.
+    /// The id of the key inside `certificate`, or `None` when it is not a certificate with an Ed25519 key.
+    //= S6.1
     pub(crate) fn of_certificate(certificate: &CertificateDer<'_>) -> Option<Self> {
-        let parsed = ParsedCertificate::try_from(certificate).ok()?;
-        let hash = digest(&SHA256, &parsed.subject_public_key_info());
+        let key_info = key_info(certificate)?;
+        let hash = digest(&SHA256, &key_info);
         Some(Self(hash.as_ref().try_into().ok()?))
     }
+}
+
+/// How the SubjectPublicKeyInfo of every Ed25519 key begins (RFC 8410); the key's 32 bytes follow.
+const ED25519_KEY_INFO: [u8; 12] = [0x30, 0x2a, 0x30, 0x05, 0x06, 0x03, 0x2b, 0x65, 0x70, 0x03, 0x21, 0x00];
+
+/// The SubjectPublicKeyInfo of a certificate with an Ed25519 key.
+//= S6.4
+fn key_info(certificate: &CertificateDer<'_>) -> Option<Vec<u8>> {
+    let parsed = ParsedCertificate::try_from(certificate).ok()?;
+    let key_info = parsed.subject_public_key_info();
+    let key = key_info.strip_prefix(&ED25519_KEY_INFO)?;
+    (key.len() == 32).then(|| key_info.to_vec())
 }
 
 impl fmt::Display for KeyId {
@@ -127,7 +141,7 @@ impl Identity {
         let key = rcgen::KeyPair::generate_for(&rcgen::PKCS_ED25519).map_err(generate)?;
         let certificate = certificate_parameters().self_signed(&key).map_err(generate)?;
         Self::new(key.serialize_der(), certificate.der().clone())
-            .ok_or_else(|| IdentityError::Generate("its certificate does not parse".into()))
+            .ok_or_else(|| IdentityError::Generate("its certificate is not of this key".into()))
     }
 
     /// Reads the identity kept in `path` (PEM: one private key, one certificate).
@@ -143,7 +157,7 @@ impl Identity {
         let certificate =
             CertificateDer::from_pem_slice(&pem).map_err(|e| content_error(format!("certificate: {e}")))?;
         Self::new(key.secret_pkcs8_der().to_vec(), certificate)
-            .ok_or_else(|| content_error("the certificate does not parse".into()))
+            .ok_or_else(|| content_error("they do not belong together".into()))
     }
 
     /// Reads the identity in `path`, or makes one and keeps it there (mode 0600, durable before it returns).
@@ -175,18 +189,27 @@ impl Identity {
         PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(self.inner.key.to_vec()))
     }
 
+    /// `None` unless `certificate` is one of `key`, and that an Ed25519 key.
     fn new(key: Vec<u8>, certificate: CertificateDer<'static>) -> Option<Self> {
+        let key = Zeroizing::new(key);
         let id = KeyId::of_certificate(&certificate)?;
-        Some(Self { inner: Arc::new(Inner { id, key: Zeroizing::new(key), certificate }) })
+        let pair = Ed25519KeyPair::from_pkcs8_maybe_unchecked(&key).ok()?;
+        key_info(&certificate)?
+            .ends_with(pair.public_key().as_ref())
+            .then(|| Self { inner: Arc::new(Inner { id, key, certificate }) })
     }
 
     /// Writes the PEM file under a temporary name and links it into place, so that no reader ever sees half a key
     /// and two processes never overwrite each other's.
+    //= S6.5
     fn store(&self, path: &Path) -> io::Result<()> {
         let directory = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
         let name = path.file_name().ok_or_else(|| io::Error::from(io::ErrorKind::InvalidInput))?;
         let mut temporary_name = name.to_os_string();
-        temporary_name.push(format!(".{}", std::process::id()));
+        // Not the process's number: one that died half-way would leave a name that its successor has again.
+        let mut random = [0; 8];
+        aws_lc_rs::rand::fill(&mut random).map_err(|_| io::Error::other("no random bytes"))?;
+        temporary_name.push(format!(".{:016x}.tmp", u64::from_be_bytes(random)));
         let temporary = directory.join(temporary_name);
         let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&temporary)?;
         let pem = Zeroizing::new(self.to_pem());
@@ -216,6 +239,7 @@ impl fmt::Debug for Identity {
 }
 
 /// Everything in the certificate but the key is constant: nobody looks at it, and a constant cannot leak.
+//= S6.2
 fn certificate_parameters() -> rcgen::CertificateParams {
     let mut parameters = rcgen::CertificateParams::default();
     parameters.not_before = rcgen::date_time_ymd(1975, 1, 1);

@@ -24,8 +24,8 @@ pub async fn connect<S>(io: S, router: Router, limits: Limits) -> Result<Connect
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
-    let connection = link(io, Side::Client, NOBODY, limits);
-    session::start(&connection, Arc::new(router), Arc::new(()));
+    let connection = link(io, Side::Client, NOBODY, limits.within_bounds());
+    session::start(&connection, Arc::new(router), Arc::new(()), ());
     session::established(&connection).await?;
     Ok(connection)
 }
@@ -36,11 +36,21 @@ where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     C: Send + Sync + 'static,
 {
+    let connection = accept(io, peer, limits);
+    session::start(&connection, router, Arc::new(context), ());
+    connection
+}
+
+/// A server's side of a connection whose session has not begun.
+pub(crate) fn accept<S>(io: S, peer: KeyId, limits: Limits) -> Connection
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
+    let limits = limits.within_bounds();
     let (window, exchanges, unidirectional) =
         (limits.connection_window, limits.max_exchanges, limits.max_unidirectional);
     let connection = link(io, Side::Server, peer, limits);
     connection.link().raise(window, exchanges, unidirectional);
-    session::start(&connection, router, Arc::new(context));
     connection
 }
 
@@ -68,7 +78,6 @@ fn link<S>(io: S, side: Side, peer: KeyId, limits: Limits) -> Connection
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
-    let limits = limits.within_bounds();
     let link = Link::Mux(MuxLink::spawn(io, side, &limits, None));
     Connection::new(link, peer, Transport::Local, Arc::new(limits), false, side == Side::Client)
 }

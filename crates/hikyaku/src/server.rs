@@ -1,13 +1,12 @@
 //! Servers: two sockets on one port number, one identity, and a register of who is connected.
 
 mod accept;
+mod register;
 
-use std::collections::HashMap;
 use std::future::Future;
 use std::net::SocketAddr;
 use std::pin::Pin;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use hikyaku_wire::codes::ErrorCode;
@@ -21,6 +20,8 @@ use crate::identity::{Identity, KeyId};
 use crate::limits::Limits;
 use crate::local;
 use crate::router::Router;
+use crate::server::register::Register;
+use crate::session;
 use crate::tls;
 use crate::transport::{Transport, quic, socket};
 
@@ -111,7 +112,11 @@ impl<C: Send + Sync + 'static> Builder<C> {
     }
 
     /// Binds the sockets and starts to accept. Without an address it listens on a free port of the loopback.
+    ///
+    /// # Errors
+    /// [`Error::Io`] names the address that could not be listened on and why.
     pub async fn start(mut self) -> Result<Server<C>> {
+        self.limits = self.limits.within_bounds();
         if self.listen.is_empty() {
             self.listen.push(SocketAddr::from(([127, 0, 0, 1], 0)));
         }
@@ -126,8 +131,7 @@ impl<C: Send + Sync + 'static> Builder<C> {
             limits: Arc::new(self.limits),
             router: Arc::new(self.router),
             authorise: self.authorise,
-            connections: Mutex::new(HashMap::new()),
-            next: AtomicU64::new(0),
+            register: Register::default(),
         });
         let mut server = Server { shared, addresses: Vec::new(), endpoints: Vec::new(), stop };
         let tls = tokio_rustls::TlsAcceptor::from(Arc::new(tcp_tls));
@@ -154,8 +158,7 @@ pub(crate) struct Shared<C> {
     authorise: Authorise<C>,
     /// Connections whose handshake is not over yet.
     handshakes: tokio::sync::Semaphore,
-    connections: Mutex<HashMap<u64, Connection>>,
-    next: AtomicU64,
+    register: Register,
 }
 
 impl Server<()> {
@@ -184,15 +187,14 @@ impl<C: Send + Sync + 'static> Server<C> {
 
     /// The connections of this moment.
     pub fn connections(&self) -> Vec<Connection> {
-        self.shared.connections().values().cloned().collect()
+        self.shared.register.connections()
     }
 
-    /// Closes every live connection of a key at once, such as when its device was revoked; returns how many.
+    /// Closes every live connection of a key at once, such as when its device was revoked; returns how many. Those
+    /// that authorisation is still looking at are among them.
+    //= S6.7
     pub fn close_peer(&self, id: KeyId, code: ErrorCode, reason: &str) -> usize {
-        let of_peer: Vec<_> =
-            self.connections().into_iter().filter(|connection| connection.peer() == id).collect();
-        of_peer.iter().for_each(|connection| connection.abort(code, reason));
-        of_peer.len()
+        self.shared.register.close_peer(id, code, reason)
     }
 
     /// Serves one more connection over a byte stream of the program's own, whose peer the program vouches for.
@@ -200,9 +202,15 @@ impl<C: Send + Sync + 'static> Server<C> {
     where
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
-        let limits = Limits::clone(&self.shared.limits);
-        let connection = local::serve(io, peer, context, self.shared.router.clone(), limits);
-        self.shared.register(connection.clone());
+        let connection = local::accept(io, peer, Limits::clone(&self.shared.limits));
+        // The program's own connections do not count against the limit for those from outside.
+        match Register::enter(&self.shared, peer, connection.link(), usize::MAX) {
+            Ok(slot) => {
+                slot.set(&connection);
+                session::start(&connection, self.shared.router.clone(), Arc::new(context), slot);
+            }
+            Err(refusal) => connection.abort(refusal.code, &refusal.message),
+        }
         connection
     }
 
@@ -210,8 +218,9 @@ impl<C: Send + Sync + 'static> Server<C> {
     pub async fn drain(&self, time: Duration) {
         // The accepting tasks end with their receivers; nobody else listens.
         let _ = self.stop.send(true);
+        self.endpoints.iter().for_each(|endpoint| endpoint.set_server_config(None));
         let mut drains = JoinSet::new();
-        for connection in self.connections() {
+        for connection in self.shared.register.shut() {
             drains.spawn(async move { connection.drain_within(time).await });
         }
         while drains.join_next().await.is_some() {}
@@ -240,23 +249,5 @@ impl<C: Send + Sync + 'static> Server<C> {
         self.addresses.push(listening.address);
         self.endpoints.push(endpoint);
         Ok(())
-    }
-}
-
-impl<C: Send + Sync + 'static> Shared<C> {
-    /// Keeps a connection in the register until it has ended.
-    fn register(self: &Arc<Self>, connection: Connection) {
-        let number = self.next.fetch_add(1, Ordering::Relaxed);
-        self.connections().insert(number, connection.clone());
-        let shared = self.clone();
-        tokio::spawn(async move {
-            connection.closed().await;
-            shared.connections().remove(&number);
-        });
-    }
-
-    fn connections(&self) -> MutexGuard<'_, HashMap<u64, Connection>> {
-        // Single insertions and removals: a panic elsewhere leaves the map whole.
-        self.connections.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -10,6 +10,8 @@ use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, Server
 use rustls::crypto::{CryptoProvider, aws_lc_rs, verify_tls13_signature};
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
+use rustls::server::{ClientHello, ResolvesServerCert};
+use rustls::sign::CertifiedKey;
 use rustls::{
     CertificateError, ClientConfig, DigitallySignedStruct, DistinguishedName, Error as TlsError,
     PeerMisbehaved, ServerConfig, SignatureScheme,
@@ -18,6 +20,7 @@ use rustls::{
 use crate::identity::{Identity, KeyId};
 
 /// The application protocol's name over QUIC.
+//= S1.6
 pub(crate) const ALPN_QUIC: &[u8] = b"hikyaku/1";
 /// The same over TLS on TCP. It differs because the binding does, and it pins the QMux draft.
 pub(crate) const ALPN_TCP: &[u8] = b"hikyaku/1-qx02";
@@ -25,15 +28,19 @@ pub(crate) const ALPN_TCP: &[u8] = b"hikyaku/1-qx02";
 /// The name given where TLS insists on one; it is never sent (no SNI) and never checked.
 pub(crate) const SERVER_NAME: &str = "hikyaku.invalid";
 
-/// A server's configuration: any Ed25519 client key may complete the handshake, none may do without one.
+/// A server's configuration: TLS 1.3 alone, without tickets; any Ed25519 client key may complete the handshake, none may do without one.
 /// Who the key belongs to is looked up afterwards, on every connection.
+//= S1.3
+//= S1.4
+//= S1.10
 pub(crate) fn server_config(identity: &Identity, alpn: &[u8]) -> Result<ServerConfig, TlsError> {
     let provider = provider();
     let verifier = Arc::new(AnyDevice { provider: provider.clone() });
+    let key = CertifiedKey::from_der(vec![identity.certificate()], identity.private_key(), &provider)?;
     let mut config = ServerConfig::builder_with_provider(provider)
         .with_protocol_versions(&[&rustls::version::TLS13])?
         .with_client_cert_verifier(verifier)
-        .with_single_cert(vec![identity.certificate()], identity.private_key())?;
+        .with_cert_resolver(Arc::new(HostKey(Arc::new(key))));
     config.alpn_protocols = vec![alpn.to_vec()];
     // A resumed session would restore the old key without asking the verifier, so there is none to resume.
     config.send_tls13_tickets = 0;
@@ -41,7 +48,11 @@ pub(crate) fn server_config(identity: &Identity, alpn: &[u8]) -> Result<ServerCo
     Ok(config)
 }
 
-/// A client's configuration: the server's key must be `pin`. When another one answers, it is left in `found`.
+/// A client's configuration: TLS 1.3 alone, nothing resumed, no SNI; the server's key must be `pin`. When another one answers, it is left in `found`.
+//= S1.3
+//= S1.4
+//= S1.10
+//= S1.11
 pub(crate) fn client_config(
     identity: &Identity,
     pin: KeyId,
@@ -71,7 +82,22 @@ fn provider() -> Arc<CryptoProvider> {
     Arc::new(aws_lc_rs::default_provider())
 }
 
-/// Exactly one certificate with a readable key: no chain is ever looked at.
+/// The host key, for every client that offers an application protocol at all. With one that does not, rustls would
+/// complete the handshake; with one that offers others, it ends it by itself.
+//= S1.7
+#[derive(Debug)]
+struct HostKey(Arc<CertifiedKey>);
+
+impl ResolvesServerCert for HostKey {
+    fn resolve(&self, hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
+        hello.alpn().is_some().then(|| self.0.clone())
+    }
+}
+
+/// Exactly one certificate with an Ed25519 key: no chain is ever looked at, nor anything else in the certificate.
+//= S1.5
+//= S1.9
+//= S6.3
 fn only_key(leaf: &CertificateDer<'_>, intermediates: &[CertificateDer<'_>]) -> Result<KeyId, TlsError> {
     if !intermediates.is_empty() {
         return Err(TlsError::InvalidCertificate(CertificateError::ApplicationVerificationFailure));
@@ -96,6 +122,7 @@ impl ServerCertVerifier for PinnedHost {
         _: &[u8],
         _: UnixTime,
     ) -> Result<ServerCertVerified, TlsError> {
+        //= S1.8
         let key = only_key(leaf, intermediates)?;
         if key == self.pin {
             return Ok(ServerCertVerified::assertion());

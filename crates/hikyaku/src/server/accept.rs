@@ -8,6 +8,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tokio_rustls::TlsAcceptor;
 
+use super::register::{Register, Slot};
 use super::{Admission, Peer, Shared};
 use crate::connection::Connection;
 use crate::identity::KeyId;
@@ -81,7 +82,7 @@ async fn tcp_handshake<C: Send + Sync + 'static>(
     };
     let session = stream.get_ref().1;
     let id = session.peer_certificates().and_then(tls::peer_key);
-    // rustls completes without ALPN when the client offers none; we do not.
+    // Both are there, or the handshake would have failed.
     let (Some(id), Some(tls::ALPN_TCP)) = (id, session.alpn_protocol()) else { return };
     let link = Link::Mux(MuxLink::spawn(Box::new(stream), Side::Server, &shared.limits, Some(address)));
     admit(shared.clone(), link, Peer { id, address: Some(address), transport: Transport::Tcp }).await;
@@ -90,10 +91,19 @@ async fn tcp_handshake<C: Send + Sync + 'static>(
 async fn quic_handshake<C: Send + Sync + 'static>(shared: Arc<Shared<C>>, incoming: quinn::Incoming) {
     let Ok(_slot) = shared.handshakes.try_acquire() else { return incoming.refuse() };
     let address = incoming.remote_address();
+    // When handshakes pile up, an address has to prove itself before anything is computed for it.
+    let crowded = shared.handshakes.available_permits() < shared.limits.max_handshakes / 2;
+    if crowded && !incoming.remote_address_validated() && incoming.may_retry() {
+        // The only error is that retrying is not possible, which was just asked.
+        return drop(incoming.retry());
+    }
     let connected = async { incoming.await };
     let connection = match tokio::time::timeout(shared.limits.handshake_timeout, connected).await {
         Ok(Ok(connection)) => connection,
-        Ok(Err(error)) => return tracing::debug!(%address, %error, "QUIC handshake failed"),
+        Ok(Err(error)) => {
+            let error = error.to_string();
+            return tracing::debug!(%address, error = %crate::printable(&error), "QUIC handshake failed");
+        }
         Err(_) => return tracing::debug!(%address, "QUIC handshake took too long"),
     };
     let link = QuicLink::new(connection, None);
@@ -103,21 +113,29 @@ async fn quic_handshake<C: Send + Sync + 'static>(shared: Arc<Shared<C>>, incomi
 }
 
 /// Asks who the peer is, gives it the credit it deserves, and starts its session.
+//= S6.6
 async fn admit<C: Send + Sync + 'static>(shared: Arc<Shared<C>>, link: Link, peer: Peer) {
-    if shared.connections().len() >= shared.limits.max_connections {
-        return link.close(ErrorCode::LIMIT_EXCEEDED.0, "this server has as many connections as it takes");
-    }
-    match (shared.authorise)(peer).await {
-        Ok(Admission::Member(context)) => {
+    let slot = match Register::enter(&shared, peer.id, &link, shared.limits.max_connections) {
+        Ok(slot) => slot,
+        Err(refusal) => return link.close(refusal.code.0, &refusal.message),
+    };
+    let limit = shared.limits.handshake_timeout;
+    match tokio::time::timeout(limit, (shared.authorise)(peer)).await {
+        Ok(Ok(Admission::Member(context))) => {
             let limits = &shared.limits;
             link.raise(limits.connection_window, limits.max_exchanges, limits.max_unidirectional);
-            begin(&shared, link, peer, context, false);
+            begin(&shared, link, peer, context, false, slot);
         }
-        Ok(Admission::Stranger(context)) => {
-            let connection = begin(&shared, link, peer, context, true);
+        Ok(Ok(Admission::Stranger(context))) => {
+            let connection = begin(&shared, link, peer, context, true, slot);
             tokio::spawn(end_stranger(connection, peer.id, shared.limits.stranger_timeout));
         }
-        Err(failure) => link.close(failure.code.0, &failure.message),
+        Ok(Err(failure)) => link.close(failure.code.0, &failure.message),
+        Err(_) => {
+            let reason =
+                format!("who you are could not be found out within our handshake_timeout of {limit:?}");
+            link.close(ErrorCode::HANDSHAKE_TIMEOUT.0, &reason);
+        }
     }
 }
 
@@ -127,17 +145,20 @@ fn begin<C: Send + Sync + 'static>(
     peer: Peer,
     context: C,
     stranger: bool,
+    slot: Slot<C>,
 ) -> Connection {
     let connection = Connection::new(link, peer.id, peer.transport, shared.limits.clone(), stranger, false);
-    session::start(&connection, shared.router.clone(), Arc::new(context));
-    shared.register(connection.clone());
+    slot.set(&connection);
+    session::start(&connection, shared.router.clone(), Arc::new(context), slot);
     connection
 }
 
 /// A stranger has a few seconds to enrol.
+//= S6.21
 async fn end_stranger(connection: Connection, id: KeyId, time: Duration) {
     if tokio::time::timeout(time, connection.closed()).await.is_err() {
         tracing::debug!(peer = %id, "a stranger did not enrol in time");
-        connection.abort(ErrorCode::STRANGER_LIMIT, "no enrolment in time");
+        let reason = format!("no enrolment within our stranger_timeout of {time:?}");
+        connection.abort(ErrorCode::STRANGER_LIMIT, &reason);
     }
 }

@@ -7,7 +7,6 @@ use std::sync::Arc;
 use std::task::Poll;
 use std::time::{Duration, Instant};
 
-use bytes::Bytes;
 use hikyaku_wire::codes::ErrorCode;
 use hikyaku_wire::exchange::{Failure, Open};
 
@@ -99,7 +98,7 @@ fn exchange<C>(
     let request = Request {
         protocol: open.protocol,
         method: open.method,
-        metadata: open.metadata.unwrap_or(Bytes::new()),
+        metadata: open.metadata.unwrap_or_default(),
     };
     receiver.set_deadline(deadline);
     Exchange::new(sender.with_ticket(ticket.clone(), deadline), receiver, request, context)

@@ -19,13 +19,18 @@ use crate::error::{Error, Result};
 use crate::router::Router;
 use crate::session::datagrams::Fate;
 
-/// Starts the session: sends HELLO and lets `router` answer what the peer asks.
+/// Starts the session: sends HELLO and lets `router` answer what the peer asks. `kept` is dropped when it is over.
 pub(crate) fn start<C: Send + Sync + 'static>(
     connection: &Connection,
     router: Arc<Router<C>>,
     context: Arc<C>,
+    kept: impl Send + 'static,
 ) {
-    tokio::spawn(run(connection.inner().clone(), router, context));
+    let inner = connection.inner().clone();
+    tokio::spawn(async move {
+        run(inner, router, context).await;
+        drop(kept);
+    });
 }
 
 /// Waits until the peer's HELLO has arrived: from then on, requests make sense.

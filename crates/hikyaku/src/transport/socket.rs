@@ -22,6 +22,7 @@ pub(crate) struct Listening {
 }
 
 /// Binds TCP and UDP to `address`; port 0 takes one free number for both.
+//= S1.1
 pub(crate) fn listen(address: SocketAddr) -> io::Result<Listening> {
     let attempts = if address.port() == 0 { PORT_ATTEMPTS } else { 1 };
     let mut last = io::Error::from(io::ErrorKind::AddrInUse);
