@@ -38,6 +38,7 @@ pub struct Limits {
     /// Bytes all rooms together keep in memory; beyond it each keeps only its newest commit.
     pub rings_bytes: usize,
     /// Bytes of records in one update or page, except that one record always fits.
+    //= S4.70
     pub update_bytes: usize,
     /// Events in one update or page.
     pub update_events: usize,

@@ -98,6 +98,7 @@ impl Proposal {
         salt: Salt,
         limits: &Limits,
     ) -> Result<(RoomRef, Self), Refusal> {
+        //= S4.17
         if send.sealed.is_some() {
             return Err(Refusal::Unsupported("sealed bodies"));
         }
@@ -215,7 +216,9 @@ impl Deciding {
     }
 
     //= S4.10
+    //= S4.11
     //= S4.12
+    //= S4.13
     fn append(&mut self, proposal: &Proposal) -> Sent {
         let log = &mut self.decision.log;
         log.last += 1;

@@ -149,7 +149,8 @@ pub(crate) fn system_clock() -> Clock {
     })
 }
 
-/// Fresh randomness from the system.
+/// Fresh randomness from the system, for one body.
+//= S4.22
 pub(crate) fn salt() -> Result<Salt, Refusal> {
     random().map(Salt)
 }

@@ -17,8 +17,8 @@ use crate::refusal::Refusal;
 use crate::rules::Log;
 use crate::stored::store_room;
 
-/// Heads and refusals in one update: each is some hundred bytes.
-const HEADS_AT_ONCE: usize = 512;
+/// Heads and refusals in one update: each is one or two hundred bytes.
+pub(super) const HEADS_AT_ONCE: usize = 256;
 
 /// One reader.
 pub(crate) struct Feed {
@@ -155,6 +155,7 @@ impl Feed {
         }
     }
 
+    //= S4.45
     fn refuse(&mut self, room: RoomId, refusal: &Refusal) {
         let (code, message) = (refusal.code().0, refusal.to_string());
         self.told.refused.push(Refused { room, code, message });
@@ -222,6 +223,7 @@ impl Feed {
         if log.epoch != followed.epoch {
             followed.rewind(&log, update);
         }
+        //= S4.49
         if followed.mode == Mode::Heads {
             if followed.head != (log.epoch, log.last) && !std::mem::replace(&mut followed.head_due, true) {
                 self.heads_due.push(id);

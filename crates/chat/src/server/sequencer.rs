@@ -196,6 +196,7 @@ fn same_question(one: &Waiting, other: &Waiting) -> bool {
 }
 
 /// Appending, remembering the ids and checking everything the decision rests on: one transaction.
+//= S4.37
 fn store_batch(
     room: &LiveRoom,
     guard: Guard,

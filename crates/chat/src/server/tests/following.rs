@@ -264,6 +264,44 @@ async fn a_reader_that_knows_more_than_the_server_is_told_so() {
     assert_eq!((told.len(), told[0].live[0].through), (1, 1), "who knows nothing may begin at the end");
 }
 
+//= S4.70 (test)
+#[test]
+fn no_message_is_larger_than_every_peer_accepts() {
+    use hikyaku_wire::cbor::{MAX_INTEGER, encode};
+    use hikyaku_wire::chat as wire;
+    const ACCEPTED: usize = 262_144;
+    let limits = Limits::default();
+    let send = wire::Send {
+        room: wire::RoomRef::Name("\u{10000}".repeat(64)),
+        id: MessageId([0; 16]),
+        kind: Kind(u16::MAX),
+        body: vec![0; limits.body].into(),
+        refs: vec![MAX_INTEGER; limits.refs],
+        mentions: vec![UserId([0; 16]); limits.mentions],
+        expect_last: Some(MAX_INTEGER),
+        sealed: None,
+        signature: None,
+    };
+    assert!(encode(&send).len() < ACCEPTED);
+
+    // The record this becomes, behind an update that is otherwise as full as it may be.
+    let largest = vec![0; encode(&send).len() + 1_024];
+    let mut records = wire::Records::new();
+    records.push(&vec![0; limits.update_bytes - 1]);
+    records.push(&largest);
+    let head = wire::Head { ts_ms: MAX_INTEGER, ..crate::rules::Log::empty(OPS).head(Some(MAX_INTEGER)) };
+    let refusal = Refusal::Ahead { epoch: u32::MAX, last: MAX_INTEGER };
+    let refused = wire::Refused { room: OPS, code: u32::MAX, message: refusal.to_string() };
+    let update = Update {
+        heads: vec![head; super::super::feed::HEADS_AT_ONCE],
+        refused: vec![refused; super::super::feed::HEADS_AT_ONCE],
+        batches: vec![wire::Batch { room: OPS, epoch: u32::MAX, first: MAX_INTEGER, records }],
+        ..Update::default()
+    };
+    assert!(encode(&update).len() < ACCEPTED, "{}", encode(&update).len());
+    assert!(hikyaku::Limits::default().max_message >= ACCEPTED as u64);
+}
+
 /// What happens to one reader.
 #[derive(Clone, Debug)]
 enum Happening {

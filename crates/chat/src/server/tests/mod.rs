@@ -83,8 +83,11 @@ pub(super) struct TestStore {
     pub(super) gate: Semaphore0,
     pub(super) commits: AtomicUsize,
     pub(super) full: AtomicBool,
-    pub(super) edit_head: std::sync::Mutex<Option<fn(Head) -> Head>>,
+    pub(super) edit_head: std::sync::Mutex<Option<HeadEdit>>,
 }
+
+/// What a head is shown as.
+type HeadEdit = fn(Head) -> Head;
 
 /// A semaphore that begins with no permits.
 pub(super) struct Semaphore0(pub(super) Semaphore);

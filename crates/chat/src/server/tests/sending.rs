@@ -8,6 +8,7 @@ use super::*;
 use crate::server::{Authority, ChatServer, NewEvent};
 
 //= S4.34 (test)
+//= S4.40 (test)
 #[tokio::test]
 async fn nobody_hears_of_an_event_before_it_is_durable() {
     let world = World::new(Limits::default()).await;
