@@ -1,6 +1,6 @@
 //! The vault on a file system.
 //!
-//! `partials/` holds transfers on their way ([`crate::staging`]), `objects/<root>` content and `objects/<root>.tree` its
+//! `partials/` holds transfers on their way (`staging`), `objects/<root>` content and `objects/<root>.tree` its
 //! chaining values, `refs/<root>/<reference>` an empty file for each reference. Every step is durable before the next:
 //! the reference before the object's name, so that no crash leaves an object that a collection would take from its
 //! owner. Spec: S5.36.
