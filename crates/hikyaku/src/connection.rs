@@ -101,6 +101,15 @@ pub struct CallOptions {
     pub metadata: Bytes,
 }
 
+impl CallOptions {
+    /// For a question that is asked to answer `exchange`: it has the time that is left of that one, and no more.
+    //= S3.55
+    pub fn on_behalf_of<C>(exchange: &Exchange<C>) -> Self {
+        let left = |at: Instant| at.saturating_duration_since(Instant::now());
+        Self { deadline: exchange.deadline().map(left), metadata: Bytes::new() }
+    }
+}
+
 impl Connection {
     pub(crate) fn new(
         link: Link,

@@ -215,6 +215,7 @@ impl Error {
                 Failure::new(ErrorCode::INVALID_MESSAGE, error.to_string())
             }
             Self::Deadline => Failure::new(ErrorCode::DEADLINE_EXCEEDED, "the deadline has passed"),
+            error @ Self::Truncated => Failure::new(ErrorCode::INVALID_MESSAGE, error.to_string()),
             _ => Failure::new(ErrorCode::INTERNAL, "the request failed here; the log of the peer says why"),
         }
     }

@@ -95,11 +95,8 @@ fn exchange<C>(
         peer = %connection.peer(),
         "exchange"
     );
-    let request = Request {
-        protocol: open.protocol,
-        method: open.method,
-        metadata: open.metadata.unwrap_or_default(),
-    };
+    let request =
+        Request { protocol: open.protocol, method: open.method, metadata: open.metadata.unwrap_or_default() };
     receiver.set_deadline(deadline);
     Exchange::new(sender.with_ticket(ticket.clone(), deadline), receiver, request, context)
 }

@@ -1,6 +1,6 @@
 //! A server and a client over each transport, for tests that promise the same of all of them.
 
-#![allow(dead_code, missing_docs, unreachable_pub)]
+#![allow(dead_code, missing_docs, unreachable_pub, clippy::unwrap_used)]
 
 use hikyaku::{Admission, Connection, Exchange, Identity, Limits, Result, Router, Server, Transport, local};
 
