@@ -1,7 +1,7 @@
 //! The native binding: QUIC's own streams and datagrams, by quinn. Spec: chapter 2, "QUIC".
 
 use std::net::SocketAddr;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -22,11 +22,13 @@ pub(crate) struct QuicLink {
     connection: quinn::Connection,
     /// Kept alive with the connection; a client's endpoint serves this one connection only.
     endpoint: Option<quinn::Endpoint>,
+    /// How this side closed it, which quinn does not keep.
+    ours: Arc<OnceLock<Closed>>,
 }
 
 impl QuicLink {
     pub(crate) fn new(connection: quinn::Connection, endpoint: Option<quinn::Endpoint>) -> Self {
-        Self { connection, endpoint }
+        Self { connection, endpoint, ours: Arc::default() }
     }
 
     /// The peer's key, which the handshake has verified.
@@ -72,15 +74,27 @@ impl QuicLink {
     }
 
     pub(super) fn close(&self, code: u32, reason: &str) {
-        self.connection.close(code.into(), reason.as_bytes());
+        // quinn would forget how the connection ended if it was closed again.
+        if self.connection.close_reason().is_none() {
+            // Of two who close at once the first is remembered; either way it was this side.
+            let _ = self.ours.set(Closed::new(code.into(), ClosedBy::Us, reason.to_owned()));
+            self.connection.close(code.into(), reason.as_bytes());
+        }
     }
 
     pub(super) async fn closed(&self) -> Closed {
-        closed(self.connection.closed().await)
+        self.explain(self.connection.closed().await)
     }
 
     pub(super) fn close_reason(&self) -> Option<Closed> {
-        self.connection.close_reason().map(closed)
+        self.connection.close_reason().map(|error| self.explain(error))
+    }
+
+    fn explain(&self, error: ConnectionError) -> Closed {
+        match (error, self.ours.get()) {
+            (ConnectionError::LocallyClosed, Some(ours)) => ours.clone(),
+            (error, _) => closed(error),
+        }
     }
 
     /// A client's endpoint has nothing else to send; a server's goes on sending for this connection by itself.

@@ -299,6 +299,9 @@ pub struct Ended {
 pub struct Raw<S> {
     io: S,
     pub mux: Connection,
+    /// The peer's control stream, and this side's, once they are open.
+    pub control: Option<StreamId>,
+    pub own_control: Option<StreamId>,
 }
 
 impl Raw<ClientStream> {
@@ -318,7 +321,8 @@ impl Raw<ClientStream> {
 
 impl<S: AsyncRead + AsyncWrite + Unpin> Raw<S> {
     pub async fn over(io: S, side: Side) -> Self {
-        let mut raw = Self { io, mux: Connection::new(side, Config::default(), Instant::now()) };
+        let mux = Connection::new(side, Config::default(), Instant::now());
+        let mut raw = Self { io, mux, control: None, own_control: None };
         raw.until(|mux| (mux.max_datagram_size().is_some() || mux.close_reason().is_some()).then_some(()))
             .await;
         raw
@@ -395,6 +399,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Raw<S> {
     /// A control stream with a decent HELLO; then waits for the peer's.
     pub async fn greet(&mut self) -> StreamId {
         let control = self.say(Dir::Uni, &control(&[(FrameType::HELLO, &hello().encode())])).await;
+        self.own_control = Some(control);
         self.hear_hello().await;
         control
     }
@@ -402,6 +407,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Raw<S> {
     /// The peer's HELLO.
     pub async fn hear_hello(&mut self) -> Hello {
         let control = self.until(|mux| mux.accept(Dir::Uni)).await;
+        self.control = Some(control);
         let mut heard = Vec::new();
         self.until(|mux| {
             while let Ok(Some(bytes)) = mux.read(control, 1024) {
