@@ -6,7 +6,7 @@
 mod enroll;
 mod manage;
 
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError, RwLock};
 use std::time::{Duration, SystemTime};
 
 use hikyaku::{Failure, KeyId, Retry};
@@ -30,7 +30,7 @@ type OnRevoked = Arc<dyn Fn(&[KeyId]) + Send + Sync>;
 /// What the handlers of a server share. Cheap to clone.
 ///
 /// ```
-/// use std::sync::Arc;
+/// use std::sync::{Arc, PoisonError, RwLock};
 /// use hikyaku::{KeyId, Router};
 /// use hikyaku_accounts::{Accounts, Service, Session};
 /// use hikyaku_storage::memory::MemoryStore;
@@ -45,7 +45,8 @@ pub struct Service {
     accounts: Accounts,
     host: KeyId,
     name: String,
-    addresses: Vec<Address>,
+    /// Shared by all clones: a server knows its addresses only once it listens.
+    addresses: Arc<RwLock<Vec<Address>>>,
     clock: Clock,
     on_revoked: OnRevoked,
 }
@@ -57,7 +58,7 @@ impl Service {
             accounts,
             host,
             name: name.to_owned(),
-            addresses: Vec::new(),
+            addresses: Arc::default(),
             clock: Arc::new(system_time),
             on_revoked: Arc::new(|_| {}),
         }
@@ -65,9 +66,14 @@ impl Service {
 
     /// The addresses that invite links carry. Without them the inviting client puts in its own.
     #[must_use]
-    pub fn addresses(mut self, addresses: Vec<Address>) -> Self {
-        self.addresses = addresses;
+    pub fn addresses(self, addresses: Vec<Address>) -> Self {
+        self.announce(addresses);
         self
+    }
+
+    /// The addresses that invite links carry from now on, also those made through clones of this service.
+    pub fn announce(&self, addresses: Vec<Address>) {
+        *self.addresses.write().unwrap_or_else(PoisonError::into_inner) = addresses;
     }
 
     /// Another clock, in milliseconds since 1970.

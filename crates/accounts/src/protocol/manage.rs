@@ -1,5 +1,7 @@
 //! `accounts/1`: who am I, invites, devices, users.
 
+use std::sync::PoisonError;
+
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -70,7 +72,7 @@ impl Manage {
             id: issued.id,
             secret: SecretBytes(*issued.secret.reveal()),
             expires_ms: issued.expires_ms,
-            addresses: join(&self.service.addresses),
+            addresses: join(&self.service.addresses.read().unwrap_or_else(PoisonError::into_inner)),
             host: DeviceId(*self.service.host.as_bytes()),
         }
     }

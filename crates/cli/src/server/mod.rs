@@ -78,6 +78,7 @@ impl Running {
         let server = Arc::new(builder.start().await.map_err(cannot_listen)?);
         handle.set(&server);
         let addresses = addresses::advertised(&config.advertise, server.addresses())?;
+        service.announce(addresses.clone());
         let admin = admin::Door::open(&config.data, server.clone(), accounts.clone())?;
         let sweeper = tokio::spawn(sweep(sweeping));
         Ok(Self { server, accounts, addresses, sweeper, admin })
