@@ -8,6 +8,7 @@ use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 
 use hikyaku_wire::chat::{Batch, Cursor, Follow, Live, Mode, Records, Refused, RoomId, Trimmed, Update};
+use hikyaku_wire::exchange::Retry;
 
 use super::core::Core;
 use super::ring::Budget;
@@ -87,6 +88,8 @@ impl Feed {
         for cursor in follow.subscribe {
             match self.admit(&cursor, cursors.len()).await {
                 Ok(()) => cursors.push(cursor),
+                // A store that fails is no answer about this room: the reader comes again with all its cursors.
+                Err(refusal) if refusal.retry() != Retry::No => return Err(refusal),
                 Err(refusal) => self.refuse(cursor.room, &refusal),
             }
         }

@@ -152,6 +152,25 @@ async fn who_may_not_read_is_refused() {
     assert!(updates[0].heads.is_empty() && updates[0].batches.is_empty());
 }
 
+#[tokio::test]
+async fn a_failing_store_ends_the_exchange_and_not_the_subscription() {
+    struct Unsure;
+    impl Member for Unsure {
+        fn author(&self) -> Author {
+            author(9)
+        }
+
+        fn permit(&self, _: Ask) -> Answer<'_> {
+            Box::pin(async { Err(Refusal::Store(StoreError::Failed("disk".into()))) })
+        }
+    }
+    let world = World::new(Limits::default()).await;
+    let mut feed = Feed::new(world.core.clone(), Arc::new(Unsure));
+    let failed = feed.apply(follow(OPS, 1, 1, Mode::Live)).await.unwrap_err();
+    assert_eq!(failed.retry(), hikyaku_wire::exchange::Retry::NewConnection);
+    assert_eq!(updates(&mut feed).await, []);
+}
+
 //= S4.49 (test)
 #[tokio::test]
 async fn a_room_off_screen_gives_heads_and_no_events() {
@@ -198,6 +217,30 @@ async fn what_another_server_appends_is_found_at_the_next_look() {
     other.say(OPS, "x").await;
     world.core.refresh_logs(&feed.rooms()).await.unwrap();
     assert_eq!(events(&updates(&mut feed).await, OPS, 1), ["x"]);
+}
+
+//= S4.47 (test)
+#[tokio::test]
+async fn what_is_appended_while_a_cursor_is_being_set_is_sent() {
+    let world = World::new(Limits::default()).await;
+    let writer = Core::new(world.store.clone(), Limits::default(), Arc::new(|| 1_000));
+    let writer = World { store: world.store.clone(), core: Arc::new(writer) };
+    let room = writer.core.room(OPS).await.unwrap();
+    world.store.late_heads.store(true, Ordering::SeqCst);
+    let mut feed = world.feed();
+    let set = feed.apply(follow(OPS, 1, 1, Mode::Live));
+    let append = async {
+        while world.store.late_heads.load(Ordering::SeqCst) {
+            tokio::task::yield_now().await;
+        }
+        // The reader's server has read an empty log and does not know that it has.
+        writer.say(OPS, "in between").await;
+        world.store.gate.0.add_permits(1);
+    };
+    let (set, ()) = tokio::join!(set, append);
+    set.unwrap();
+    assert_eq!(events(&updates(&mut feed).await, OPS, 1), ["in between"]);
+    drop(room);
 }
 
 //= S4.44 (test)

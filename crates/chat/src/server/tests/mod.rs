@@ -83,6 +83,8 @@ pub(super) struct TestStore {
     pub(super) gate: Semaphore0,
     pub(super) commits: AtomicUsize,
     pub(super) full: AtomicBool,
+    /// The next reading of heads reads, and then takes a permit of `gate` before it answers.
+    pub(super) late_heads: AtomicBool,
     pub(super) edit_head: std::sync::Mutex<Option<HeadEdit>>,
 }
 
@@ -139,6 +141,9 @@ impl Store for TestStore {
     fn heads(&self, rooms: Vec<StoreRoom>) -> Storing<'_, Vec<Option<Head>>> {
         Box::pin(async move {
             let heads = self.inner.heads(rooms).await?;
+            if self.late_heads.swap(false, Ordering::SeqCst) {
+                self.gate.0.acquire().await.unwrap().forget();
+            }
             Ok(heads.into_iter().map(|head| self.edited(head)).collect())
         })
     }
