@@ -66,7 +66,7 @@ impl Model {
         for cursor in follow.subscribe {
             let head = self.head(cursor.epoch);
             let next = cursor.next.min(head.rewound.unwrap_or(u64::MAX)).min(self.last() + 1);
-            self.cursor = Some((cursor.epoch, next));
+            self.cursor = Some((self.epoch, next));
             self.live = false;
             self.flight.push_back(Update { heads: vec![head], ..Update::default() });
         }
@@ -97,6 +97,20 @@ impl Model {
         self.flight.push_back(update);
     }
 
+    /// Throws away what follows this many events, and tells a reader that is connected.
+    fn rewind(&mut self, to: u8) {
+        let keep = self.log.len().min(usize::from(to)).max(self.first as usize - 1);
+        self.log.truncate(keep);
+        self.epoch += 1;
+        self.epochs.push((self.epoch, keep as u64 + 1));
+        if let Some((epoch, next)) = self.cursor {
+            let head = self.head(epoch);
+            self.cursor = Some((self.epoch, next.min(head.rewound.unwrap_or(u64::MAX)).min(self.last() + 1)));
+            self.live = false;
+            self.flight.push_back(Update { heads: vec![head], ..Update::default() });
+        }
+    }
+
     fn cut(&mut self) {
         self.asked.clear();
         self.flight.clear();
@@ -117,6 +131,8 @@ enum Happening {
     Deliver,
     /// The server is stopped, its history rewound to this many events, and started again.
     Restore(u8),
+    /// The same under a running connection.
+    Rewind(u8),
     Trim(u8),
 }
 
@@ -130,6 +146,7 @@ fn happenings() -> impl Strategy<Value = Vec<Happening>> {
         4 => (1u64..5, skip).prop_map(|(count, skip)| Happening::Produce { count, skip }),
         6 => Just(Happening::Deliver),
         1 => any::<u8>().prop_map(Happening::Restore),
+        1 => any::<u8>().prop_map(Happening::Rewind),
         1 => any::<u8>().prop_map(Happening::Trim),
     ];
     prop::collection::vec(one, 1..150)
@@ -187,13 +204,11 @@ proptest! {
                     application.take(follower.update(update));
                 },
                 Happening::Restore(to) => {
-                    let keep = server.log.len().min(usize::from(to)).max(server.first as usize - 1);
                     server.cut();
                     follower.disconnected();
-                    server.log.truncate(keep);
-                    server.epoch += 1;
-                    server.epochs.push((server.epoch, keep as u64 + 1));
+                    server.rewind(to);
                 }
+                Happening::Rewind(to) => server.rewind(to),
                 Happening::Trim(to) => server.first = server.first.max(u64::from(to).min(server.last() + 1)).max(1),
             }
         }
@@ -227,6 +242,34 @@ fn an_event_is_applied_ignored_or_shows_a_gap() {
     assert_eq!(position.accept(5), Accept::Apply);
     assert_eq!(position.accept(5), Accept::Ignore);
     assert_eq!(position.next, 6);
+}
+
+//= S4.61 (test)
+#[test]
+fn nothing_is_taken_before_the_head_that_answers_nor_from_another_epoch() {
+    let batch = |epoch| Update {
+        batches: vec![Batch {
+            room: OPS,
+            epoch,
+            first: 3,
+            records: [Bytes::from_static(b"x")].into_iter().collect(),
+        }],
+        live: vec![Live { room: OPS, epoch, through: 2 }],
+        ..Update::default()
+    };
+    let mut follower = Follower::new();
+    follower.follow(OPS, Position { epoch: 1, next: 3 }, Mode::Live);
+    assert_eq!(follower.update(batch(1)), [], "nobody has asked yet");
+    follower.wishes();
+    assert_eq!(follower.update(batch(1)), [], "this answers an older cursor");
+    let head = Head { last: 3, ..Model::new().head(0) };
+    assert_eq!(
+        follower.update(Update { heads: vec![head.clone()], ..Update::default() }),
+        [News::Head(head)]
+    );
+    assert_eq!(follower.update(batch(2)), [], "of an epoch that no head has announced");
+    assert_eq!(follower.update(batch(1)).len(), 1);
+    assert_eq!(follower.position(&OPS), Some(Position { epoch: 1, next: 4 }));
 }
 
 #[test]
