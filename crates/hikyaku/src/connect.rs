@@ -4,6 +4,7 @@
 use std::collections::VecDeque;
 use std::fmt;
 use std::future::{Future, IntoFuture};
+use std::io;
 use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::{Arc, OnceLock};
@@ -324,9 +325,28 @@ impl Attempt {
             quinn::Endpoint::new(quinn::EndpointConfig::default(), None, socket, runtime).map_err(io)?;
         let connecting = endpoint
             .connect_with(config, address, tls::SERVER_NAME)
-            .map_err(|error| Error::io(format!("connecting to {address}"), std::io::Error::other(error)))?;
-        let connection = connecting.await.map_err(|error| Error::Closed(quic::closed(error)))?;
+            .map_err(|error| Error::io(format!("connecting to {address}"), io::Error::other(error)))?;
+        let connection = tokio::select! {
+            connected = connecting => connected.map_err(|error| Error::Closed(quic::closed(error)))?,
+            error = refusal(address) => return Err(io(error)),
+        };
         Ok(Link::Quic(quic::QuicLink::new(connection, Some(endpoint))))
+    }
+}
+
+/// Resolves when the host says that nobody listens on its UDP port. QUIC itself does not hear that, because its socket is
+/// not bound to one peer (which lets it survive a change of networks), and would go on trying in vain.
+async fn refusal(address: SocketAddr) -> io::Error {
+    let asked = async {
+        let probe = tokio::net::UdpSocket::bind(socket::any_address_towards(address)).await?;
+        probe.connect(address).await?;
+        // Too short to be anything; a QUIC server drops it.
+        probe.send(&[0]).await?;
+        probe.recv(&mut [0; 1]).await
+    };
+    match asked.await {
+        Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => error,
+        _ => std::future::pending().await,
     }
 }
 

@@ -119,10 +119,9 @@ async fn a_stranger_gets_one_stream_of_each_kind_and_no_more_credit_than_16_kib(
     let mut raw = Raw::greeted(server.address()).await;
     // Nobody reads here: an answerer that waits for the rest of one message.
     let half = [0x11, 0x50, 0x00];
-    let id = raw.say(Dir::Bi, &[&exchange("enroll/1", &[])[..], &half].concat()).await;
+    raw.say(Dir::Bi, &[&exchange("enroll/1", &[])[..], &half].concat()).await;
     raw.ping().await;
     assert_eq!((raw.mux.open(Dir::Bi), raw.mux.open(Dir::Uni)), (None, None));
-    drop(id);
     // As it is declared before anybody has been looked up, to strangers and members alike.
     let mut stream = tls_to(server.address(), client_tls(Some(&Key::new()), &[ALPN])).await.unwrap();
     let declared = parameters(&mut stream).await;
@@ -148,7 +147,7 @@ async fn parameters(stream: &mut ClientStream) -> impl Fn(u64) -> Option<u64> {
     let mut heard = vec![0; 4096];
     let count = soon(stream.read(&mut heard)).await.unwrap();
     let mut rest = &heard[..count];
-    let mut number = |rest: &mut &[u8]| {
+    let number = |rest: &mut &[u8]| {
         let (value, length) = varint::decode(rest).unwrap();
         *rest = &rest[length..];
         value
