@@ -20,6 +20,8 @@ use crate::reference;
 
 /// How long a broken transfer is tried without moving on before it is left for later.
 const PATIENCE: Duration = Duration::from_secs(60);
+/// How long the last word may take.
+const GOODBYE: Duration = Duration::from_secs(2);
 
 #[derive(Debug, Args)]
 pub(crate) struct Send {
@@ -144,7 +146,8 @@ impl Sending {
     async fn attempt(&self, outgoing: &Outgoing, progress: &Progress) -> Result<Receipt, FilesError> {
         let connection = self.client.connect().await?;
         let receipt = FilesClient::new(connection.clone()).send_file(outgoing, progress).await?;
-        connection.close().await;
+        // Not closed but drained: the receiver hears that its receipt has arrived, and need not keep it.
+        connection.drain_within(GOODBYE).await;
         Ok(receipt)
     }
 
