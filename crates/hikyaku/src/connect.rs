@@ -153,6 +153,7 @@ fn transports(transport: Transport, prefer: Prefer) -> &'static [Transport] {
 /// The attempts at every address, one after the other: each [`STAGGER`] after the last or as soon as one has failed.
 /// The first success wins and the others are dropped, which closes them with NO_ERROR.
 //= S1.2
+//= S6.11
 struct Race {
     attempt: Attempt,
     transports: &'static [Transport],

@@ -86,7 +86,9 @@ impl ExchangeGuard {
 
 impl Drop for ExchangeGuard {
     fn drop(&mut self) {
-        if self.inner.open_exchanges.fetch_sub(1, Ordering::AcqRel) == 1 {
+        // Only who drains waits for it. Sequentially consistent, here and where the flags are set: either this sees the
+        // flag, or who has set it sees the count.
+        if self.inner.open_exchanges.fetch_sub(1, Ordering::SeqCst) == 1 && self.inner.is_going_away() {
             self.inner.changed.notify_waiters();
         }
     }
@@ -398,7 +400,7 @@ impl Inner {
     }
 
     pub(crate) fn is_going_away(&self) -> bool {
-        self.going_away.load(Ordering::Acquire) || self.peer_going_away.load(Ordering::Acquire)
+        self.going_away.load(Ordering::SeqCst) || self.peer_going_away.load(Ordering::SeqCst)
     }
 
     pub(crate) fn is_peer_going_away(&self) -> bool {
@@ -410,17 +412,17 @@ impl Inner {
     }
 
     pub(crate) fn set_going_away(&self) {
-        self.going_away.store(true, Ordering::Release);
+        self.going_away.store(true, Ordering::SeqCst);
         self.changed.notify_waiters();
     }
 
     pub(crate) fn set_peer_going_away(&self) {
-        self.peer_going_away.store(true, Ordering::Release);
+        self.peer_going_away.store(true, Ordering::SeqCst);
         self.changed.notify_waiters();
     }
 
     pub(crate) fn is_quiet(&self) -> bool {
-        self.open_exchanges.load(Ordering::Acquire) == 0
+        self.open_exchanges.load(Ordering::SeqCst) == 0
     }
 
     /// Waits until `condition` holds.

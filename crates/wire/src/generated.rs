@@ -16,9 +16,9 @@ impl ErrorCode {
     pub const FRAME_UNEXPECTED: ErrorCode = ErrorCode(0x04);
     /// The peer exceeded a limit it had been told.
     pub const LIMIT_EXCEEDED: ErrorCode = ErrorCode(0x05);
-    /// The first frame of the control stream is not HELLO, or none came in time.
+    /// The first frame of the control stream is not HELLO.
     pub const HELLO_MISSING: ErrorCode = ErrorCode(0x06);
-    /// The peer ended or reset its control stream, or opened a second one.
+    /// The peer ended or reset its control stream.
     pub const CONTROL_STREAM_CLOSED: ErrorCode = ErrorCode(0x07);
     /// The peer's key is not one this side will speak to.
     pub const IDENTITY_REFUSED: ErrorCode = ErrorCode(0x08);
@@ -134,15 +134,11 @@ pub const ERROR_CODES: &[(ErrorCode, &str, &str)] = &[
     ),
     (ErrorCode::FRAME_UNEXPECTED, "FRAME_UNEXPECTED", "A known frame arrived where it is not permitted."),
     (ErrorCode::LIMIT_EXCEEDED, "LIMIT_EXCEEDED", "The peer exceeded a limit it had been told."),
-    (
-        ErrorCode::HELLO_MISSING,
-        "HELLO_MISSING",
-        "The first frame of the control stream is not HELLO, or none came in time.",
-    ),
+    (ErrorCode::HELLO_MISSING, "HELLO_MISSING", "The first frame of the control stream is not HELLO."),
     (
         ErrorCode::CONTROL_STREAM_CLOSED,
         "CONTROL_STREAM_CLOSED",
-        "The peer ended or reset its control stream, or opened a second one.",
+        "The peer ended or reset its control stream.",
     ),
     (ErrorCode::IDENTITY_REFUSED, "IDENTITY_REFUSED", "The peer's key is not one this side will speak to."),
     (ErrorCode::REVOKED, "REVOKED", "The peer's device or user has been revoked."),

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use hikyaku_wire::exchange::decode_datagram;
+use hikyaku_wire::exchange::{MAX_DATAGRAM, decode_datagram};
 use tokio::sync::Notify;
 
 /// Datagrams of unknown exchanges held at once.
@@ -28,6 +28,8 @@ pub(crate) enum Fate {
     Held,
     /// It was dropped: its exchange's queue was full, or all queues together hold too much.
     QueueFull,
+    /// It was dropped: it is longer than this side said it takes.
+    TooLong,
     /// It has no readable exchange number, which is the peer's mistake.
     Malformed,
 }
@@ -95,6 +97,12 @@ impl Demux {
             self.dropped += 1;
             return Fate::Malformed;
         };
+        if payload.len() > MAX_DATAGRAM {
+            self.dropped += 1;
+            return Fate::TooLong;
+        }
+        // Copied: what waits must not hold the whole buffer that it came in.
+        let payload = Bytes::copy_from_slice(&payload);
         if let Some(queue) = self.exchanges.get_mut(&exchange) {
             let full = queue.waiting.len() >= self.queue_limit;
             if full || self.queued >= self.queue_limit.saturating_mul(QUEUES) {
@@ -193,6 +201,15 @@ mod tests {
         assert_eq!(demux.arrive(datagram(2, "a"), now), Fate::Queued(2));
         assert_eq!(demux.arrive(datagram(2, "b"), now), Fate::QueueFull);
         assert_eq!((demux.take(2).as_deref(), demux.take(2), demux.dropped(now)), (Some(&b"a"[..]), None, 1));
+    }
+
+    #[test]
+    fn a_datagram_longer_than_a_thousand_bytes_is_dropped_and_counted() {
+        let (mut demux, now) = (Demux::new(4), Instant::now());
+        demux.register(2, now);
+        assert_eq!(demux.arrive(datagram(2, &"x".repeat(1000)), now), Fate::Queued(2));
+        assert_eq!(demux.arrive(datagram(2, &"x".repeat(1001)), now), Fate::TooLong);
+        assert_eq!(demux.dropped(now), 1);
     }
 
     #[test]

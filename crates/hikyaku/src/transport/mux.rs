@@ -445,6 +445,8 @@ impl From<qmux::CloseReason> for Closed {
     }
 }
 
+/// Datagrams are offered by the state machine's own default.
+//= S2.5
 fn config(side: Side, limits: &Limits) -> qmux::Config {
     // A client has pinned its server; a server's peer is a stranger until it was looked up.
     let (window, exchanges, unidirectional) = match side {

@@ -180,6 +180,46 @@ async fn the_id_of_a_key_is_the_hash_of_its_44_bytes_in_52_characters() {
     assert_eq!(text.len(), 52);
 }
 
+//= S6.5 (test)
+#[test]
+fn a_private_key_is_its_owners_alone_and_never_written_over() {
+    use std::os::unix::fs::PermissionsExt as _;
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("device.pem");
+    // Many at once make one key, and all get that one.
+    let ids: Vec<_> = std::thread::scope(|scope| {
+        let threads: Vec<_> =
+            (0..8).map(|_| scope.spawn(|| Identity::load_or_generate(&path).unwrap().id())).collect();
+        threads.into_iter().map(|thread| thread.join().unwrap()).collect()
+    });
+    assert!(ids.iter().all(|id| *id == ids[0]), "{ids:?}");
+    assert_eq!(path.metadata().unwrap().permissions().mode() & 0o777, 0o600);
+    assert_eq!(std::fs::read_dir(directory.path()).unwrap().count(), 1, "no temporary file stays");
+    // Something else under that name is not touched.
+    std::fs::write(&path, "a precious poem").unwrap();
+    assert!(Identity::load_or_generate(&path).is_err());
+    assert_eq!(std::fs::read(&path).unwrap(), b"a precious poem");
+}
+
+#[test]
+fn a_key_with_the_certificate_of_another_is_no_identity() {
+    let directory = tempfile::tempdir().unwrap();
+    let (path, other) = (directory.path().join("one.pem"), directory.path().join("other.pem"));
+    Identity::load_or_generate(&path).unwrap();
+    Identity::load_or_generate(&other).unwrap();
+    let halves = |path| {
+        std::fs::read_to_string(path)
+            .unwrap()
+            .split_once("-----BEGIN CERT")
+            .map(|(a, b)| (a.to_owned(), b.to_owned()))
+            .unwrap()
+    };
+    let mixed = format!("{}-----BEGIN CERT{}", halves(&path).0, halves(&other).1);
+    std::fs::write(&path, mixed).unwrap();
+    let error = Identity::load(&path).unwrap_err().to_string();
+    assert!(error.contains("do not belong together"), "{error}");
+}
+
 //= S1.3 (test)
 #[tokio::test]
 async fn a_client_of_tls_1_2_is_refused() {
@@ -366,7 +406,6 @@ async fn a_refused_device_is_told_the_code_and_the_message() {
     }
 }
 
-//= S2.6 (test)
 #[tokio::test]
 async fn a_quic_client_that_moves_to_another_address_stays_who_it_was() {
     let server = echo_server(Limits::default()).await;
