@@ -1,6 +1,6 @@
 //! A client of one known server: how it connects, and how often it tries again.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use hikyaku::{Connection, Identity, KeyId, Prefer, Transport};
 
@@ -60,6 +60,40 @@ impl Client {
     }
 }
 
+/// A transfer that breaks and goes on: tried again for as long as it keeps moving, and a while longer.
+pub(crate) struct Patience {
+    backoff: Backoff,
+    reached: u64,
+    moved_at: Instant,
+}
+
+impl Patience {
+    /// How long a transfer is tried without moving on before it is left for later.
+    const LIMIT: Duration = Duration::from_secs(60);
+
+    pub(crate) fn new() -> Self {
+        Self { backoff: Backoff::new(), reached: 0, moved_at: Instant::now() }
+    }
+
+    /// Whether the failed attempt got further than those before it, to `bytes`.
+    pub(crate) fn has_moved(&mut self, bytes: u64) -> bool {
+        let moved = bytes > self.reached;
+        if moved {
+            *self = Self { reached: bytes, ..Self::new() };
+        }
+        moved
+    }
+
+    /// Waits for the next attempt; false if there should be none.
+    pub(crate) async fn wait(&mut self) -> bool {
+        let again = self.moved_at.elapsed() < Self::LIMIT;
+        if again {
+            self.backoff.wait().await;
+        }
+        again
+    }
+}
+
 /// Waits between attempts: doubling from 100 ms to 5 s.
 pub(crate) struct Backoff(Duration);
 
@@ -72,10 +106,5 @@ impl Backoff {
     pub(crate) async fn wait(&mut self) {
         tokio::time::sleep(self.0).await;
         self.0 = (self.0 * 2).min(Duration::from_secs(5));
-    }
-
-    /// Something worked: the next wait is short again.
-    pub(crate) fn reset(&mut self) {
-        *self = Self::new();
     }
 }

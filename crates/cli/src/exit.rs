@@ -5,6 +5,8 @@ use std::process::ExitCode;
 
 use hikyaku::{ClosedBy, Error, ErrorCode, printable};
 
+use crate::output;
+
 /// The exit codes, fixed for scripts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(u8)]
@@ -75,9 +77,9 @@ impl Trouble {
         if self.what.is_empty() {
             return;
         }
-        eprintln!("hikyaku: {}", self.what);
+        output::note(format_args!("hikyaku: {}", self.what));
         if let Some(hint) = &self.hint {
-            eprintln!("  {hint}");
+            output::note(format_args!("  {hint}"));
         }
     }
 }

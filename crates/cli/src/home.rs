@@ -211,7 +211,10 @@ pub(crate) fn write_whole(path: &Path, bytes: &[u8]) -> Result {
         fs::rename(&temporary, path)
     })();
     written.map_err(|error| exit::io(path.display(), &error))?;
-    path.parent().map_or(Ok(()), sync_directory)
+    // The parent of a bare file name is empty and means here.
+    path.parent().map_or(Ok(()), |parent| {
+        sync_directory(if parent.as_os_str().is_empty() { Path::new(".") } else { parent })
+    })
 }
 
 fn sync_directory(path: &Path) -> Result {

@@ -10,6 +10,7 @@ mod commands;
 mod event;
 mod exit;
 mod home;
+mod letter;
 mod output;
 mod progress;
 mod reference;

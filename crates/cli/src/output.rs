@@ -1,5 +1,6 @@
 //! Standard output: lines and JSON objects. Whoever reads it may go away at any time, which ends the program quietly.
 
+use std::fmt::Write as _;
 use std::io::{self, IsTerminal as _, Write as _};
 
 use serde::Serialize;
@@ -19,7 +20,30 @@ pub(crate) fn line(text: impl std::fmt::Display) -> Result {
 pub(crate) fn json(object: &impl Serialize) -> Result {
     // Strings, numbers and lists of our own types: nothing that could fail to be JSON.
     let text = serde_json::to_string(object).map_err(|error| exit::io("JSON", &error.into()))?;
-    line(text)
+    line(harmless(text))
+}
+
+/// JSON escapes ASCII controls by itself; the others that a terminal obeys are escaped here. Outside of strings JSON
+/// is ASCII, so this changes no meaning.
+fn harmless(json: String) -> String {
+    if !json.contains(hikyaku::is_hostile) {
+        return json;
+    }
+    json.chars().fold(String::with_capacity(json.len()), |mut out, character| {
+        if hikyaku::is_hostile(character) {
+            for unit in character.encode_utf16(&mut [0; 2]) {
+                let _ = write!(out, "\\u{unit:04x}");
+            }
+        } else {
+            out.push(character);
+        }
+        out
+    })
+}
+
+/// Prints one line on standard error, for a person; nobody reading is no reason to fail.
+pub(crate) fn note(text: impl std::fmt::Display) {
+    let _ = writeln!(io::stderr(), "{text}");
 }
 
 /// Whether a person looks at standard error.
@@ -37,5 +61,18 @@ fn check(result: io::Result<()>) -> Result {
         Ok(()) => Ok(()),
         Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Err(Trouble::quiet()),
         Err(error) => Err(exit::io("standard output", &error)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn json_reads_back_the_same_and_has_nothing_that_a_terminal_obeys() {
+        let text = "a\u{1b}[2J\u{7f}\u{9b}31m\u{202e}b\u{e0041}\u{e9}\\ \"飛脚";
+        let json = harmless(serde_json::to_string(text).unwrap());
+        assert!(!json.contains(hikyaku::is_hostile), "{json}");
+        assert_eq!(serde_json::from_str::<String>(&json).unwrap(), text);
     }
 }

@@ -5,11 +5,10 @@ use std::time::Duration;
 
 use clap::Args;
 use hikyaku::{Connection, Error};
-use hikyaku_accounts::system_time;
 use hikyaku_chat::client::News;
 use hikyaku_chat::{ChatClient, RoomName};
-use hikyaku_sqlite::client::{ClientStore, NewMessage};
-use hikyaku_wire::chat::{Kind, MessageId, RoomId, Send};
+use hikyaku_sqlite::client::ClientStore;
+use hikyaku_wire::chat::{MessageId, RoomId, Send};
 use rustyline::error::ReadlineError;
 use tokio::sync::mpsc;
 
@@ -19,7 +18,7 @@ use crate::args::Global;
 use crate::client::{Backoff, Client};
 use crate::event::Shown;
 use crate::exit::{self, Exit, Result, Trouble};
-use crate::{output, reference};
+use crate::{letter, output, reference};
 
 /// Events shown at the beginning.
 const SHOWN: u64 = 20;
@@ -137,7 +136,8 @@ impl Outbox {
             if line.trim().is_empty() {
                 continue;
             }
-            let send = self.enqueue(line)?;
+            let id = MessageId(random()?);
+            let send = letter::post(&mut self.store, (self.room, &self.name), id, line)?;
             let last = typed.is_closed();
             self.deliver(&mut connection, &send, last.then_some(LAST_TRIES)).await?;
         }
@@ -146,33 +146,6 @@ impl Outbox {
             connection.close().await;
         }
         Ok(())
-    }
-
-    fn enqueue(&mut self, line: String) -> Result<Send> {
-        let id = MessageId(random()?);
-        let body = bytes::Bytes::from(line.into_bytes());
-        let message = NewMessage {
-            id: id.0,
-            room: self.name.as_str().to_owned(),
-            kind: u32::from(Kind::MESSAGE.0),
-            body: body.clone(),
-            created_ms: system_time(),
-        };
-        self.store.change(|changes| {
-            changes.enqueue(&message, None)?;
-            changes.attempt(id.0)
-        })?;
-        Ok(Send {
-            room: self.room.into(),
-            id,
-            kind: Kind::MESSAGE,
-            body: body.into(),
-            refs: Vec::new(),
-            mentions: Vec::new(),
-            expect_last: None,
-            sealed: None,
-            signature: None,
-        })
     }
 
     /// Sends one message, over new connections if it must be, for as long as it takes or `limit`.
@@ -192,7 +165,7 @@ impl Outbox {
                 }
                 Err(error) if !error.is_retryable() => {
                     // Told and given up; the conversation goes on.
-                    eprintln!("not sent: {error}");
+                    output::note(format_args!("not sent: {error}"));
                     self.store.change(|changes| changes.settle(send.id.0))?;
                     return Ok(());
                 }

@@ -9,15 +9,12 @@ use hikyaku_wire::files::Wanted;
 use serde::Serialize;
 
 use crate::args::Global;
-use crate::client::{Backoff, Client};
+use crate::client::{Client, Patience};
 use crate::event;
 use crate::exit::{self, Result, Trouble};
 use crate::output::{self, JSON_VERSION};
 use crate::progress::Bar;
 use crate::reference;
-
-/// How long a broken transfer is tried without moving on before it is left for later.
-const PATIENCE: Duration = Duration::from_secs(60);
 
 #[derive(Debug, Args)]
 pub(crate) struct Get {
@@ -55,22 +52,18 @@ impl Get {
         let (progress, moments) = Progress::new();
         let bar = Bar::show(!self.json, self.reference.as_bytes(), moments.clone());
         let wanted = Wanted::Event(event.what);
-        let (mut backoff, mut reached, mut moved_at) = (Backoff::new(), 0, Instant::now());
+        let mut patience = Patience::new();
         let fetched = loop {
             let error = match attempt(&client, &wanted, &destination, &progress).await {
                 Ok(fetched) => break Ok(fetched),
                 Err(error) if !error.is_retryable() => break Err(error),
                 Err(error) => error,
             };
-            let now = moments.borrow().bytes;
-            if now > reached {
-                (reached, moved_at) = (now, Instant::now());
-                backoff.reset();
-            }
-            if moved_at.elapsed() >= PATIENCE {
+            let reached = moments.borrow().bytes;
+            patience.has_moved(reached);
+            if !patience.wait().await {
                 break Err(error);
             }
-            backoff.wait().await;
         };
         bar.finish();
         let fetched = fetched.map_err(|error| Trouble::from(error).during(&self.reference))?;

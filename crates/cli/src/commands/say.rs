@@ -8,10 +8,9 @@ use std::time::{Duration, Instant};
 
 use clap::Args;
 use hikyaku::Error;
-use hikyaku_accounts::system_time;
 use hikyaku_chat::{ChatClient, RoomName, client};
-use hikyaku_sqlite::client::{ClientStore, KnownRoom, NewMessage};
-use hikyaku_wire::chat::{Kind, MessageId, RoomId, Send, Sent};
+use hikyaku_sqlite::client::{ClientError, ClientStore, KnownRoom};
+use hikyaku_wire::chat::{MessageId, RoomId, Send, Sent};
 use serde::Serialize;
 
 use super::{blocking, random};
@@ -19,7 +18,7 @@ use crate::args::{Global, duration};
 use crate::client::{Backoff, Client};
 use crate::exit::{self, Exit, Result, Trouble};
 use crate::output::{self, JSON_VERSION};
-use crate::reference;
+use crate::{letter, reference};
 
 /// The largest message read from standard input: what a server takes at most.
 const MAX_TEXT: u64 = 64 * 1024;
@@ -138,7 +137,7 @@ impl Message {
     /// The room's id, remembered for the next time.
     async fn resolve(&mut self, chat: &ChatClient) -> Result<RoomId, Attempt> {
         let name = self.room.as_str();
-        let stored = |error: hikyaku_sqlite::client::ClientError| Attempt::Trouble(error.into());
+        let stored = |error: ClientError| Attempt::Trouble(error.into());
         if let Some(known) = self.store.room(name).map_err(stored)? {
             return Ok(RoomId(known.room.0));
         }
@@ -158,34 +157,12 @@ impl Message {
     /// Stores the message before it is sent, under the id that its key stands for.
     fn enqueue(&mut self, room: RoomId) -> Result<Send, Attempt> {
         let id: MessageId = client::id_for_key(room, &self.key);
-        let body = bytes::Bytes::from(self.text.clone().into_bytes());
-        let message = NewMessage {
-            id: id.0,
-            room: self.room.as_str().to_owned(),
-            kind: u32::from(Kind::MESSAGE.0),
-            body: body.clone(),
-            created_ms: system_time(),
-        };
-        let stored = self.store.change(|changes| {
-            changes.enqueue(&message, None)?;
-            changes.attempt(id.0)
-        });
-        stored.map_err(|error| match error {
-            hikyaku_sqlite::client::ClientError::KeyReused { .. } => {
+        let posted = letter::post(&mut self.store, (room, &self.room), id, self.text.clone());
+        posted.map_err(|error| match error {
+            ClientError::KeyReused { .. } => {
                 Attempt::Trouble(self.reused("another text is waiting under the key"))
             }
             error => Attempt::Trouble(error.into()),
-        })?;
-        Ok(Send {
-            room: room.into(),
-            id,
-            kind: Kind::MESSAGE,
-            body: body.into(),
-            refs: Vec::new(),
-            mentions: Vec::new(),
-            expect_last: None,
-            sealed: None,
-            signature: None,
         })
     }
 

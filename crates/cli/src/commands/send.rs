@@ -11,15 +11,13 @@ use hikyaku_wire::files::{Receipt, Target};
 use serde::Serialize;
 
 use crate::args::Global;
-use crate::client::{Backoff, Client};
+use crate::client::{Client, Patience};
 use crate::event;
 use crate::exit::{Exit, Result, Trouble};
 use crate::output::{self, JSON_VERSION};
 use crate::progress::Bar;
 use crate::reference;
 
-/// How long a broken transfer is tried without moving on before it is left for later.
-const PATIENCE: Duration = Duration::from_secs(60);
 /// How long the last word may take.
 const GOODBYE: Duration = Duration::from_secs(2);
 
@@ -103,24 +101,21 @@ impl Sending {
         let outgoing = self.outgoing(path)?;
         let (progress, moments) = Progress::new();
         let bar = Bar::show(show, path.file_name().unwrap_or_default().as_encoded_bytes(), moments.clone());
-        let (mut backoff, mut reached, mut moved_at) = (Backoff::new(), 0, Instant::now());
+        let mut patience = Patience::new();
         let sent = loop {
             let error = match self.attempt(&outgoing, &progress).await {
                 Ok(receipt) => break Ok(receipt),
                 Err(error) if !error.is_retryable() => break Err(error),
                 Err(error) => error,
             };
-            let now = moments.borrow().bytes;
-            if now > reached {
-                (reached, moved_at) = (now, Instant::now());
-                backoff.reset();
+            let reached = moments.borrow().bytes;
+            if patience.has_moved(reached) {
                 // What is known of the file so far spares reading it again, should this process end too.
                 self.remember(&outgoing)?;
             }
-            if moved_at.elapsed() >= PATIENCE {
+            if !patience.wait().await {
                 break Err(error);
             }
-            backoff.wait().await;
         };
         bar.finish();
         match sent {

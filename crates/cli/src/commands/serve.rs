@@ -55,7 +55,7 @@ impl Serve {
                 None => output::line(format_args!("invite: {invite}"))?,
                 Some(path) => {
                     home::write_whole(path, format!("{invite}\n").as_bytes())?;
-                    eprintln!("the invite for the owner is in {}", path.display());
+                    output::note(format_args!("the invite for the owner is in {}", path.display()));
                 }
             }
         }
@@ -66,7 +66,7 @@ impl Serve {
             _ = terminate.recv() => {}
             _ = interrupt.recv() => {}
         }
-        eprintln!("stopping; again to stop at once");
+        output::note("stopping; again to stop at once");
         tokio::select! {
             () = running.drain(DRAIN) => {}
             _ = terminate.recv() => {}

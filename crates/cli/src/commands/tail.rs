@@ -151,15 +151,19 @@ pub(super) fn remark(name: &RoomName, news: &News) {
     let name = name.as_str();
     match news {
         News::Rewound { from, epoch, .. } => {
-            eprintln!(
+            output::note(format_args!(
                 "#{name}: the server was restored from a backup: events from {from} on are replaced (epoch {epoch})"
-            );
+            ));
         }
         News::Trimmed { from, through, .. } => {
-            eprintln!("#{name}: events {from} to {through} are gone from the server")
+            output::note(format_args!("#{name}: events {from} to {through} are gone from the server"))
         }
-        News::Refused(refused) => eprintln!("#{name}: {}", hikyaku::printable(&refused.message)),
-        News::Lost(why) if output::is_watched() => eprintln!("connection lost ({why}); trying again"),
+        News::Refused(refused) => {
+            output::note(format_args!("#{name}: {}", hikyaku::printable(&refused.message)))
+        }
+        News::Lost(why) if output::is_watched() => {
+            output::note(format_args!("connection lost ({why}); trying again"))
+        }
         _ => {}
     }
 }
