@@ -8,6 +8,8 @@
 //!
 //! The sender sends the same block again and again and is done when the receiver has said how much arrived.
 
+#![forbid(unsafe_code)]
+
 mod load;
 mod peers;
 

@@ -4,6 +4,8 @@
 //! [`Ready`] line and then answers, and a `load` process, which asks and prints what it measured. Both ends are
 //! processes of their own, so that the processor time of each can be told apart.
 
+#![forbid(unsafe_code)]
+
 mod process;
 mod table;
 mod tls;

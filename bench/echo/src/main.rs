@@ -6,6 +6,8 @@
 //! echo load PEER ADDRESS TRUST CALLERS SECONDS PID        one client; prints what it measured of both
 //! ```
 
+#![forbid(unsafe_code)]
+
 mod load;
 mod peers;
 
