@@ -34,7 +34,7 @@ pub struct Closed {
     pub code: ErrorCode,
     /// Who ended it.
     pub by: ClosedBy,
-    /// What was said. From a peer it is untrusted text: [`Closed::fmt`] escapes it.
+    /// What was said. From a peer it is untrusted text, which `Display` escapes.
     pub reason: String,
 }
 
