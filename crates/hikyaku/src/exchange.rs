@@ -4,7 +4,9 @@
 //! an exchange, both may send messages and data, each says END when it has said everything. Dropping an exchange
 //! that is not finished cancels it, and the other side is told. Spec: chapter 3, "Exchanges".
 
+use std::pin::pin;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::task::{Context, Poll, Waker};
 use std::time::Instant;
 
 use bytes::{Bytes, BytesMut};
@@ -24,6 +26,8 @@ use crate::transport::{RecvStream, SendStream};
 const READ_CHUNK: usize = 256 * 1024;
 /// Fed messages are sent by themselves once they fill this many bytes.
 const FEED_LIMIT: usize = 64 * 1024;
+/// Room for what a small exchange says beside its first frame's payload.
+const FIRST_FEED: usize = 128;
 /// The longest DATA frame; more bytes are more frames.
 const MAX_DATA_FRAME: usize = 16 * 1024 * 1024;
 
@@ -349,6 +353,10 @@ impl Sender {
     }
 
     pub(crate) fn feed_frame(&mut self, ty: FrameType, payload: &[u8]) {
+        if self.buffer.capacity() == 0 {
+            // In one go: most exchanges say little more.
+            self.buffer.reserve(payload.len() + FIRST_FEED);
+        }
         frame::encode(ty, payload, &mut self.buffer);
     }
 
@@ -550,6 +558,16 @@ impl Receiver {
         self.stream.stop(code.0);
     }
 
+    /// Whether only the peer's END was left unread and its stream's end is here as well: then nothing is given up.
+    fn has_ended(&mut self) -> bool {
+        while let Ok(Some(Said::End)) = self.inbound.next() {}
+        if self.inbound.end_of_stream().is_err() {
+            return false;
+        }
+        let rest = pin!(self.stream.read(READ_CHUNK));
+        matches!(rest.poll(&mut Context::from_waker(Waker::noop())), Poll::Ready(Ok(None)))
+    }
+
     /// Frames out of order or out of shape end the connection; a message out of shape fails its exchange alone.
     //= S3.46
     //= S3.65
@@ -565,7 +583,7 @@ impl Receiver {
 impl Drop for Receiver {
     //= S3.48
     fn drop(&mut self) {
-        if !self.over {
+        if !self.over && !self.has_ended() {
             self.stream.stop(giving_up(self.deadline).0);
         }
     }
