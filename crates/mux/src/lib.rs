@@ -72,3 +72,4 @@ pub use connection::Connection;
 pub use error::{CloseReason, DatagramError, ReadError, TransportCode, WriteError};
 pub use event::{Event, SendStatus};
 pub use id::{Dir, Side, StreamId};
+pub use stream::{BuildIdHasher, IdHasher};

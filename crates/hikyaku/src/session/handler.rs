@@ -55,6 +55,8 @@ pub(super) async fn answer<C: Send + Sync + 'static>(
     let ticket = Arc::new(Ticket::default());
     let exchange = exchange(&connection, (sender, receiver), open, deadline, &ticket, context);
     let result = tokio::select! {
+        // Most handlers answer without waiting: nothing else has to be prepared for them.
+        biased;
         result = without_panic(router.answer(exchange)) => result,
         () = cancelled => return drop(ticket.take()),
         () = expired(deadline) => Err(Error::Deadline),

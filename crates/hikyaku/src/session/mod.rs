@@ -75,7 +75,9 @@ async fn run<C: Send + Sync + 'static>(inner: Arc<Inner>, router: Arc<Router<C>>
                         inner.link().close(ErrorCode::STRANGER_LIMIT.0, "a stranger may open 1 exchange here");
                         continue;
                     }
-                    tasks.spawn(handler::answer(inner.clone(), router.clone(), context.clone(), stream));
+                    let answer = handler::answer(inner.clone(), router.clone(), context.clone(), stream);
+                    // Boxed, because a task's future is moved several times and this one is large.
+                    tasks.spawn(Box::pin(answer));
                 }
                 Err(closed) => break closed,
             },

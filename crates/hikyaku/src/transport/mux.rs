@@ -7,8 +7,9 @@
 mod driver;
 
 use std::collections::HashMap;
-use std::future::poll_fn;
+use std::future::{Future, poll_fn};
 use std::net::SocketAddr;
+use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
@@ -44,15 +45,18 @@ struct Shared {
 struct State {
     connection: qmux::Connection,
     driver: Option<Waker>,
-    readers: HashMap<StreamId, Waker>,
-    writers: HashMap<StreamId, Waker>,
+    readers: Wakers,
+    writers: Wakers,
     /// Who waits for a stream's end to be handed to the byte stream.
-    finishers: HashMap<StreamId, Arc<Notify>>,
+    finishers: Wakers,
     closed: Option<Closed>,
     /// The driver is gone; nothing will ever leave or arrive.
     ended: bool,
     rtt: Option<Duration>,
 }
+
+/// The one task that waits for something on a stream.
+type Wakers = HashMap<StreamId, Waker, qmux::BuildIdHasher>;
 
 impl MuxLink {
     /// Starts QMux on `io` and a task that drives it.
@@ -64,9 +68,9 @@ impl MuxLink {
         let state = State {
             connection,
             driver: None,
-            readers: HashMap::new(),
-            writers: HashMap::new(),
-            finishers: HashMap::new(),
+            readers: Wakers::default(),
+            writers: Wakers::default(),
+            finishers: Wakers::default(),
             closed: None,
             ended: false,
             rtt: None,
@@ -189,7 +193,6 @@ impl MuxLink {
             {
                 let mut state = self.shared.lock();
                 if let Some(taken) = take(&mut state.connection) {
-                    state.wake_driver();
                     return Ok(taken);
                 }
                 if let Some(closed) = &state.closed {
@@ -259,43 +262,42 @@ impl MuxSend {
         self.shared.lock().connection.set_priority(self.id, priority);
     }
 
-    pub(super) fn done(&self) -> impl Future<Output = Result<(), StreamError>> + Send + 'static {
-        let (shared, id) = (self.shared.clone(), self.id);
-        async move {
-            let notify = shared.lock().finishers.entry(id).or_default().clone();
-            let finisher = Finisher { shared, id, notify };
-            loop {
-                let notified = finisher.notify.notified();
-                {
-                    let state = finisher.shared.lock();
-                    let done = match state.connection.send_status(id) {
-                        qmux::SendStatus::Stopped(code) => Some(Err(StreamError::Stopped(code))),
-                        qmux::SendStatus::Over if state.closed.is_none() => Some(Ok(())),
-                        _ => state.closed.clone().map(|closed| Err(StreamError::Lost(closed))),
-                    };
-                    if let Some(done) = done {
-                        return done;
-                    }
-                }
-                notified.await;
-            }
-        }
+    /// One task at a time may wait.
+    pub(super) fn done(&self) -> Done {
+        Done { shared: self.shared.clone(), id: self.id, waiting: false }
     }
 }
 
-/// Somebody who waits for the end of a stream's sending half. The last one gone, the entry goes too.
-struct Finisher {
+/// Waits until a stream's sending half is over.
+pub(crate) struct Done {
     shared: Arc<Shared>,
     id: StreamId,
-    notify: Arc<Notify>,
+    waiting: bool,
 }
 
-impl Drop for Finisher {
+impl Future for Done {
+    type Output = Result<(), StreamError>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let this = &mut *self;
+        let mut state = this.shared.lock();
+        let done = match state.connection.send_status(this.id) {
+            qmux::SendStatus::Stopped(code) => Some(Err(StreamError::Stopped(code))),
+            qmux::SendStatus::Over if state.closed.is_none() => Some(Ok(())),
+            _ => state.closed.clone().map(|closed| Err(StreamError::Lost(closed))),
+        };
+        if done.is_none() {
+            this.waiting = true;
+            state.finishers.insert(this.id, cx.waker().clone());
+        }
+        done.map_or(Poll::Pending, Poll::Ready)
+    }
+}
+
+impl Drop for Done {
     fn drop(&mut self) {
-        let mut state = self.shared.lock();
-        // This one and the table's own: nobody else waits, and nobody can begin to while the lock is held.
-        if Arc::strong_count(&self.notify) <= 2 {
-            state.finishers.remove(&self.id);
+        if self.waiting {
+            self.shared.lock().finishers.remove(&self.id);
         }
     }
 }
@@ -386,9 +388,7 @@ impl Shared {
                 qmux::Event::Writable(id) => wake(state.writers.remove(&id)),
                 qmux::Event::Stopped { id, .. } | qmux::Event::Finished(id) => {
                     wake(state.writers.remove(&id));
-                    if let Some(notify) = state.finishers.get(&id) {
-                        notify.notify_waiters();
-                    }
+                    wake(state.finishers.remove(&id));
                 }
                 qmux::Event::Datagram => self.datagrams.notify_waiters(),
                 qmux::Event::Pong { rtt } => state.rtt = Some(rtt),
@@ -403,9 +403,8 @@ impl Shared {
         if state.closed.is_none() {
             state.closed = Some(closed);
         }
-        state.readers.drain().for_each(|(_, waker)| waker.wake());
-        state.writers.drain().for_each(|(_, waker)| waker.wake());
-        state.finishers.values().for_each(|notify| notify.notify_waiters());
+        let waiting = state.readers.drain().chain(state.writers.drain()).chain(state.finishers.drain());
+        waiting.for_each(|(_, waker)| waker.wake());
         for notify in self.accepted.iter().chain(&self.openable).chain([&self.datagrams, &self.closed]) {
             notify.notify_waiters();
         }

@@ -17,7 +17,7 @@ const SMALL: usize = 16;
 
 impl Map {
     pub(crate) fn new() -> Self {
-        Self { streams: HashMap::with_hasher(BuildIdHasher::new()) }
+        Self { streams: HashMap::with_hasher(BuildIdHasher::default()) }
     }
 
     pub(crate) fn len(&self) -> usize {
@@ -59,15 +59,15 @@ impl Map {
     }
 }
 
-/// Hashes a stream number with one multiplication. The seed is random for each connection, so that a peer cannot
-/// know which numbers collide.
+/// Hashes a [`StreamId`] with one multiplication, for tables of streams. The seed is random for each table, so that a
+/// peer cannot know which numbers collide.
 #[derive(Clone, Copy, Debug)]
-struct BuildIdHasher {
+pub struct BuildIdHasher {
     seed: u64,
 }
 
-impl BuildIdHasher {
-    fn new() -> Self {
+impl Default for BuildIdHasher {
+    fn default() -> Self {
         Self { seed: RandomState::new().hash_one(0u8) }
     }
 }
@@ -80,7 +80,9 @@ impl BuildHasher for BuildIdHasher {
     }
 }
 
-struct IdHasher(u64);
+/// The hasher of [`BuildIdHasher`].
+#[derive(Clone, Copy, Debug)]
+pub struct IdHasher(u64);
 
 /// An odd constant with bits everywhere: 2^64 divided by the golden ratio.
 const MULTIPLIER: u64 = 0x9e37_79b9_7f4a_7c15;

@@ -4,6 +4,8 @@ mod map;
 mod recv;
 mod send;
 
+pub use map::{BuildIdHasher, IdHasher};
+
 pub(crate) use map::Map;
 pub(crate) use recv::{Received, RecvHalf};
 pub(crate) use send::SendHalf;
