@@ -110,6 +110,10 @@ impl Connect {
     }
 
     async fn run(self) -> Result<Connection> {
+        if self.transport == Transport::Local {
+            let reason = "a local connection has no address: it is made by hikyaku::local::connect";
+            return Err(Error::Unreachable(vec![reason.to_owned()]));
+        }
         let identity = match self.identity {
             Some(identity) => identity,
             None => Identity::generate()?,
@@ -144,7 +148,8 @@ struct Target {
 fn transports(transport: Transport, prefer: Prefer) -> &'static [Transport] {
     match (transport, prefer) {
         (Transport::Quic, _) => &[Transport::Quic],
-        (Transport::Tcp | Transport::Local, _) => &[Transport::Tcp],
+        (Transport::Tcp, _) => &[Transport::Tcp],
+        (Transport::Local, _) => &[],
         (Transport::Auto, Prefer::Interactive) => &[Transport::Quic, Transport::Tcp],
         (Transport::Auto, Prefer::Bulk) => &[Transport::Tcp, Transport::Quic],
     }

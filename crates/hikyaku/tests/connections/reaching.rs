@@ -80,8 +80,11 @@ async fn udp_only(server: SocketAddr) -> SocketAddr {
         loop {
             tokio::select! {
                 Ok((count, from)) = outside.recv_from(&mut there) => {
-                    client = Some(from);
-                    let _ = inside.send(&there[..count]).await;
+                    // The client also knocks once, with one byte from another socket, to hear whether anybody is there.
+                    if count > 1 {
+                        client = Some(from);
+                        let _ = inside.send(&there[..count]).await;
+                    }
                 }
                 Ok(count) = inside.recv(&mut back) => {
                     let _ = outside.send_to(&back[..count], client.unwrap()).await;
