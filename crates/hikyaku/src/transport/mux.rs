@@ -5,6 +5,8 @@
 //! the task would cost every small message two more wake-ups. Spec: chapter 2, "QMux on a byte stream".
 
 mod driver;
+#[cfg(test)]
+mod tests;
 
 use std::collections::HashMap;
 use std::future::{Future, poll_fn};
