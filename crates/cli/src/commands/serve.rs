@@ -20,8 +20,12 @@ pub(crate) struct Serve {
     /// Where everything is kept
     #[arg(long, value_name = "DIR")]
     data: Option<PathBuf>,
-    /// Where to listen, TCP and UDP alike; may be repeated [default: [::]:4747]
-    #[arg(long, value_name = "ADDR:PORT")]
+    // Not a documentation comment: rustdoc would take the address for a link.
+    #[arg(
+        long,
+        value_name = "ADDR:PORT",
+        help = "Where to listen, TCP and UDP alike; may be repeated [default: [::]:4747]"
+    )]
     listen: Vec<SocketAddr>,
     /// A name or address under which others reach this server, for invite links; may be repeated
     #[arg(long, value_name = "HOST")]

@@ -17,6 +17,7 @@ use hikyaku_chat::ChatServer;
 use hikyaku_files::{DropDir, DropOptions, FilesLimits, FilesServer, FsVault};
 use hikyaku_sqlite::SqliteStore;
 use hikyaku_storage::Store;
+use hikyaku_storage::vault::VaultError;
 
 pub(crate) use admin::connect as connect_admin;
 
@@ -162,7 +163,12 @@ fn open_files(
             let options = DropOptions::default();
             let opened = DropDir::open(path, options);
             Some(opened.map_err(|error| {
-                Trouble::new(Exit::Failed, format!("--into {}: {error}", path.display()))
+                let trouble = match &error {
+                    VaultError::Io(error) => exit::io(path.display(), error),
+                    error => Trouble::new(Exit::Failed, format!("{}: {error}", path.display())),
+                };
+                trouble
+                    .during("--into")
                     .hint("it must be a directory that exists and that this user may write")
             })?)
         }
