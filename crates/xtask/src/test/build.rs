@@ -17,8 +17,11 @@ pub(super) fn clippy(workspace: &Workspace) -> Outcome<String> {
 }
 
 pub(super) fn docs(workspace: &Workspace) -> Outcome<String> {
-    let arguments = ["doc", "--no-deps", "--document-private-items", "--workspace", "--locked"];
-    must(workspace.cargo(&arguments).env("RUSTDOCFLAGS", "-D warnings"))?;
+    // The program and the library share their name, and so their place: one after the other.
+    for packages in [&["--workspace", "--exclude", "hikyaku-cli"][..], &["--package", "hikyaku-cli"]] {
+        let arguments = [&["doc", "--no-deps", "--document-private-items", "--locked"], packages].concat();
+        must(workspace.cargo(&arguments).env("RUSTDOCFLAGS", "-D warnings"))?;
+    }
     Ok(String::new())
 }
 
