@@ -12,6 +12,7 @@ use std::str::FromStr;
 use std::sync::Arc;
 
 use aws_lc_rs::digest::{SHA256, digest};
+use aws_lc_rs::hmac;
 use aws_lc_rs::signature::{Ed25519KeyPair, KeyPair as _};
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
@@ -187,6 +188,14 @@ impl Identity {
 
     pub(crate) fn private_key(&self) -> PrivateKeyDer<'static> {
         PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(self.inner.key.to_vec()))
+    }
+
+    /// A key that only the holder of this identity can make, the same each time: for what a server must be able to
+    /// prove again after a restart.
+    pub(crate) fn derive(&self, purpose: &str) -> hmac::Key {
+        let secret = hmac::Key::new(hmac::HMAC_SHA256, &self.inner.key);
+        let derived = hmac::sign(&secret, format!("hikyaku/1 {purpose}\0").as_bytes());
+        hmac::Key::new(hmac::HMAC_SHA256, derived.as_ref())
     }
 
     /// `None` unless `certificate` is one of `key`, and that an Ed25519 key.

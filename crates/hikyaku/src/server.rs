@@ -133,10 +133,11 @@ impl<C: Send + Sync + 'static> Builder<C> {
             authorise: self.authorise,
             register: Register::default(),
         });
+        let endpoint = quic::endpoint_config(&self.identity);
         let mut server = Server { shared, addresses: Vec::new(), endpoints: Vec::new(), stop };
         let tls = tokio_rustls::TlsAcceptor::from(Arc::new(tcp_tls));
         for address in self.listen {
-            server.listen(address, &tls, &quic, &stopped)?;
+            server.listen(address, &tls, &quic, &endpoint, &stopped)?;
         }
         Ok(server)
     }
@@ -236,12 +237,13 @@ impl<C: Send + Sync + 'static> Server<C> {
         address: SocketAddr,
         tls: &tokio_rustls::TlsAcceptor,
         quic: &quinn::ServerConfig,
+        endpoint: &quinn::EndpointConfig,
         stopped: &watch::Receiver<bool>,
     ) -> Result<()> {
         let io = |error| Error::io(format!("listening on {address}"), error);
         let listening = socket::listen(address).map_err(io)?;
         let listener = tokio::net::TcpListener::from_std(listening.tcp).map_err(io)?;
-        let (config, runtime) = (quinn::EndpointConfig::default(), Arc::new(quinn::TokioRuntime));
+        let (config, runtime) = (endpoint.clone(), Arc::new(quinn::TokioRuntime));
         let endpoint =
             quinn::Endpoint::new(config, Some(quic.clone()), listening.udp, runtime).map_err(io)?;
         tokio::spawn(accept::tcp(self.shared.clone(), listener, tls.clone(), stopped.clone()));

@@ -103,8 +103,10 @@ impl Invite {
             }
             Self::List { json, via } => {
                 let (accounts, connection, _) = via.accounts(global).await?;
-                let invites = accounts.invites().await?;
+                let mut invites = accounts.invites().await?;
                 connection.close().await;
+                // The server keeps a used one for as long as its user may have to repeat the request.
+                invites.retain(|invite| invite.uses_left > 0);
                 invites.iter().try_for_each(|invite| print(invite, json))
             }
             Self::Cancel { id, via } => {

@@ -66,7 +66,7 @@ impl Send {
         for path in &self.paths {
             let begun = Instant::now();
             match sending.send(path, !self.json).await {
-                Ok(receipt) => tell(path, &receipt, begun.elapsed(), self.json)?,
+                Ok(receipt) => tell(path, &sending.target, &receipt, begun.elapsed(), self.json)?,
                 Err(trouble) if self.paths.len() == 1 && !self.json => return Err(trouble),
                 Err(trouble) => {
                     if self.json {
@@ -178,8 +178,15 @@ impl Sending {
     }
 }
 
-fn tell(path: &Path, receipt: &Receipt, took: Duration, json: bool) -> Result {
-    let reference = receipt.event.as_ref().map(|event| format!("#{}:{}", event.room, event.seq));
+fn tell(path: &Path, target: &Target, receipt: &Receipt, took: Duration, json: bool) -> Result {
+    let reference = match (&receipt.event, target, &receipt.name) {
+        (Some(event), ..) => Some(format!("#{}:{}", event.room, event.seq)),
+        (None, Target::Drop(directory), Some(name)) => {
+            let parts = directory.iter().map(|part| part.0.as_slice()).chain([name.as_slice()]);
+            Some(format!(":{}", String::from_utf8_lossy(&parts.collect::<Vec<_>>().join(&b'/'))))
+        }
+        _ => None,
+    };
     let name = receipt.name.as_ref().map(|name| String::from_utf8_lossy(name).into_owned());
     if json {
         return output::json(&JsonSent {
@@ -200,11 +207,8 @@ fn tell(path: &Path, receipt: &Receipt, took: Duration, json: bool) -> Result {
             exit: None,
         });
     }
-    let place = match (&reference, &receipt.name) {
-        (Some(reference), _) => hikyaku::printable(reference).to_string(),
-        (None, Some(name)) => format!(":{}", hikyaku_files::escape(name)),
-        (None, None) => "sent".to_owned(),
-    };
+    let place = reference.as_deref().unwrap_or("sent");
+    let place = hikyaku_files::escape(place.as_bytes());
     output::line(format_args!("{place}  {}  {}", event::bytes(receipt.size), receipt.root))
 }
 

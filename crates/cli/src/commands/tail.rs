@@ -86,8 +86,9 @@ pub(super) struct End {
 impl Past {
     /// Shows everything from `start` to the newest event of this moment.
     pub(super) async fn print(&self, start: Start, mut show: impl FnMut(Shown<'_>) -> Result) -> Result<End> {
-        let head =
-            self.chat.resolve(hikyaku_wire::chat::RoomRef::Name(self.name.as_str().to_owned())).await?.head;
+        let trouble = |error| Trouble::from(error).during(format_args!("#{}", self.name.as_str()));
+        let named = hikyaku_wire::chat::RoomRef::Name(self.name.as_str().to_owned());
+        let head = self.chat.resolve(named).await.map_err(trouble)?.head;
         let mut ask = match start {
             Start::Newest(count) => {
                 self.ask(head.room, Some(head.last.saturating_add(1).saturating_sub(count).max(head.first)))
@@ -98,7 +99,7 @@ impl Past {
         let mut next = ask.from.unwrap_or(1);
         // A page may be shorter than asked for: only reaching the newest event of this moment is the end.
         while ask.since_ms.is_some() || next <= head.last {
-            let Page { first, records, .. } = self.chat.history(&ask).await?;
+            let Page { first, records, .. } = self.chat.history(&ask).await.map_err(trouble)?;
             let stuck = records.is_empty() && first <= next && ask.since_ms.is_none();
             next = first;
             for record in records.iter() {
@@ -152,7 +153,8 @@ pub(super) fn remark(name: &RoomName, news: &News) {
     match news {
         News::Rewound { from, epoch, .. } => {
             output::note(format_args!(
-                "#{name}: the server was restored from a backup: events from {from} on are replaced (epoch {epoch})"
+                "#{name}: the server was restored from a backup: events from {from} on are replaced \
+                 (epoch {epoch})"
             ));
         }
         News::Trimmed { from, through, .. } => {

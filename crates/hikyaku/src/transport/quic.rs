@@ -9,7 +9,7 @@ use quinn::crypto::rustls::{QuicClientConfig, QuicServerConfig};
 use quinn::{ConnectionError, IdleTimeout, ReadError, SendDatagramError, StoppedError, VarInt, WriteError};
 
 use crate::error::{Closed, ClosedBy, Error};
-use crate::identity::KeyId;
+use crate::identity::{Identity, KeyId};
 use crate::limits::{Limits, unauthorised};
 use crate::tls;
 use crate::transport::{DatagramError, StreamError};
@@ -131,6 +131,40 @@ pub(crate) fn server_config(
     config.incoming_buffer_size_total(1024 * 1024);
     config.migration(true);
     Ok(config)
+}
+
+/// What a server's QUIC endpoint is configured with: it must be the same again after a restart. Packets of a connection
+/// that a former process had are answered with a stateless reset (RFC 9000, 10.3), which the client believes only when
+/// its token is made with the key of then; without it the client would wait for its idle timeout.
+pub(crate) fn endpoint_config(identity: &Identity) -> quinn::EndpointConfig {
+    let mut config = quinn::EndpointConfig::new(Arc::new(identity.derive("quic stateless reset")));
+    // quinn's own ids are checked against a key of the process, and strangers' packets dropped without an answer.
+    config.cid_generator(|| Box::new(ConnectionIds));
+    config
+}
+
+/// Connection ids that are random bytes and nothing else.
+struct ConnectionIds;
+
+impl ConnectionIds {
+    const LENGTH: usize = 8;
+}
+
+impl quinn::ConnectionIdGenerator for ConnectionIds {
+    fn generate_cid(&mut self) -> quinn::ConnectionId {
+        let mut id = [0; Self::LENGTH];
+        // quinn only asks for ids that differ from those in use. Without random numbers no handshake succeeds.
+        let _ = aws_lc_rs::rand::fill(&mut id);
+        quinn::ConnectionId::new(&id)
+    }
+
+    fn cid_len(&self) -> usize {
+        Self::LENGTH
+    }
+
+    fn cid_lifetime(&self) -> Option<Duration> {
+        None
+    }
 }
 
 /// What a client's QUIC socket is configured with.

@@ -1,0 +1,485 @@
+//! The program as processes: servers, clients and what they print, bounded in time and gone when a test ends.
+//!
+//! Each server has a loopback address of its own, so that its port stays free while it is down, whatever other tests
+//! do. Nothing here sleeps to wait for something: readers wait for lines, and give up after [`PATIENCE`].
+
+#![allow(dead_code, missing_docs, unreachable_pub, clippy::unwrap_used, clippy::panic, clippy::expect_used)]
+
+mod proxy;
+
+use std::ffi::OsStr;
+use std::io::{BufRead as _, BufReader, Read, Write as _};
+use std::net::{Ipv4Addr, SocketAddr};
+use std::os::unix::process::ExitStatusExt as _;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::{Arc, Mutex, mpsc};
+use std::time::{Duration, Instant};
+
+use rustix::process::{Pid, Signal, kill_process};
+
+#[allow(unused_imports)]
+pub use proxy::Proxy;
+
+/// How long anything may take before a test gives up. It never decides whether a test passes on a working program.
+pub const PATIENCE: Duration = Duration::from_secs(90);
+
+/// A program that is running. It is killed when this is dropped.
+pub struct Program {
+    child: Child,
+    pub out: Lines,
+    pub err: Lines,
+    what: String,
+}
+
+impl Program {
+    /// Starts `command`, with `input` as its standard input.
+    pub fn start(mut command: Command, input: Option<&[u8]>) -> Self {
+        let stdin = if input.is_some() { Stdio::piped() } else { Stdio::null() };
+        let what = format!("{:?}", command.get_args().collect::<Vec<_>>());
+        let mut child = command.stdin(stdin).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        if let (Some(input), Some(mut stdin)) = (input, child.stdin.take()) {
+            let input = input.to_owned();
+            // A program that does not read its input is no reason to fail here.
+            std::thread::spawn(move || drop(stdin.write_all(&input)));
+        }
+        let (out, err) = (Lines::of(child.stdout.take().unwrap()), Lines::of(child.stderr.take().unwrap()));
+        Self { child, out, err, what }
+    }
+
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    pub fn signal(&self, signal: Signal) {
+        kill_process(Pid::from_child(&self.child), signal).unwrap();
+    }
+
+    /// `kill -9`, and gone when this returns.
+    pub fn kill(&mut self) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+    }
+
+    pub fn is_running(&mut self) -> bool {
+        self.child.try_wait().unwrap().is_none()
+    }
+
+    /// Waits for its end.
+    pub fn finish(mut self) -> Done {
+        let begun = Instant::now();
+        let (out, err) = (self.out.rest(&self.what), self.err.rest(&self.what));
+        let status = self.wait();
+        Done { what: self.what.clone(), status, out, err, took: begun.elapsed() }
+    }
+
+    fn wait(&mut self) -> ExitStatus {
+        // Both outputs are closed: what is left is the kernel's work.
+        let begun = Instant::now();
+        loop {
+            if let Some(status) = self.child.try_wait().unwrap() {
+                return status;
+            }
+            assert!(begun.elapsed() < PATIENCE, "{} does not end", self.what);
+            std::thread::yield_now();
+        }
+    }
+}
+
+impl Drop for Program {
+    fn drop(&mut self) {
+        // One that has ended already is what is wanted.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// The lines of an output, as they come.
+pub struct Lines {
+    coming: mpsc::Receiver<String>,
+    seen: Arc<Mutex<Vec<String>>>,
+}
+
+impl Lines {
+    fn of(output: impl Read + Send + 'static) -> Self {
+        let (to, coming) = mpsc::channel();
+        let seen = Arc::new(Mutex::new(Vec::new()));
+        let all = seen.clone();
+        std::thread::spawn(move || {
+            let mut reader = BufReader::new(output);
+            let mut line = Vec::new();
+            while matches!(reader.read_until(b'\n', &mut line), Ok(1..)) {
+                // Bytes that are no text must be seen by the tests that look for them.
+                let text = String::from_utf8_lossy(line.strip_suffix(b"\n").unwrap_or(&line)).into_owned();
+                all.lock().unwrap().push(text.clone());
+                if to.send(text).is_err() {
+                    return;
+                }
+                line.clear();
+            }
+        });
+        Self { coming, seen }
+    }
+
+    /// The next line; `None` when there are no more.
+    pub fn next(&self) -> Option<String> {
+        match self.coming.recv_timeout(PATIENCE) {
+            Ok(line) => Some(line),
+            Err(mpsc::RecvTimeoutError::Disconnected) => None,
+            Err(mpsc::RecvTimeoutError::Timeout) => {
+                panic!("nothing more came; until then: {:#?}", self.seen())
+            }
+        }
+    }
+
+    /// The next line that `is` it.
+    pub fn until(&self, is: impl Fn(&str) -> bool) -> String {
+        loop {
+            match self.next() {
+                Some(line) if is(&line) => return line,
+                Some(_) => {}
+                None => panic!("it ended without the line waited for: {:#?}", self.seen()),
+            }
+        }
+    }
+
+    /// Everything printed so far.
+    pub fn seen(&self) -> Vec<String> {
+        self.seen.lock().unwrap().clone()
+    }
+
+    fn rest(&self, what: &str) -> String {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            match self.coming.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
+                Ok(_) => {}
+                Err(mpsc::RecvTimeoutError::Disconnected) => {
+                    return self.seen().iter().map(|line| format!("{line}\n")).collect();
+                }
+                Err(mpsc::RecvTimeoutError::Timeout) => {
+                    panic!("{what} does not end; it printed {:#?}", self.seen())
+                }
+            }
+        }
+    }
+}
+
+/// A program that has ended.
+#[derive(Debug)]
+pub struct Done {
+    pub what: String,
+    pub status: ExitStatus,
+    pub out: String,
+    pub err: String,
+    pub took: Duration,
+}
+
+impl Done {
+    /// The exit code; a signal that killed it fails the test.
+    pub fn code(&self) -> i32 {
+        self.status
+            .code()
+            .unwrap_or_else(|| panic!("{} was killed by signal {:?}", self.what, self.status.signal()))
+    }
+
+    /// It succeeded without a word of complaint; its output without the last line break.
+    #[track_caller]
+    pub fn ok(&self) -> &str {
+        assert_eq!(self.code(), 0, "{self:#?}");
+        assert_eq!(self.err, "", "{self:#?}");
+        self.out.strip_suffix('\n').unwrap_or(&self.out)
+    }
+
+    /// It failed with this code, printed nothing on standard output, and said all of this: what failed, why, what to
+    /// do. No sentence has a control character in it.
+    #[track_caller]
+    pub fn fails(&self, code: i32, says: &[&str]) {
+        assert_eq!(self.code(), code, "{self:#?}");
+        assert_eq!(self.out, "", "{self:#?}");
+        for phrase in says {
+            assert!(self.err.contains(phrase), "'{phrase}' is missing in {self:#?}");
+        }
+        assert_harmless(&self.err);
+    }
+
+    /// Its only output line as JSON.
+    #[track_caller]
+    pub fn json(&self) -> serde_json::Value {
+        json(self.ok())
+    }
+}
+
+/// Nothing in the text changes what a terminal does.
+#[track_caller]
+pub fn assert_harmless(text: &str) {
+    let hostile = |c: char| (c != '\n' && c.is_control()) || ('\u{202a}'..='\u{202e}').contains(&c);
+    assert!(!text.contains(hostile), "a terminal would obey something in {text:?}");
+}
+
+/// One line of JSON, which says its version.
+#[track_caller]
+pub fn json(line: &str) -> serde_json::Value {
+    let value: serde_json::Value = serde_json::from_str(line).unwrap_or_else(|e| panic!("{e} in {line}"));
+    assert_eq!(value["v"], 1, "{line}");
+    assert!(value["type"].is_string(), "{line}");
+    value
+}
+
+/// A place for everything that a test has on disk.
+pub struct Place(tempfile::TempDir);
+
+impl Place {
+    pub fn new() -> Self {
+        Self(tempfile::tempdir().unwrap())
+    }
+
+    pub fn path(&self) -> &Path {
+        self.0.path()
+    }
+
+    pub fn join(&self, name: impl AsRef<Path>) -> PathBuf {
+        self.0.path().join(name)
+    }
+
+    /// A new directory.
+    pub fn directory(&self, name: &str) -> PathBuf {
+        let path = self.join(name);
+        std::fs::create_dir(&path).unwrap();
+        path
+    }
+
+    /// A new file.
+    pub fn file(&self, name: &str, content: &[u8]) -> PathBuf {
+        let path = self.join(name);
+        std::fs::write(&path, content).unwrap();
+        path
+    }
+
+    /// A home that knows no server.
+    pub fn home(&self, name: &str) -> Home {
+        Home { path: self.join(name), transport: "auto", directory: self.path().to_owned() }
+    }
+}
+
+/// `hikyaku` with an empty environment as far as it matters.
+pub fn hikyaku(directory: &Path) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_hikyaku"));
+    command.current_dir(directory).env("TZ", "UTC").env("USER", "ana");
+    for name in ["HIKYAKU_SERVER", "HIKYAKU_LOG", "HIKYAKU_HOME", "XDG_DATA_HOME", "HOME", "RUST_BACKTRACE"] {
+        command.env_remove(name);
+    }
+    command
+}
+
+/// One person at one computer: a home, and the commands typed there.
+#[derive(Clone)]
+pub struct Home {
+    pub path: PathBuf,
+    transport: &'static str,
+    directory: PathBuf,
+}
+
+impl Home {
+    /// Every command goes over this transport.
+    pub fn over(mut self, transport: &'static str) -> Self {
+        self.transport = transport;
+        self
+    }
+
+    /// Commands are typed in this directory.
+    pub fn within(mut self, directory: &Path) -> Self {
+        directory.clone_into(&mut self.directory);
+        self
+    }
+
+    pub fn command<A: AsRef<OsStr>>(&self, arguments: impl IntoIterator<Item = A>) -> Command {
+        let mut command = hikyaku(&self.directory);
+        command.env("HIKYAKU_HOME", &self.path);
+        command.arg("--transport").arg(self.transport).args(arguments);
+        command
+    }
+
+    /// Starts a command and lets it run.
+    pub fn start<A: AsRef<OsStr>>(&self, arguments: impl IntoIterator<Item = A>) -> Program {
+        Program::start(self.command(arguments), None)
+    }
+
+    /// Types a command and waits for its end.
+    pub fn run<A: AsRef<OsStr>>(&self, arguments: impl IntoIterator<Item = A>) -> Done {
+        self.start(arguments).finish()
+    }
+
+    /// The same with something on standard input.
+    pub fn run_with<A: AsRef<OsStr>>(&self, arguments: impl IntoIterator<Item = A>, input: &str) -> Done {
+        Program::start(self.command(arguments), Some(input.as_bytes())).finish()
+    }
+
+    /// Joins a server with the link, by standard input as people should.
+    #[track_caller]
+    pub fn join(&self, link: &str, name: &str) -> &Self {
+        self.run_with(["join", "-", "--name", name, "--device", "laptop"], link).ok();
+        self
+    }
+
+    /// Everything in a room.
+    #[track_caller]
+    pub fn events(&self, room: &str) -> Vec<serde_json::Value> {
+        let done = self.run(["tail", room, "--after", "0", "--json"]);
+        done.ok().lines().map(json).collect()
+    }
+
+    /// Every text in a room.
+    #[track_caller]
+    pub fn texts(&self, room: &str) -> Vec<String> {
+        let text = |event: serde_json::Value| event["text"].as_str().map(str::to_owned);
+        self.events(room).into_iter().filter_map(text).collect()
+    }
+}
+
+/// A server, its data directory and how it is started.
+pub struct Server {
+    pub program: Program,
+    pub address: SocketAddr,
+    /// What its first start printed.
+    pub invite: Option<String>,
+    pub data: PathBuf,
+    directory: PathBuf,
+    options: Vec<String>,
+    log: Option<String>,
+}
+
+impl Server {
+    /// A new server in `place`, with further options.
+    pub fn start(place: &Place, options: &[&str]) -> Self {
+        Self::start_on(place, "data", options)
+    }
+
+    /// The same with its data in `data`.
+    pub fn start_on(place: &Place, data: &str, options: &[&str]) -> Self {
+        Self::serve(place.path(), &place.join(data), SocketAddr::new(own_address().into(), 0), options, None)
+    }
+
+    /// The same, and it logs everything that `log` asks for.
+    pub fn start_with_log(place: &Place, log: &str, options: &[&str]) -> Self {
+        let address = SocketAddr::new(own_address().into(), 0);
+        Self::serve(place.path(), &place.join("data"), address, options, Some(log))
+    }
+
+    /// Starts one at an address that must be free soon.
+    pub fn serve(
+        directory: &Path,
+        data: &Path,
+        address: SocketAddr,
+        options: &[&str],
+        log: Option<&str>,
+    ) -> Self {
+        let begun = Instant::now();
+        loop {
+            let mut command = hikyaku(directory);
+            command
+                .args(["serve", "--data"])
+                .arg(data)
+                .args(["--listen", &address.to_string()])
+                .args(options);
+            if let Some(log) = log {
+                command.env("HIKYAKU_LOG", log);
+            }
+            let program = Program::start(command, None);
+            let mut invite = None;
+            while let Some(line) = program.out.next() {
+                if let Some(link) = line.strip_prefix("invite: ") {
+                    invite = Some(link.to_owned());
+                } else if let Some(ready) = line.strip_prefix("ready: ") {
+                    return Self {
+                        program,
+                        address: ready.parse().unwrap(),
+                        invite,
+                        data: data.to_owned(),
+                        directory: directory.to_owned(),
+                        options: options.iter().map(ToString::to_string).collect(),
+                        log: log.map(str::to_owned),
+                    };
+                }
+            }
+            let done = program.finish();
+            // Any socket of this computer that is bound to "any address" may have the UDP port for a moment.
+            let busy = address.port() != 0 && done.err.contains("another program uses that port");
+            assert!(busy && begun.elapsed() < PATIENCE, "the server did not start: {done:#?}");
+        }
+    }
+
+    /// `kill -9`.
+    pub fn kill(&mut self) {
+        self.program.kill();
+    }
+
+    /// Starts it again, as it was, at the same address.
+    pub fn restart(&mut self) {
+        let options: Vec<&str> = self.options.iter().map(String::as_str).collect();
+        *self = Self::serve(&self.directory, &self.data, self.address, &options, self.log.as_deref());
+    }
+
+    /// The link that it printed at its first start.
+    #[track_caller]
+    pub fn invite(&self) -> &str {
+        self.invite.as_deref().expect("a first start prints an invite")
+    }
+
+    /// `--data DIR`, for the administration door.
+    pub fn data(&self) -> &str {
+        self.data.to_str().unwrap()
+    }
+}
+
+/// A server with an owner, and a room.
+pub fn server_with_room(place: &Place, options: &[&str], room: &str) -> (Server, Home) {
+    let server = Server::start(place, options);
+    let ana = place.home("ana").over("tcp");
+    ana.join(server.invite(), "ana");
+    assert_eq!(ana.run(["room", "create", room]).ok(), format!("#{room}"));
+    (server, ana)
+}
+
+/// A loopback address that no other test uses: the process's number, and one per call.
+pub fn own_address() -> Ipv4Addr {
+    static NEXT: AtomicU8 = AtomicU8::new(1);
+    let [.., high, low] = std::process::id().to_be_bytes();
+    Ipv4Addr::new(127, high.max(1), low, NEXT.fetch_add(1, Ordering::Relaxed))
+}
+
+/// Bytes that look random, the same for the same seed.
+pub fn noise(seed: u64, length: usize) -> Vec<u8> {
+    let mut random = Random(seed);
+    let mut bytes: Vec<u8> =
+        std::iter::repeat_with(|| random.next().to_le_bytes()).take(length / 8 + 1).flatten().collect();
+    bytes.truncate(length);
+    bytes
+}
+
+/// SplitMix64: small, and the same everywhere for the same seed.
+pub struct Random(pub u64);
+
+impl Random {
+    pub fn next(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut z = self.0;
+        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        z ^ (z >> 31)
+    }
+
+    pub fn below(&mut self, bound: u64) -> u64 {
+        self.next() % bound
+    }
+}
+
+/// Names in a directory, sorted.
+pub fn names(directory: &Path) -> Vec<String> {
+    let mut names: Vec<_> = std::fs::read_dir(directory)
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name().to_string_lossy().into_owned())
+        .collect();
+    names.sort();
+    names
+}
