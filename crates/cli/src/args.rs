@@ -22,25 +22,25 @@ pub(crate) struct Cli {
     pub(crate) command: Command,
 }
 
+/// Where the options of every command stand in its help: last.
+const COMMON: &str = "Everywhere";
+
 /// Options of every command.
 #[derive(Debug, Clone, Args)]
 pub(crate) struct Global {
     /// The server that is meant, where several are known
-    #[arg(long, global = true, env = "HIKYAKU_SERVER", value_name = "NAME")]
+    #[arg(long, global = true, env = "HIKYAKU_SERVER", value_name = "NAME", help_heading = COMMON)]
     pub(crate) server: Option<String>,
-    /// What carries the connection
-    #[arg(long, global = true, value_enum, default_value = "auto")]
+    /// What carries the connection: whichever answers first, TLS over TCP, or QUIC over UDP
+    #[arg(long, global = true, value_enum, default_value = "auto", help_heading = COMMON)]
     pub(crate) transport: TransportChoice,
 }
 
 /// `--transport`.
 #[derive(Debug, Clone, Copy, ValueEnum)]
 pub(crate) enum TransportChoice {
-    /// Whichever answers first
     Auto,
-    /// QMux over TLS over TCP
     Tcp,
-    /// QUIC over UDP
     Quic,
 }
 
