@@ -1,6 +1,6 @@
 //! The CBOR profile of every message, and encoding and decoding under it. Spec: chapter 3, Messages.
 //!
-//! [`check`] runs before any decoding: the derived decoders accept more than the profile does (indefinite lengths,
+//! [`check()`] runs before any decoding: the derived decoders accept more than the profile does (indefinite lengths,
 //! duplicate keys, longer than necessary integers), and what two decoders understand differently is an attack.
 //! It walks the bytes once, without recursion, and allocates only for maps whose keys are not sorted.
 
@@ -111,7 +111,7 @@ impl CborError {
     }
 }
 
-/// The bytes of `message`: what [`check`] accepts, with sorted keys.
+/// The bytes of `message`: what [`check()`] accepts, with sorted keys.
 ///
 /// The derived encoders write definite lengths, shortest integers and keys in ascending order. Only an integer beyond
 /// [`MAX_INTEGER`] or a float in the type can break the profile; debug builds check that.
