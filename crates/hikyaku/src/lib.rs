@@ -18,7 +18,7 @@
 //! ```
 //!
 //! The layers, from the bottom: `transport` (QUIC by quinn; QMux over TLS), `session` (control streams, exchanges,
-//! datagrams: spec chapter 3), and on top of them what a program uses: [`Server`], [`Router`], [`connect`],
+//! datagrams: spec chapter 3), and on top of them what a program uses: [`Server`], [`Router`], [`connect()`],
 //! [`Connection`], [`Exchange`].
 
 #![forbid(unsafe_code)]

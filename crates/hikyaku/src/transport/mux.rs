@@ -1,6 +1,6 @@
 //! The TCP binding's shell: the QMux state machine of `hikyaku-mux`, a byte stream, and the wakers between them.
 //!
-//! One task per connection (the [`Driver`]) owns the byte stream. The state machine itself sits behind a mutex
+//! One task per connection (the [`driver::Driver`]) owns the byte stream. The state machine itself sits behind a mutex
 //! that stream handles lock for the length of one call and never across an await, as quinn does it: a channel to
 //! the task would cost every small message two more wake-ups. Spec: chapter 2, "QMux on a byte stream".
 
