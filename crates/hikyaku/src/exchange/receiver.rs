@@ -1,0 +1,160 @@
+//! The receiving direction of an exchange. Spec: chapter 3, "Exchanges".
+
+use std::pin::pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, Waker};
+use std::time::Instant;
+
+use hikyaku_wire::cbor::CborError;
+use hikyaku_wire::codes::ErrorCode;
+use minicbor::Decode;
+
+use super::{Incoming, giving_up, within};
+use crate::connection::{Connection, ExchangeGuard};
+use crate::error::{Error, Failure, Result};
+use crate::session::inbound::{Inbound, Said};
+use crate::transport::RecvStream;
+
+/// Bytes read from a stream at once.
+const READ_CHUNK: usize = 256 * 1024;
+
+/// The receiving direction of an exchange.
+pub struct Receiver {
+    stream: RecvStream,
+    inbound: Inbound,
+    connection: Connection,
+    deadline: Option<Instant>,
+    over: bool,
+    /// The peer's ERROR, until its stream has ended too.
+    failure: Option<Failure>,
+    _guard: Arc<ExchangeGuard>,
+}
+
+impl Receiver {
+    pub(crate) fn new(
+        stream: RecvStream,
+        inbound: Inbound,
+        connection: Connection,
+        deadline: Option<Instant>,
+        guard: Arc<ExchangeGuard>,
+    ) -> Self {
+        Self { stream, inbound, connection, deadline, over: false, failure: None, _guard: guard }
+    }
+
+    pub(crate) fn set_deadline(&mut self, deadline: Option<Instant>) {
+        self.deadline = deadline;
+    }
+
+    /// The next message, decoded. END is [`Error::Ended`] here; where it is a possible answer, use [`Receiver::next`].
+    pub async fn receive<M: for<'b> Decode<'b, ()>>(&mut self) -> Result<M> {
+        match self.next().await? {
+            Some(Incoming::Message(item)) => decode(&item),
+            Some(Incoming::Data(_)) => Err(Error::UnexpectedData),
+            None => Err(Error::Ended),
+        }
+    }
+
+    /// What arrives next, or `None` when the peer has said END: only then was everything heard. May be cancelled
+    /// without loss.
+    //= S3.44
+    pub async fn next(&mut self) -> Result<Option<Incoming>> {
+        loop {
+            let said = match (self.said().await, self.failure.take()) {
+                (said, None) => said?,
+                // The stream behind an ERROR was only followed to see that nothing comes after it.
+                (Err(error @ (Error::Frame(_) | Error::Protocol { .. })), Some(_)) => return Err(error),
+                (_, Some(failure)) => {
+                    self.over = true;
+                    return Err(Error::Failure(failure));
+                }
+            };
+            match said {
+                Some(Said::Message(item)) => return Ok(Some(Incoming::Message(item))),
+                Some(Said::Data { chunk, .. }) if chunk.is_empty() => {}
+                Some(Said::Data { chunk, .. }) => return Ok(Some(Incoming::Data(chunk))),
+                // END and ERROR count once the stream has ended too: what follows them would be a broken peer's.
+                Some(Said::End) => {}
+                Some(Said::Failed(failure)) => self.failure = Some(failure),
+                // The state machine gives OPEN to the one who asked for it, and refuses any other.
+                Some(Said::Open(_)) => return Err(self.broken(Error::UnexpectedData)),
+                None => return Ok(None),
+            }
+        }
+    }
+
+    /// Expects the peer's END and nothing else.
+    pub async fn ended(&mut self) -> Result<()> {
+        match self.next().await? {
+            None => Ok(()),
+            Some(Incoming::Data(_)) => Err(Error::UnexpectedData),
+            Some(Incoming::Message(_)) => {
+                Err(Failure::new(ErrorCode::INVALID_MESSAGE, "a message came where the end was expected")
+                    .into())
+            }
+        }
+    }
+
+    /// The next thing said, or `None` at a good end.
+    pub(crate) async fn said(&mut self) -> Result<Option<Said>> {
+        if self.over {
+            return Ok(None);
+        }
+        loop {
+            match self.inbound.next() {
+                Ok(Some(said)) => return Ok(Some(said)),
+                Ok(None) => {}
+                Err(error) => return Err(self.broken(error)),
+            }
+            let stream = &mut self.stream;
+            let chunk = within(self.deadline, async { Ok(stream.read(READ_CHUNK).await?) }).await?;
+            match chunk {
+                Some(chunk) => self.inbound.push(chunk),
+                None => {
+                    self.over = true;
+                    self.inbound.end_of_stream()?;
+                    return Ok(None);
+                }
+            }
+        }
+    }
+
+    pub(crate) fn stop(&mut self, code: ErrorCode) {
+        self.over = true;
+        self.stream.stop(code.0);
+    }
+
+    /// Whether only the peer's END was left unread and its stream's end is here as well: then nothing is given up.
+    fn has_ended(&mut self) -> bool {
+        while let Ok(Some(Said::End)) = self.inbound.next() {}
+        if self.inbound.end_of_stream().is_err() {
+            return false;
+        }
+        let rest = pin!(self.stream.read(READ_CHUNK));
+        matches!(rest.poll(&mut Context::from_waker(Waker::noop())), Poll::Ready(Ok(None)))
+    }
+
+    /// Frames out of order or out of shape end the connection; a message out of shape fails its exchange alone.
+    //= S3.46
+    //= S3.65
+    fn broken(&mut self, error: Error) -> Error {
+        if let Error::Frame(_) | Error::Protocol { .. } = &error {
+            self.connection.abort(error.code(), &error.to_string());
+        }
+        self.stop(ErrorCode::CANCELLED);
+        error
+    }
+}
+
+impl Drop for Receiver {
+    //= S3.48
+    fn drop(&mut self) {
+        if !self.over && !self.has_ended() {
+            self.stream.stop(giving_up(self.deadline).0);
+        }
+    }
+}
+
+/// Decodes an item that [`Inbound`] has checked against the profile already.
+fn decode<M: for<'b> Decode<'b, ()>>(item: &[u8]) -> Result<M> {
+    minicbor::decode(item).map_err(|error| Error::Message(CborError::Shape { reason: error.to_string() }))
+}

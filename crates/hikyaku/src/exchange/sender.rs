@@ -1,0 +1,275 @@
+//! The sending direction of an exchange. Spec: chapter 3, "Exchanges".
+
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Instant;
+
+use bytes::{Bytes, BytesMut};
+use hikyaku_wire::cbor;
+use hikyaku_wire::codes::ErrorCode;
+use hikyaku_wire::frame::{self, FrameType};
+use minicbor::Encode;
+
+use super::{giving_up, within};
+use crate::connection::{Connection, ExchangeGuard};
+use crate::error::{Error, Failure, Result};
+use crate::transport::SendStream;
+
+/// Fed messages are sent by themselves once they fill this many bytes.
+const FEED_LIMIT: usize = 64 * 1024;
+/// Room for what a small exchange says beside its first frame's payload.
+const FIRST_FEED: usize = 128;
+/// The longest DATA frame; more bytes are more frames.
+const MAX_DATA_FRAME: usize = 16 * 1024 * 1024;
+
+/// The sending direction of an exchange.
+///
+/// Every method may be cancelled: what it was sending is then sent whole by the next one, or not at all.
+pub struct Sender {
+    stream: Option<SendStream>,
+    pub(super) connection: Connection,
+    /// Whole frames that were fed.
+    buffer: BytesMut,
+    /// On its way into the stream: frames, and after them the bytes that complete the last one.
+    unsent: [Bytes; 2],
+    state: SendState,
+    pub(super) deadline: Option<Instant>,
+    /// Where an unfinished stream goes back to, so that whoever runs the handler can say how it ended.
+    ticket: Option<Arc<Ticket>>,
+    pub(super) guard: Arc<ExchangeGuard>,
+}
+
+/// How far this direction is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum SendState {
+    /// Messages and data may follow.
+    Open,
+    /// END or ERROR was fed; it is on its way.
+    Ending,
+    /// The stream has ended, or was reset.
+    Finished,
+}
+
+/// An unfinished sending half, left behind by a handler.
+#[derive(Default)]
+pub(crate) struct Ticket {
+    left: Mutex<Option<Sender>>,
+}
+
+impl Ticket {
+    pub(crate) fn take(&self) -> Option<Sender> {
+        self.left.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
+}
+
+impl Sender {
+    pub(crate) fn new(
+        stream: SendStream,
+        connection: Connection,
+        deadline: Option<Instant>,
+        ticket: Option<Arc<Ticket>>,
+        guard: Arc<ExchangeGuard>,
+    ) -> Self {
+        let (buffer, unsent, state) = (BytesMut::new(), Default::default(), SendState::Open);
+        Self { stream: Some(stream), connection, buffer, unsent, state, deadline, ticket, guard }
+    }
+
+    /// Sends one message now, waiting for the peer's credit.
+    pub async fn send<M: Encode<()>>(&mut self, message: &M) -> Result<()> {
+        self.feed(message).await?;
+        self.flush().await
+    }
+
+    /// Puts one message into the buffer; it leaves with the next send, flush or finish.
+    pub async fn feed<M: Encode<()>>(&mut self, message: &M) -> Result<()> {
+        self.feed_encoded(&cbor::encode(message)).await
+    }
+
+    /// Sends an already encoded CBOR item as a message, unchanged.
+    //= S3.83
+    pub async fn send_encoded(&mut self, item: &[u8]) -> Result<()> {
+        self.feed_encoded(item).await?;
+        self.flush().await
+    }
+
+    //= S3.14
+    async fn feed_encoded(&mut self, item: &[u8]) -> Result<()> {
+        self.check_open()?;
+        let (size, limit) = (item.len() as u64, self.connection.peer_limits().max_message);
+        if size > limit {
+            return Err(Error::TooLarge { what: "message", size, name: "max_message", limit });
+        }
+        self.feed_frame(FrameType::MESSAGE, item);
+        if self.buffer.len() >= FEED_LIMIT { self.flush().await } else { Ok(()) }
+    }
+
+    /// Sends bytes as DATA, uncopied, waiting for the peer's credit.
+    pub async fn send_data(&mut self, mut data: Bytes) -> Result<()> {
+        self.check_open()?;
+        loop {
+            self.write().await?;
+            let chunk = data.split_to(data.len().min(MAX_DATA_FRAME));
+            frame::encode_header(FrameType::DATA, chunk.len() as u64, &mut self.buffer);
+            self.unsent = [self.buffer.split().freeze(), chunk];
+            self.write().await?;
+            if data.is_empty() {
+                return Ok(());
+            }
+        }
+    }
+
+    /// Sends what was fed.
+    pub async fn flush(&mut self) -> Result<()> {
+        if self.state == SendState::Ending {
+            return self.end().await;
+        }
+        self.write().await?;
+        if !self.buffer.is_empty() {
+            self.unsent = [self.buffer.split().freeze(), Bytes::new()];
+            self.write().await?;
+        }
+        Ok(())
+    }
+
+    /// Says END: everything was said, and it went well.
+    pub async fn finish(&mut self) -> Result<()> {
+        if self.state != SendState::Ending {
+            self.check_open()?;
+            self.feed_frame(FrameType::END, &[]);
+        }
+        self.end().await
+    }
+
+    /// Answers with a failure, which ends this direction. Details that exceed the peer's limit are left out.
+    pub async fn fail(&mut self, mut failure: Failure) -> Result<()> {
+        self.check_open()?;
+        if failure.details.len() as u64 > self.connection.peer_limits().max_metadata {
+            failure.details.clear();
+        }
+        self.feed_frame(FrameType::ERROR, &failure.encode());
+        self.end().await
+    }
+
+    /// Waits until the peer's transport has everything, or until it stopped reading.
+    pub(crate) async fn delivered(&self) {
+        if let Some(stream) = &self.stream {
+            // Either way there is nothing left to wait for.
+            let _ = stream.done().await;
+        }
+    }
+
+    pub(crate) fn stream_id(&self) -> u64 {
+        self.stream.as_ref().map_or(0, SendStream::id)
+    }
+
+    pub(crate) fn state(&self) -> SendState {
+        self.state
+    }
+
+    /// The peer's OPEN has arrived.
+    pub(crate) fn set_opened(&self) {
+        self.guard.set_opened();
+    }
+
+    /// Whether a write was abandoned half-way: what follows may have to wait for it.
+    pub(crate) fn is_stuck(&self) -> bool {
+        self.unsent.iter().any(|chunk| !chunk.is_empty())
+    }
+
+    /// Higher is sent first; 0 at the beginning.
+    pub fn set_priority(&mut self, priority: i32) {
+        if let Some(stream) = &mut self.stream {
+            stream.set_priority(priority);
+        }
+    }
+
+    pub(crate) fn feed_frame(&mut self, ty: FrameType, payload: &[u8]) {
+        if self.buffer.capacity() == 0 {
+            // In one go: most exchanges say little more.
+            self.buffer.reserve(payload.len() + FIRST_FEED);
+        }
+        frame::encode(ty, payload, &mut self.buffer);
+    }
+
+    /// What a handler is given: if it leaves the stream unfinished, the stream goes back to its runner.
+    pub(crate) fn with_ticket(mut self, ticket: Arc<Ticket>, deadline: Option<Instant>) -> Self {
+        self.ticket = Some(ticket);
+        self.deadline = deadline;
+        self
+    }
+
+    /// The runner of a handler speaks after the handler did, whatever time it is.
+    pub(crate) fn without_deadline(mut self) -> Self {
+        self.deadline = None;
+        self.ticket = None;
+        self
+    }
+
+    pub(crate) fn reset(&mut self, code: ErrorCode) {
+        self.state = SendState::Finished;
+        if let Some(stream) = &mut self.stream {
+            stream.reset(code.0);
+        }
+    }
+
+    /// Sends END or ERROR, which were fed, and ends the stream.
+    //= S3.43
+    async fn end(&mut self) -> Result<()> {
+        self.state = SendState::Ending;
+        self.write().await?;
+        if !self.buffer.is_empty() {
+            self.unsent = [self.buffer.split().freeze(), Bytes::new()];
+            self.write().await?;
+        }
+        self.state = SendState::Finished;
+        if let Some(stream) = &mut self.stream {
+            stream.finish();
+        }
+        Ok(())
+    }
+
+    /// Hands `unsent` to the stream. Should this future be dropped half-way, the rest is still there.
+    async fn write(&mut self) -> Result<()> {
+        if !self.is_stuck() {
+            return Ok(());
+        }
+        let stream = self.stream.as_mut().ok_or(Error::AlreadyFinished)?;
+        let unsent = &mut self.unsent;
+        within(self.deadline, async {
+            for chunk in unsent {
+                stream.write(chunk).await?;
+            }
+            Ok(())
+        })
+        .await?;
+        self.guard.set_opened();
+        Ok(())
+    }
+
+    fn check_open(&self) -> Result<()> {
+        if self.state == SendState::Open { Ok(()) } else { Err(Error::AlreadyFinished) }
+    }
+}
+
+impl Drop for Sender {
+    //= S3.48
+    fn drop(&mut self) {
+        let Some(mut stream) = self.stream.take() else { return };
+        if let Some(ticket) = self.ticket.take() {
+            let left = Sender {
+                stream: Some(stream),
+                connection: self.connection.clone(),
+                buffer: std::mem::take(&mut self.buffer),
+                unsent: std::mem::take(&mut self.unsent),
+                state: self.state,
+                deadline: None,
+                ticket: None,
+                guard: self.guard.clone(),
+            };
+            *ticket.left.lock().unwrap_or_else(PoisonError::into_inner) = Some(left);
+            return;
+        }
+        if self.state != SendState::Finished {
+            stream.reset(giving_up(self.deadline).0);
+        }
+    }
+}
