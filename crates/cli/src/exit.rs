@@ -125,6 +125,9 @@ fn hint_of(code: ErrorCode) -> Option<&'static str> {
         }
         ErrorCode::FULL => "make room on the server and try again; what was sent is kept and not sent twice",
         ErrorCode::NAME_TAKEN => "choose another name with --name",
+        ErrorCode::NAME_INVALID => {
+            "choose another: --name says who you are, --device what this computer is called"
+        }
         _ => return None,
     })
 }

@@ -4,7 +4,7 @@
 
 mod common;
 
-use common::{Done, Home, Place, Server, json, names, noise, server_with_room};
+use common::{Done, Home, Place, Server, dropped, json, names, noise, server_with_room};
 use rustix::process::Signal;
 use std::os::unix::fs::PermissionsExt as _;
 
@@ -360,7 +360,7 @@ fn files_go_into_the_servers_directory_and_below_it() {
         );
         assert_eq!(std::fs::read(drop.join("big.iso")).unwrap(), content);
         assert_eq!(std::fs::read(drop.join("sub/dir/big.iso")).unwrap(), content);
-        assert_eq!(names(&drop), ["big.iso", "sub"], "nothing else is left there");
+        assert_eq!(dropped(&drop), ["big.iso", "sub"], "nothing else is left there");
     }
 }
 

@@ -40,8 +40,9 @@ impl Chat {
         let connection = client.connected().await?;
         let name = room.what;
         let past = Past { chat: ChatClient::new(connection.clone()), name: name.clone() };
+        let head = past.head().await?;
         output::line(format_args!("#{} on {}; Ctrl-D leaves", name.as_str(), client.name()))?;
-        let end = past.print(Start::Newest(SHOWN), |shown| output::line(shown.short_line())).await?;
+        let end = past.print(head, Start::Newest(SHOWN), |shown| output::line(shown.short_line())).await?;
         drop(connection);
 
         let (mut screen, typed) = Screen::open(&format!("#{} ", name.as_str()))?;

@@ -66,8 +66,17 @@ impl Get {
             }
         };
         bar.finish();
-        let fetched = fetched.map_err(|error| Trouble::from(error).during(&self.reference))?;
+        let fetched = fetched.map_err(|error| self.trouble(error))?;
         self.tell(&fetched, begun.elapsed())
+    }
+
+    fn trouble(&self, error: FilesError) -> Trouble {
+        let code = error.code();
+        let trouble = Trouble::from(error).during(hikyaku::printable(&self.reference));
+        if code == hikyaku::ErrorCode::NOT_FOUND {
+            return trouble.hint("'hikyaku tail ROOM' shows what there is to get");
+        }
+        trouble
     }
 
     fn tell(&self, fetched: &Fetched, took: Duration) -> Result {

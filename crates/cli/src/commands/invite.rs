@@ -105,8 +105,9 @@ impl Invite {
                 let (accounts, connection, _) = via.accounts(global).await?;
                 let mut invites = accounts.invites().await?;
                 connection.close().await;
-                // The server keeps a used one for as long as its user may have to repeat the request.
-                invites.retain(|invite| invite.uses_left > 0);
+                // The server keeps those that are over for a while: somebody may have to repeat a request.
+                let now = hikyaku_accounts::system_time();
+                invites.retain(|invite| invite.uses_left > 0 && now < invite.expires_ms);
                 invites.iter().try_for_each(|invite| print(invite, json))
             }
             Self::Cancel { id, via } => {

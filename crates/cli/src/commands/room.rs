@@ -49,8 +49,10 @@ impl Room {
                 let room = reference::room(&name).map_err(|error| Trouble::usage(error.to_string()))?;
                 let connection = Client::of(global, room.server.as_deref())?.connected().await?;
                 let chat = ChatClient::new(connection.clone());
+                let name = room.what.as_str();
+                let created = chat.create_room(RoomId(random()?), name, topic.as_deref()).await;
                 let created =
-                    chat.create_room(RoomId(random()?), room.what.as_str(), topic.as_deref()).await?;
+                    created.map_err(|error| Trouble::from(error).during(format_args!("#{name}")))?;
                 connection.close().await;
                 output::line(format_args!("#{}", created.room.name))
             }

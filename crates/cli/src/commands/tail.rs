@@ -3,7 +3,7 @@
 use clap::Args;
 use hikyaku_chat::client::{Backoff, Follower, Following, News, Position};
 use hikyaku_chat::{ChatClient, RoomName};
-use hikyaku_wire::chat::{History, Mode, Page, RoomId};
+use hikyaku_wire::chat::{Head, History, Mode, Page, RoomId};
 
 use crate::args::Global;
 use crate::client::Client;
@@ -47,10 +47,11 @@ impl Tail {
             (None, None) => Start::Newest(self.newest.unwrap_or(SHOWN)),
         };
         let json = self.json;
-        let end = history.print(start, |shown| print(&shown, json)).await?;
+        let head = history.head().await?;
+        let end = history.print(head, start, |shown| print(&shown, json)).await?;
         if !self.follow {
             connection.close().await;
-            return Ok(());
+            return end.cut.map_or(Ok(()), Err);
         }
         drop(connection);
         follow(&client, &room.what, end, json).await
@@ -81,14 +82,28 @@ pub(super) struct Past {
 pub(super) struct End {
     pub(super) room: RoomId,
     pub(super) position: Position,
+    /// The connection broke before everything was shown; who follows the room gets the rest over the next one.
+    pub(super) cut: Option<Trouble>,
 }
 
 impl Past {
-    /// Shows everything from `start` to the newest event of this moment.
-    pub(super) async fn print(&self, start: Start, mut show: impl FnMut(Shown<'_>) -> Result) -> Result<End> {
-        let trouble = |error| Trouble::from(error).during(format_args!("#{}", self.name.as_str()));
+    /// Where the room stands at this moment.
+    pub(super) async fn head(&self) -> Result<Head> {
         let named = hikyaku_wire::chat::RoomRef::Name(self.name.as_str().to_owned());
-        let head = self.chat.resolve(named).await.map_err(trouble)?.head;
+        Ok(self.chat.resolve(named).await.map_err(|error| self.trouble(error))?.head)
+    }
+
+    fn trouble(&self, error: hikyaku::Error) -> Trouble {
+        Trouble::from(error).during(format_args!("#{}", self.name.as_str()))
+    }
+
+    /// Shows everything from `start` to `head`.
+    pub(super) async fn print(
+        &self,
+        head: Head,
+        start: Start,
+        mut show: impl FnMut(Shown<'_>) -> Result,
+    ) -> Result<End> {
         let mut ask = match start {
             Start::Newest(count) => {
                 self.ask(head.room, Some(head.last.saturating_add(1).saturating_sub(count).max(head.first)))
@@ -96,10 +111,17 @@ impl Past {
             Start::From(seq) => self.ask(head.room, Some(seq.max(head.first))),
             Start::Since(since_ms) => History { since_ms: Some(since_ms), ..self.ask(head.room, None) },
         };
-        let mut next = ask.from.unwrap_or(1);
+        let (mut next, mut cut) = (ask.from.unwrap_or(1), None);
         // A page may be shorter than asked for: only reaching the newest event of this moment is the end.
         while ask.since_ms.is_some() || next <= head.last {
-            let Page { first, records, .. } = self.chat.history(&ask).await.map_err(trouble)?;
+            let Page { first, records, .. } = match self.chat.history(&ask).await {
+                Ok(page) => page,
+                Err(error) if error.is_retryable() && ask.since_ms.is_none() => {
+                    cut = Some(self.trouble(error));
+                    break;
+                }
+                Err(error) => return Err(self.trouble(error)),
+            };
             let stuck = records.is_empty() && first <= next && ask.since_ms.is_none();
             next = first;
             for record in records.iter() {
@@ -117,6 +139,7 @@ impl Past {
         Ok(End {
             room: head.room,
             position: Position { epoch: head.epoch, next: next.min(head.last + 1).max(1) },
+            cut,
         })
     }
 

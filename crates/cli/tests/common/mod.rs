@@ -483,3 +483,10 @@ pub fn names(directory: &Path) -> Vec<String> {
     names.sort();
     names
 }
+
+/// Names in a drop directory, in which nothing is left of unfinished transfers.
+#[track_caller]
+pub fn dropped(directory: &Path) -> Vec<String> {
+    assert_eq!(names(&directory.join(".hikyaku")), [""; 0]);
+    names(directory).into_iter().filter(|name| name != ".hikyaku").collect()
+}

@@ -1,0 +1,105 @@
+//! `kill -9` of the server at any moment loses nothing acknowledged and doubles nothing.
+
+#![allow(missing_docs, clippy::unwrap_used, clippy::panic)]
+
+mod common;
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, SystemTime};
+
+use common::{Home, Place, Random, json, server_with_room};
+
+/// How often the server is killed.
+const CYCLES: usize = 60;
+/// How long it lives at most after it was ready: sometimes not long enough to be found, sometimes for several messages.
+const LIVES: [Duration; 3] =
+    [Duration::from_millis(30), Duration::from_millis(300), Duration::from_millis(900)];
+/// How many say something at the same time.
+const WRITERS: u64 = 3;
+
+#[test]
+fn what_was_acknowledged_survives_every_kill_once_and_in_order() {
+    let seed = seed();
+    let place = Place::new();
+    let (mut server, ana) = server_with_room(&place, &[], "ops");
+    ana.run(["say", "ops", "first"]).ok();
+    // Two that are there all the time, one over each transport; the writers take whatever answers.
+    let readers = ["tcp", "quic"]
+        .map(|over| ana.clone().over(over).start(["tail", "ops", "--after", "0", "-f", "--json"]));
+    for reader in &readers {
+        assert_eq!(json(&reader.out.next().unwrap())["text"], "first");
+    }
+    let over = AtomicBool::new(false);
+    let acknowledged = std::thread::scope(|scope| {
+        let writers: Vec<_> = (0..WRITERS)
+            .map(|writer| {
+                let (ana, over) = (ana.clone().over("auto"), &over);
+                scope.spawn(move || write(writer, &ana, over))
+            })
+            .collect();
+        let mut random = Random(seed);
+        for cycle in 0..CYCLES {
+            let life = LIVES[cycle % LIVES.len()].as_micros() as u64;
+            // Not to wait for anything, but to be anywhere in what the server does.
+            std::thread::sleep(Duration::from_micros(random.below(life)));
+            server.kill();
+            server.restart();
+        }
+        over.store(true, Ordering::Relaxed);
+        let mut acknowledged = BTreeMap::from([(1, "first".to_owned())]);
+        for (seq, text) in writers.into_iter().flat_map(|writer| writer.join().unwrap()) {
+            let other = acknowledged.insert(seq, text);
+            assert_eq!(other, None, "two messages at {seq}");
+        }
+        acknowledged
+    });
+    println!("{} messages were acknowledged between {CYCLES} kills", acknowledged.len());
+    assert!(acknowledged.len() >= CYCLES / 2, "too few messages to mean anything: {}", acknowledged.len());
+
+    let last = *acknowledged.keys().last().unwrap();
+    let there = ana.events("ops");
+    let seqs: Vec<_> = there.iter().map(|event| event["seq"].as_u64().unwrap()).collect();
+    assert_eq!(seqs, (1..=last).collect::<Vec<_>>(), "dense, from 1 to the last acknowledged");
+    for event in &there {
+        let seq = event["seq"].as_u64().unwrap();
+        assert_eq!(event["text"].as_str(), acknowledged.get(&seq).map(String::as_str), "event {seq}");
+    }
+    for reader in readers {
+        let mut seen = vec![there[0].clone()];
+        while seen.len() < there.len() {
+            match reader.out.next() {
+                Some(line) => seen.push(json(&line)),
+                None => panic!("the reader ended: {:#?}", reader.finish()),
+            }
+        }
+        assert_eq!(seen, there, "each once and in order, across all restarts");
+    }
+    assert_eq!(ana.run(["status", "--json"]).json()["waiting"], 0);
+}
+
+/// Says one thing after the other until it is over; what was said, by the place it was acknowledged at.
+fn write(writer: u64, ana: &Home, over: &AtomicBool) -> BTreeMap<u64, String> {
+    let mut acknowledged = BTreeMap::new();
+    for number in 0.. {
+        let (text, key) = (format!("message {number} of {writer}"), format!("key-{writer}-{number}"));
+        let done = ana.run(["say", "ops", &text, "--key", &key, "--timeout", "60s"]);
+        let seq = done.ok().strip_prefix("#ops:").unwrap().parse().unwrap();
+        let before = acknowledged.last_key_value().map_or(0, |(seq, _)| *seq);
+        assert!(seq > before, "{text} is at {seq}, after {before}");
+        acknowledged.insert(seq, text);
+        if over.load(Ordering::Relaxed) {
+            break;
+        }
+    }
+    acknowledged
+}
+
+/// From `HIKYAKU_TEST_SEED`, or a new one; printed, so that a failure can be had again.
+fn seed() -> u64 {
+    let given = std::env::var("HIKYAKU_TEST_SEED").ok().map(|seed| seed.parse().unwrap());
+    let now = || SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap().subsec_nanos().into();
+    let seed = given.unwrap_or_else(now);
+    println!("HIKYAKU_TEST_SEED={seed}");
+    seed
+}
