@@ -1,7 +1,7 @@
 //! The session: what runs on a link once both ends know each other. Spec: chapter 3.
 //!
-//! One task per connection takes in streams and datagrams; each exchange that the peer opens gets a task of its own
-//! inside it, so that nothing of a connection outlives it.
+//! One task per connection accepts exchanges, and each exchange gets a task of its own, which ends when the connection
+//! does; another one takes in everything else. Nothing of a connection outlives it.
 
 pub(crate) mod control;
 pub(crate) mod datagrams;
@@ -64,26 +64,39 @@ async fn run<C: Send + Sync + 'static>(inner: Arc<Inner>, router: Arc<Router<C>>
     tasks.spawn(control::greet(inner.clone()));
     tasks.spawn(control::expect_hello(inner.clone()));
     tasks.spawn(close_when_drained(inner.clone()));
+    tasks.spawn(take_in(inner.clone()));
     let mut taken = 0_u64;
     let closed = loop {
-        tokio::select! {
-            stream = inner.link().accept_bi() => match stream {
-                Ok(stream) => {
-                    taken += 1;
-                    //= S6.21
-                    if inner.stranger && taken > 1 {
-                        inner.link().close(ErrorCode::STRANGER_LIMIT.0, "a stranger may open 1 exchange here");
-                        continue;
-                    }
-                    let answer = handler::answer(inner.clone(), router.clone(), context.clone(), stream);
-                    // Boxed, because a task's future is moved several times and this one is large.
-                    tasks.spawn(Box::pin(answer));
+        match inner.link().accept_bi().await {
+            Ok(stream) => {
+                taken += 1;
+                //= S6.21
+                if inner.stranger && taken > 1 {
+                    inner.link().close(ErrorCode::STRANGER_LIMIT.0, "a stranger may open 1 exchange here");
+                    continue;
                 }
-                Err(closed) => break closed,
-            },
+                let answer = handler::answer(inner.clone(), router.clone(), context.clone(), stream);
+                // It ends with the connection by itself. Boxed, because a task's future is moved several times and
+                // this one is large.
+                tokio::spawn(Box::pin(answer));
+            }
+            Err(closed) => break closed,
+        }
+    };
+    tracing::debug!(peer = %inner.handle().peer(), %closed, "connection ended");
+    // Whoever waits for this connection learns that it is over.
+    drop(tasks);
+    inner.wake_all();
+}
+
+/// Takes in the peer's unidirectional streams and its datagrams.
+async fn take_in(inner: Arc<Inner>) {
+    let mut streams = JoinSet::new();
+    loop {
+        tokio::select! {
             stream = inner.link().accept_uni() => match stream {
-                Ok(stream) => { tasks.spawn(control::take(inner.clone(), stream)); }
-                Err(closed) => break closed,
+                Ok(stream) => { streams.spawn(control::take(inner.clone(), stream)); }
+                Err(_) => return,
             },
             datagram = inner.link().receive_datagram() => match datagram {
                 Ok(datagram) => {
@@ -92,20 +105,12 @@ async fn run<C: Send + Sync + 'static>(inner: Arc<Inner>, router: Arc<Router<C>>
                         inner.link().close(ErrorCode::DATAGRAM_ERROR.0, "a datagram without an exchange number");
                     }
                 }
-                Err(closed) => break closed,
+                Err(_) => return,
             },
-            Some(done) = tasks.join_next() => {
-                if let Err(panic) = done && panic.is_panic() {
-                    // The exchange was cancelled by its drop; the bug is ours, the others go on.
-                    tracing::error!(%panic, "a task of a connection panicked");
-                }
-            }
+            // Nothing has to be done for a stream that is over but to forget it.
+            Some(_) = streams.join_next() => {}
         }
-    };
-    tracing::debug!(peer = %inner.handle().peer(), %closed, "connection ended");
-    // Whoever waits for this connection learns that it is over, and its handlers end with it.
-    drop(tasks);
-    inner.wake_all();
+    }
 }
 
 /// The side that was told GOAWAY closes once its last exchange is over: it has received everything then. When both
