@@ -326,9 +326,9 @@ impl Attempt {
             .map_err(|error| Error::Tls(error.to_string()))?;
         let config = quic::client_config(tls, &self.limits)?;
         let socket = socket::bind_udp(socket::any_address_towards(address)).map_err(io)?;
-        let runtime = Arc::new(quinn::TokioRuntime);
+        let runtime = Arc::new(quic::Runtime);
         let endpoint =
-            quinn::Endpoint::new(quinn::EndpointConfig::default(), None, socket, runtime).map_err(io)?;
+            quinn::Endpoint::new(quic::client_endpoint_config(), None, socket, runtime).map_err(io)?;
         let connecting = endpoint
             .connect_with(config, address, tls::SERVER_NAME)
             .map_err(|error| Error::io(format!("connecting to {address}"), io::Error::other(error)))?;

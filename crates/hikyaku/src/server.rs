@@ -243,7 +243,7 @@ impl<C: Send + Sync + 'static> Server<C> {
         let io = |error| Error::io(format!("listening on {address}"), error);
         let listening = socket::listen(address).map_err(io)?;
         let listener = tokio::net::TcpListener::from_std(listening.tcp).map_err(io)?;
-        let (config, runtime) = (endpoint.clone(), Arc::new(quinn::TokioRuntime));
+        let (config, runtime) = (endpoint.clone(), Arc::new(quic::Runtime));
         let endpoint =
             quinn::Endpoint::new(config, Some(quic.clone()), listening.udp, runtime).map_err(io)?;
         tokio::spawn(accept::tcp(self.shared.clone(), listener, tls.clone(), stopped.clone()));

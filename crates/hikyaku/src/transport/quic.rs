@@ -1,12 +1,17 @@
 //! The native binding: QUIC's own streams and datagrams, by quinn. Spec: chapter 2, "QUIC".
 
+mod runtime;
+
 use std::net::SocketAddr;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use bytes::Bytes;
 use quinn::crypto::rustls::{QuicClientConfig, QuicServerConfig};
-use quinn::{ConnectionError, IdleTimeout, ReadError, SendDatagramError, StoppedError, VarInt, WriteError};
+use quinn::{
+    ConnectionError, IdleTimeout, MtuDiscoveryConfig, ReadError, SendDatagramError, StoppedError, VarInt,
+    WriteError,
+};
 
 use crate::error::{Closed, ClosedBy, Error};
 use crate::identity::{Identity, KeyId};
@@ -14,8 +19,13 @@ use crate::limits::{Limits, unauthorised};
 use crate::tls;
 use crate::transport::{DatagramError, StreamError};
 
+pub(crate) use runtime::Runtime;
+
 /// Datagrams waiting to be sent or read; beyond it quinn drops the oldest received ones.
 const DATAGRAM_BUFFER: usize = 1024 * 1024;
+/// The largest UDP payload that is looked for on the path, and taken. quinn hands ten packets to one system call, and
+/// Linux takes 65,507 bytes in one; a path with Ethernet's 1,500 bytes costs a few lost probes.
+const MAX_PACKET: u16 = 6500;
 
 #[derive(Clone)]
 pub(crate) struct QuicLink {
@@ -140,7 +150,7 @@ pub(crate) fn endpoint_config(identity: &Identity) -> quinn::EndpointConfig {
     let mut config = quinn::EndpointConfig::new(Arc::new(identity.derive("quic stateless reset")));
     // quinn's own ids are checked against a key of the process, and strangers' packets dropped without an answer.
     config.cid_generator(|| Box::new(ConnectionIds));
-    config
+    with_large_packets(config)
 }
 
 /// Connection ids that are random bytes and nothing else.
@@ -178,6 +188,16 @@ pub(crate) fn client_config(
     Ok(config)
 }
 
+/// What a client's UDP socket is configured with.
+pub(crate) fn client_endpoint_config() -> quinn::EndpointConfig {
+    with_large_packets(quinn::EndpointConfig::default())
+}
+
+fn with_large_packets(mut config: quinn::EndpointConfig) -> quinn::EndpointConfig {
+    config.max_udp_payload_size(MAX_PACKET).expect("the constant is larger than 1,200");
+    config
+}
+
 #[derive(PartialEq, Eq)]
 enum Side {
     Client,
@@ -187,8 +207,11 @@ enum Side {
 /// A client has pinned its server, so the server is authorised from the first byte; a server's peer is a stranger
 /// until it was looked up, and starts with next to nothing.
 fn transport(limits: &Limits, side: Side) -> quinn::TransportConfig {
+    let mut discovery = MtuDiscoveryConfig::default();
+    discovery.upper_bound(MAX_PACKET);
     let mut config = quinn::TransportConfig::default();
     config
+        .mtu_discovery_config(Some(discovery))
         .stream_receive_window(varint(limits.stream_window))
         .send_window(limits.connection_window)
         .datagram_receive_buffer_size(Some(DATAGRAM_BUFFER))
