@@ -128,6 +128,22 @@ def fields(payload: bytes, shape: dict, code: int = MESSAGE_ERROR) -> dict:
     return value
 
 
+def exchange_number(stream: int) -> int:
+    """What a datagram carries instead of the stream id (S3.51)."""
+    return stream >> 2 << 1 | stream & 1
+
+
+def split_datagram(data: bytes) -> tuple[int, bytes]:
+    """The exchange number and the payload (S3.52)."""
+    try:
+        number, end = varint.decode(data)
+    except varint.CutOff:
+        raise SessionError(DATAGRAM_ERROR, "a datagram whose number is cut off") from None
+    if not varint.is_shortest(data):
+        raise SessionError(DATAGRAM_ERROR, "a datagram whose number is not in its shortest form")
+    return number, data[end:]
+
+
 @dataclass
 class Exchange:
     """This side's view of one exchange."""
@@ -204,8 +220,7 @@ class Session:
     def send_datagram(self, exchange: Exchange, payload: bytes) -> None:
         if len(payload) > min(self.hello[0][2], 1_000):  # S3.56
             raise ValueError("longer than the peer's max_datagram")
-        number = exchange.stream >> 2 << 1 | exchange.stream & 1  # S3.51
-        self.connection.send_datagram(varint.encode(number) + payload)
+        self.connection.send_datagram(varint.encode(exchange_number(exchange.stream)) + payload)
 
     # --- what arrives ------------------------------------------------------------------------------------------------
 
@@ -234,13 +249,7 @@ class Session:
                 raise SessionError(CONTROL_STREAM_CLOSED, "the peer does not want the control stream")
             self.stopped[event.stream] = event.code
         elif isinstance(event, qmux.Datagram):
-            try:
-                number, end = varint.decode(event.data)
-                if not varint.is_shortest(event.data):
-                    raise varint.CutOff
-            except varint.CutOff:
-                raise SessionError(DATAGRAM_ERROR, "a datagram without a proper number") from None
-            self.datagrams.append((number, event.data[end:]))
+            self.datagrams.append(split_datagram(event.data))
 
     def _unidirectional(self, stream: int, data: bytes, fin: bool) -> None:
         reader = self._readers.setdefault(stream, bytearray())
