@@ -10,7 +10,8 @@ use std::process::Stdio;
 use std::time::Instant;
 
 use common::{
-    PATIENCE, Place, Program, Proxy, Server, assert_harmless, dropped, hikyaku, json, noise, server_with_room,
+    PATIENCE, Place, Program, Proxy, Server, assert_harmless, dropped, hikyaku, json, noise, server_behind,
+    server_with_room,
 };
 use rustix::process::Signal;
 
@@ -298,17 +299,6 @@ fn a_lost_acknowledgement_does_not_double_a_message() {
     assert_eq!(ana.texts("ops").len(), 2);
 }
 
-/// A server whose clients come through `proxy`, with an owner and the room `ops`.
-fn server_behind(place: &Place, proxy: &Proxy, options: &[&str]) -> (Server, common::Home) {
-    let address = proxy.address();
-    let server = Server::start(place, &[&["--advertise", &address], options].concat());
-    proxy.lead_to(server.address);
-    let ana = place.home("ana").over("tcp");
-    ana.join(server.invite(), "ana");
-    ana.run(["room", "create", "ops"]).ok();
-    (server, ana)
-}
-
 #[test]
 fn malformed_first_bytes_harm_nobody() {
     let place = Place::new();
@@ -467,6 +457,7 @@ fn nothing_that_a_peer_says_reaches_a_terminal_or_a_log_unescaped() {
     // As JSON the text is nevertheless what was said.
     assert!(ana.texts("ops").contains(&hostile.to_owned()));
     let got = ana.run(["get", "#ops:3", "--into", into.to_str().unwrap()]);
+    ana.run(["send", "no\u{1b}[2J\u{9b}", "--to", "#ops"]).fails(6, &["No such file"]);
     assert_harmless(&got.out);
     assert_harmless(&got.err);
     server.program.signal(Signal::TERM);

@@ -255,7 +255,13 @@ impl Incoming {
             }
         };
         let mut incoming = Self { staged, into, name, head };
-        incoming.check_space()?;
+        if let Err(error) = incoming.check_space() {
+            // What was never begun leaves nothing behind in a directory of the user's.
+            if incoming.staged.mark().verified == 0 {
+                incoming.staged.discard()?;
+            }
+            return Err(error);
+        }
         Ok(incoming)
     }
 

@@ -5,13 +5,14 @@ use std::time::{Duration, Instant};
 
 use clap::Args;
 use hikyaku_files::{Destination, Fetched, FilesClient, FilesError, Progress};
+use hikyaku_storage::vault::VaultError;
 use hikyaku_wire::files::Wanted;
 use serde::Serialize;
 
 use crate::args::Global;
 use crate::client::{Client, Patience};
 use crate::event;
-use crate::exit::{self, Result, Trouble};
+use crate::exit::{self, Exit, Result, Trouble};
 use crate::output::{self, JSON_VERSION};
 use crate::progress::Bar;
 use crate::reference;
@@ -71,6 +72,14 @@ impl Get {
     }
 
     fn trouble(&self, error: FilesError) -> Trouble {
+        if let FilesError::Vault(VaultError::Full { free, needed }) = &error {
+            // The disk here, not the server's.
+            let (free, needed, into) = (event::bytes(*free), event::bytes(*needed), self.into.display());
+            let what = format!("the disk of {into} is full: {free} free, {needed} needed");
+            return Trouble::new(Exit::Full, what).during(hikyaku::printable(&self.reference)).hint(
+                "make room there, or choose another directory with --into DIR, and type the same again",
+            );
+        }
         let code = error.code();
         let trouble = Trouble::from(error).during(hikyaku::printable(&self.reference));
         if code == hikyaku::ErrorCode::NOT_FOUND {

@@ -124,12 +124,15 @@ impl Sending {
                 Ok(receipt)
             }
             Err(error) => {
-                let again = error.is_retryable() || error.code() == hikyaku::ErrorCode::FULL;
-                if !again {
+                let full = error.code() == hikyaku::ErrorCode::FULL;
+                let again = error.is_retryable();
+                if !again && !full {
                     self.store.change(|changes| changes.remove_transfer(outgoing.transfer().0))?;
                 }
-                let trouble = Trouble::from(error).during(path.display());
-                Err(if again {
+                let shown = hikyaku_files::escape(path.as_os_str().as_encoded_bytes()).to_string();
+                let trouble = Trouble::from(error).during(shown);
+                // A full disk has a hint of its own.
+                Err(if again && !full {
                     trouble.hint("type the same command again: it goes on where it stopped")
                 } else {
                     trouble

@@ -490,3 +490,14 @@ pub fn dropped(directory: &Path) -> Vec<String> {
     assert_eq!(names(&directory.join(".hikyaku")), [""; 0]);
     names(directory).into_iter().filter(|name| name != ".hikyaku").collect()
 }
+
+/// A server whose clients come through `proxy`, with an owner and the room `ops`.
+pub fn server_behind(place: &Place, proxy: &Proxy, options: &[&str]) -> (Server, Home) {
+    let address = proxy.address();
+    let server = Server::start(place, &[&["--advertise", &address], options].concat());
+    proxy.lead_to(server.address);
+    let ana = place.home("ana").over("tcp");
+    ana.join(server.invite(), "ana");
+    ana.run(["room", "create", "ops"]).ok();
+    (server, ana)
+}

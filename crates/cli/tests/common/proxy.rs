@@ -27,8 +27,6 @@ struct State {
     mute_at: Option<u64>,
     /// Nothing passes either way once so many bytes have gone to the server.
     hold_at: Option<u64>,
-    /// New connections are refused.
-    down: bool,
 }
 
 /// Listens in front of a server.
@@ -48,7 +46,7 @@ impl Proxy {
                 let client = client.unwrap();
                 let mut state = ours.0.lock().unwrap();
                 state.connections += 1;
-                let Some(address) = state.server.filter(|_| !state.down) else { continue };
+                let Some(address) = state.server else { continue };
                 drop(state);
                 let Ok(server) = TcpStream::connect(address) else { continue };
                 for (from, to, side) in
@@ -76,6 +74,11 @@ impl Proxy {
     /// Bytes that have passed to the server.
     pub fn sent(&self) -> u64 {
         self.shared.0.lock().unwrap().to_server
+    }
+
+    /// Bytes that have passed to clients.
+    pub fn received(&self) -> u64 {
+        self.shared.0.lock().unwrap().to_client
     }
 
     /// Connections that clients have made.
@@ -112,12 +115,17 @@ impl Proxy {
         self.until(|state| state.to_server >= bytes);
     }
 
+    /// Waits until so many bytes have come back in all.
+    pub fn until_received(&self, bytes: u64) {
+        self.until(|state| state.to_client >= bytes);
+    }
+
     /// Waits until the cable is cut.
     pub fn until_cut(&self) {
         self.until(|state| state.cut_at.is_some_and(|at| state.to_server >= at));
     }
 
-    /// Waits until the cable was reached its `hold_after`.
+    /// Waits until nothing passes any more.
     pub fn until_held(&self) {
         self.until(|state| state.hold_at.is_some_and(|at| state.to_server >= at));
     }
