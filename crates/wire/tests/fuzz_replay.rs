@@ -3,31 +3,14 @@
 
 #![allow(clippy::unwrap_used, reason = "a corpus that cannot be read is a failed test")]
 
-use std::path::{Path, PathBuf};
-
+use replay::{corpus, replay, root};
 use serde_json::Value;
 
 // The bodies live beside the fuzz targets, which are outside the workspace; a path is how both get at one copy.
+#[path = "../../../fuzz/bodies/replay.rs"]
+mod replay;
 #[path = "../../../fuzz/bodies/wire.rs"]
 mod wire;
-
-/// Mutations of each input.
-const MUTATIONS: u64 = 200;
-
-fn root() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("../..")
-}
-
-/// The inputs kept for one target.
-fn corpus(target: &str) -> Vec<Vec<u8>> {
-    let directory = root().join("fuzz/corpus").join(target);
-    let mut files: Vec<PathBuf> = std::fs::read_dir(&directory)
-        .unwrap_or_else(|error| panic!("{}: {error}", directory.display()))
-        .map(|entry| entry.unwrap().path())
-        .collect();
-    files.sort();
-    files.into_iter().map(|file| std::fs::read(file).unwrap()).collect()
-}
 
 /// Every hexadecimal string called `field` in a file of vectors.
 fn vectors(file: &str, field: &str) -> Vec<Vec<u8>> {
@@ -40,39 +23,6 @@ fn vectors(file: &str, field: &str) -> Vec<Vec<u8>> {
             (0..hex.len()).step_by(2).map(|at| u8::from_str_radix(&hex[at..at + 2], 16).unwrap()).collect()
         })
         .collect()
-}
-
-/// Runs `body` over the inputs and over mutations of them that are the same at every run.
-fn replay(inputs: Vec<Vec<u8>>, body: fn(&[u8])) {
-    assert!(!inputs.is_empty());
-    let mut state = 0x9e37_79b9_7f4a_7c15_u64;
-    let mut random = move |below: usize| {
-        state ^= state << 13;
-        state ^= state >> 7;
-        state ^= state << 17;
-        (state % (below as u64).max(1)) as usize
-    };
-    for input in &inputs {
-        body(input);
-        for _ in 0..MUTATIONS {
-            let mut mutant = input.clone();
-            for _ in 0..=random(3) {
-                let at = random(mutant.len() + 1);
-                match random(5) {
-                    0 => mutant.truncate(at),
-                    1 => mutant.insert(at, random(256) as u8),
-                    2 if at < mutant.len() => mutant[at] ^= 1 << random(8),
-                    3 if at < mutant.len() => drop(mutant.remove(at)),
-                    _ => {
-                        let other = &inputs[random(inputs.len())];
-                        mutant.splice(at.., other[random(other.len() + 1)..].iter().copied());
-                    }
-                }
-            }
-            mutant.truncate(4096);
-            body(&mutant);
-        }
-    }
 }
 
 #[test]
