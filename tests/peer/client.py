@@ -85,6 +85,7 @@ class Client:
         self.socket = connect_tls(address, self.pinned, device)
         self.connection = qmux.Connection()
         self.session = Session(self.connection)
+        self.over = False
         self.flush()
         while self.session.hello is None:
             self.pump()
@@ -102,7 +103,10 @@ class Client:
             self.socket.sendall(output)
 
     def pump(self, timeout: float = 10) -> None:
-        """Takes what the server sent, or waits for it; sends what there is to say about it."""
+        """Takes what the server sent, or waits for it; sends what there is to say about it. What came before the end of
+        the connection is taken first; whoever wants more gets ConnectionClosed."""
+        if self.over:
+            raise ConnectionClosed(self.connection.closed)
         self.flush()
         self.socket.settimeout(timeout)
         try:
@@ -111,8 +115,7 @@ class Client:
             raise ConnectionClosed(self.connection.closed) from error
         self.session.receive(data)
         self.flush()
-        if self.connection.closed is not None or not data:
-            raise ConnectionClosed(self.connection.closed)
+        self.over = self.connection.closed is not None or not data
 
     def close(self) -> None:
         """S2.30: CONNECTION_CLOSE, close_notify, and the end of our direction."""

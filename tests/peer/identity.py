@@ -114,8 +114,12 @@ class Identity:
         if not os.path.exists(self.certificate):
             os.makedirs(directory, mode=0o700, exist_ok=True)
             self._make()
+        self.id = key_id(self.der())
+
+    def der(self) -> bytes:
+        """The certificate as it goes over the wire."""
         with open(self.certificate) as file:
-            self.id = key_id(base64.b64decode("".join(file.read().splitlines()[1:-1])))
+            return base64.b64decode("".join(file.read().splitlines()[1:-1]))
 
     def _make(self) -> None:
         private = _openssl("genpkey", "-algorithm", "ed25519")
