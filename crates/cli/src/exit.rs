@@ -194,14 +194,7 @@ impl From<hikyaku_sqlite::OpenError> for Trouble {
             OpenError::Io { source, .. } => exit_of_io(source),
             _ => Exit::Failed,
         };
-        let trouble = Self::new(exit, error.to_string());
-        match exit {
-            Exit::Denied => trouble.hint("name a directory that this user may write with --data DIR"),
-            Exit::Full => {
-                trouble.hint("make room there, or name a directory on another disk with --data DIR")
-            }
-            _ => trouble,
-        }
+        Self::new(exit, error.to_string())
     }
 }
 

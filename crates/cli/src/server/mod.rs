@@ -147,7 +147,16 @@ async fn open_store(data: &Path) -> Result<SqliteStore> {
     let directory = data.to_owned();
     let opened = tokio::task::spawn_blocking(move || SqliteStore::open(directory)).await;
     let opened = opened.map_err(|error| Trouble::new(Exit::Failed, error.to_string()))?;
-    opened.map_err(|error| Trouble::from(error).during("opening the data directory"))
+    opened.map_err(|error| {
+        let trouble = Trouble::from(error).during("opening the data directory");
+        match trouble.exit {
+            Exit::Denied => trouble.hint("name a directory that this user may write with --data DIR"),
+            Exit::Full => {
+                trouble.hint("make room there, or name a directory on another disk with --data DIR")
+            }
+            _ => trouble,
+        }
+    })
 }
 
 fn open_files(
