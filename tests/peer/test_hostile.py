@@ -138,6 +138,7 @@ class Limits(unittest.TestCase):
                 self.addCleanup(raw.close)
                 first = cases.F(qmux.RESET_STREAM, 0, session.CANCELLED, 16_384 + beyond)
                 raw.frames(cases.PARAMETERS, first)
+                raw.until(lambda: raw.listener.send_limit >= 16_384 + beyond + len(control()))  # S2.24: it is given again
                 raw.stream(2, control())
                 self.check(raw, expected)
 
@@ -159,6 +160,14 @@ class Limits(unittest.TestCase):
         self.assertTrue(raw.until(lambda: all(raw.finished(index << 2) for index in range(count))))
         kinds = {tuple(kind for kind, _ in raw.answer(index << 2)) for index in range(count)}
         self.assertEqual(kinds, {(session.MESSAGE, session.END)})
+
+    def test_a_second_exchange_of_a_stranger_after_the_first(self):
+        raw = self.raw(self.server.new_device("twice"))
+        raw.stream(0, cases.GOOD, fin=True)
+        raw.until(lambda: raw.finished(0) and raw.listener.may_open[0] > 1, timeout=2)
+        raw.stream(4, cases.GOOD, fin=True)
+        raw.until(raw.over)
+        self.assertEqual(seen(raw, None), cases.application(session.STRANGER_LIMIT), raw.closed)
 
     def test_times(self):
         """What a server waits for, and for how long: all at once, so that it takes as long as the longest."""
