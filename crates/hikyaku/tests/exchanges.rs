@@ -354,3 +354,20 @@ async fn draining_lets_open_exchanges_finish_and_takes_no_new_ones() {
         assert_eq!(served.load(Ordering::SeqCst), 1);
     }
 }
+
+//= S3.73 (test)
+#[tokio::test]
+async fn what_was_asked_before_goaway_is_still_answered() {
+    for transport in ALL {
+        for attempt in 0..20 {
+            let pair = pair(transport, Router::new().route("echo/1", echo)).await;
+            let mut exchange = pair.client.open("echo/1", "").await.unwrap();
+            exchange.reply(&7_u8).await.unwrap();
+            let leaving = pair.client.clone();
+            let drained = tokio::spawn(async move { leaving.drain().await });
+            assert_eq!(exchange.receive::<u8>().await.unwrap(), 7, "{transport}, attempt {attempt}");
+            drop(exchange);
+            drained.await.unwrap();
+        }
+    }
+}

@@ -17,18 +17,29 @@ use crate::router::{Access, Router};
 use crate::session::inbound::{Inbound, Said};
 use crate::transport::{Bidirectional, StreamError};
 
-/// Answers one exchange from its first byte to its last.
-pub(super) async fn answer<C: Send + Sync + 'static>(
+/// Answers one exchange from its first byte to its last. It counts as open from this call on, not from the first poll.
+pub(super) fn answer<C: Send + Sync + 'static>(
     inner: Arc<Inner>,
     router: Arc<Router<C>>,
     context: Arc<C>,
     stream: Bidirectional,
-) {
+) -> impl Future<Output = ()> + Send + 'static {
     let connection = inner.handle();
     let frames = inner.stranger.then_some(inner.limits.stranger_max_frames);
     let cancelled = cancelled(stream.0.done());
     let inbound = Inbound::answering(inner.frame_limits(), frames);
-    let (mut sender, mut receiver) = connection.halves(stream, inbound, None);
+    let halves = connection.halves(stream, inbound, None);
+    answer_on(connection, halves, cancelled, router, context)
+}
+
+async fn answer_on<C: Send + Sync + 'static>(
+    connection: Connection,
+    (mut sender, mut receiver): (Sender, Receiver),
+    cancelled: impl Future<Output = ()>,
+    router: Arc<Router<C>>,
+    context: Arc<C>,
+) {
+    let inner = connection.inner();
     if inner.refuses_exchanges() {
         //= S3.50
         //= S3.71
@@ -47,11 +58,14 @@ pub(super) async fn answer<C: Send + Sync + 'static>(
         Err(_) => return refuse(&mut sender, &mut receiver, ErrorCode::STREAM_DEADLINE),
     };
     sender.set_opened();
-    if let Err(failure) = may(&inner, &router, &open) {
+    if let Err(failure) = may(inner, &router, &open) {
         return conclude(sender, Err(failure.into())).await;
     }
     //= S3.53
     let deadline = open.deadline_ms.and_then(|ms| Instant::now().checked_add(Duration::from_millis(ms)));
+    if deadline.is_some_and(|at| at <= Instant::now()) {
+        return conclude(sender, Err(Error::Deadline)).await;
+    }
     let ticket = Arc::new(Ticket::default());
     let exchange = exchange(&connection, (sender, receiver), open, deadline, &ticket, context);
     let result = tokio::select! {

@@ -8,6 +8,7 @@ pub(crate) mod datagrams;
 mod handler;
 pub(crate) mod inbound;
 
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -15,7 +16,7 @@ use hikyaku_wire::codes::ErrorCode;
 use tokio::task::JoinSet;
 
 use crate::connection::{Connection, Inner};
-use crate::error::{Error, Result};
+use crate::error::{Closed, Error, Result};
 use crate::router::Router;
 use crate::session::datagrams::Fate;
 
@@ -63,11 +64,18 @@ async fn run<C: Send + Sync + 'static>(inner: Arc<Inner>, router: Arc<Router<C>>
     let mut tasks = JoinSet::new();
     tasks.spawn(control::greet(inner.clone()));
     tasks.spawn(control::expect_hello(inner.clone()));
-    tasks.spawn(close_when_drained(inner.clone()));
     tasks.spawn(take_in(inner.clone()));
     let mut taken = 0_u64;
+    let mut drained = pin!(drained(&inner));
     let closed = loop {
-        match inner.link().accept_bi().await {
+        let accepted = tokio::select! {
+            // Exchanges that arrived before the peer's GOAWAY are still taken.
+            biased;
+            accepted = inner.link().accept_bi() => accepted,
+            //= S3.73
+            closed = &mut drained => break closed,
+        };
+        match accepted {
             Ok(stream) => {
                 taken += 1;
                 //= S6.21
@@ -115,9 +123,8 @@ async fn take_in(inner: Arc<Inner>) {
 
 /// The side that was told GOAWAY closes once its last exchange is over: it has received everything then. When both
 /// were told, either may.
-//= S3.73
-async fn close_when_drained(inner: Arc<Inner>) {
-    inner.when(Inner::is_peer_going_away).await;
-    inner.when(Inner::is_quiet).await;
+async fn drained(inner: &Inner) -> Closed {
+    inner.when(|inner| inner.is_peer_going_away() && inner.is_quiet()).await;
     inner.link().close(ErrorCode::NO_ERROR.0, "drained");
+    inner.link().closed().await
 }

@@ -257,7 +257,7 @@ impl SendStream {
 
     /// Resolves when the peer needs nothing more from this half: `Ok` when it took everything including the end,
     /// an error when it stopped reading or the connection is gone.
-    pub(crate) fn done(&self) -> impl Future<Output = Result<(), StreamError>> + Send + 'static {
+    pub(crate) fn done(&self) -> impl Future<Output = Result<(), StreamError>> + Send + use<> {
         let (quic, mux) = match self {
             Self::Quic(stream) => (Some(stream.stopped()), None),
             Self::Mux(stream) => (None, Some(stream.done())),
