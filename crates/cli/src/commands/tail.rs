@@ -53,7 +53,8 @@ impl Tail {
             connection.close().await;
             return end.cut.map_or(Ok(()), Err);
         }
-        drop(connection);
+        // The future has a connection of its own, made again as often as it takes.
+        connection.close().await;
         follow(&client, &room.what, end, json).await
     }
 }
