@@ -77,8 +77,7 @@ fn a_revoked_device_is_cut_off_at_once() {
         ana.run(["say", "ops", "hello"]).ok();
         let phone = place.home("phone").over(transport);
         phone.run_with(["join", "-", "--device", "phone"], ana.run(["device", "add"]).ok()).ok();
-        let following = phone.start(["tail", "ops", "-f"]);
-        following.out.until(|line| line.ends_with("hello"));
+        let following = follow_live(&phone, &ana);
         let begun = Instant::now();
         ana.run(["device", "revoke", "phone"]).ok();
         let done = following.finish();
@@ -86,8 +85,17 @@ fn a_revoked_device_is_cut_off_at_once() {
         assert_eq!(done.code(), 4, "{done:#?}");
         assert!(done.err.contains("revoked") && done.err.contains("ask for an invite"), "{done:#?}");
         phone.run(["say", "ops", "me again"]).fails(4, &["not enrolled", "hikyaku join"]);
-        assert_eq!(ana.texts("ops"), ["hello"]);
+        assert_eq!(ana.texts("ops"), ["hello", "live"]);
     }
+}
+
+/// `reader` follows the room, and has seen that what is said now arrives: its connection stands.
+fn follow_live(reader: &common::Home, writer: &common::Home) -> Program {
+    let following = reader.start(["tail", "ops", "-f"]);
+    following.out.until(|line| line.ends_with("hello"));
+    writer.run(["say", "ops", "live"]).ok();
+    following.out.until(|line| line.ends_with("live"));
+    following
 }
 
 #[test]
@@ -403,8 +411,7 @@ fn a_server_that_is_told_to_stop_drains_and_comes_back_to_its_readers() {
         let (mut server, ana) = server_with_room(&place, &[], "ops");
         ana.run(["say", "ops", "hello"]).ok();
         let ana = ana.over(transport);
-        let following = ana.start(["tail", "ops", "-f"]);
-        following.out.until(|line| line.ends_with("hello"));
+        let following = follow_live(&ana, &ana);
         server.program.signal(signal);
         server.program.err.until(|line| line.contains("stopping"));
         let done =

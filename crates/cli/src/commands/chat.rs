@@ -43,7 +43,7 @@ impl Chat {
         let head = past.head().await?;
         output::line(format_args!("#{} on {}; Ctrl-D leaves", name.as_str(), client.name()))?;
         let end = past.print(head, Start::Newest(SHOWN), |shown| output::line(shown.short_line())).await?;
-        connection.close().await;
+        tokio::spawn(async move { connection.close().await });
 
         let (mut screen, typed) = Screen::open(&format!("#{} ", name.as_str()))?;
         let mut outbox = Outbox {

@@ -53,8 +53,8 @@ impl Tail {
             connection.close().await;
             return end.cut.map_or(Ok(()), Err);
         }
-        // The future has a connection of its own, made again as often as it takes.
-        connection.close().await;
+        // The future has a connection of its own, made again as often as it takes, and need not wait for this one.
+        tokio::spawn(async move { connection.close().await });
         follow(&client, &room.what, end, json).await
     }
 }
