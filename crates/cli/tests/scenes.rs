@@ -263,6 +263,18 @@ fn tail_shows_exactly_what_is_asked_for() {
 }
 
 #[test]
+fn following_after_an_event_that_is_yet_to_come_begins_behind_it() {
+    let place = Place::new();
+    let (_server, ana) = server_with_room(&place, &[], "ops");
+    let follower = ana.start(["tail", "ops", "--after", "8", "-f", "--json"]);
+    for number in 1..=9 {
+        ana.run(["say", "ops", &format!("message {number}")]).ok();
+    }
+    let event = json(&follower.out.next().unwrap());
+    assert_eq!((&event["seq"], &event["text"]), (&9.into(), &"message 9".into()));
+}
+
+#[test]
 fn who_follows_a_room_sees_what_comes_over_either_transport() {
     let place = Place::new();
     let (_server, ana) = server_with_room(&place, &[], "ops");

@@ -85,7 +85,7 @@ pub enum VaultError {
     #[error("this transfer is being written by somebody else")]
     Busy,
     /// No space, or no more than the operator keeps free.
-    #[error("the vault's disk is full ({free} bytes free, {needed} needed)")]
+    #[error("the disk is full ({free} bytes free, {needed} needed)")]
     Full {
         /// Bytes that may still be written.
         free: u64,
@@ -104,7 +104,7 @@ pub enum VaultError {
     #[error("wrong use of the vault: {0}")]
     Misuse(&'static str),
     /// The disk.
-    #[error("the vault's disk failed: {0}")]
+    #[error("the disk failed: {0}")]
     Io(#[from] io::Error),
 }
 

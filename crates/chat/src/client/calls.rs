@@ -1,6 +1,6 @@
 //! `chat/1` on one connection.
 
-use hikyaku::{Connection, Error, Receiver, Result, Sender};
+use hikyaku::{Connection, Error, ErrorCode, Failure, Receiver, Result, Sender};
 use hikyaku_wire::chat::{
     Create, Created, Follow, History, Kind, List, MessageId, PROTOCOL, Page, Resolve, Room, RoomId, RoomRef,
     Rooms, Send, Sent, Update, method,
@@ -8,6 +8,10 @@ use hikyaku_wire::chat::{
 
 use crate::refusal::Refusal;
 use crate::server::random;
+
+/// The most pages of rooms that are asked for; a server that always has more is left after them. One with as many rooms
+/// as servers take by default needs 391.
+const MAX_PAGES: usize = 1_000;
 
 /// The chat of one server, over a connection to it. Cheap to make.
 #[derive(Clone)]
@@ -35,7 +39,7 @@ impl ChatClient {
     /// All rooms one may see, by name.
     pub async fn rooms(&self) -> Result<Vec<Room>> {
         let (mut rooms, mut after) = (Vec::new(), None);
-        loop {
+        for _ in 0..MAX_PAGES {
             let ask = List { after: after.clone(), limit: None };
             let page: Rooms = self.connection.call(PROTOCOL, method::LIST, &ask).await?;
             rooms.extend(page.rooms);
@@ -45,6 +49,8 @@ impl ChatClient {
                 _ => return Ok(rooms),
             }
         }
+        let endless = format!("the server's list of rooms does not end within {MAX_PAGES} pages");
+        Err(Failure::new(ErrorCode::LIMIT, endless).into())
     }
 
     /// Which room a name or id means, and where its log stands.

@@ -60,7 +60,7 @@ impl Chat {
                     Some(Ok(News::Event(delivery))) => {
                         screen.show(&Shown::delivered(name.as_str(), &delivery).short_line())?;
                     }
-                    Some(Ok(news)) => remark(&name, &news),
+                    Some(Ok(news)) => remark(&name, &news)?,
                     Some(Err(error)) => return Err(error.into()),
                     None => return Ok(()),
                 },

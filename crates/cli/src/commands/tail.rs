@@ -1,6 +1,7 @@
 //! `hikyaku tail`: a room's events, exactly: no gap, no duplicate, whatever happens to the connection.
 
 use clap::Args;
+use hikyaku::{ErrorCode, Failure};
 use hikyaku_chat::client::{Backoff, Follower, Following, News, Position};
 use hikyaku_chat::{ChatClient, RoomName};
 use hikyaku_wire::chat::{Head, History, Mode, Page, RoomId};
@@ -8,7 +9,7 @@ use hikyaku_wire::chat::{Head, History, Mode, Page, RoomId};
 use crate::args::Global;
 use crate::client::Client;
 use crate::event::Shown;
-use crate::exit::{Result, Trouble};
+use crate::exit::{Exit, Result, Trouble};
 use crate::{output, reference, time};
 
 /// Events shown unless more or fewer are asked for.
@@ -55,7 +56,7 @@ impl Tail {
         }
         // The future has a connection of its own, made again as often as it takes, and need not wait for this one.
         tokio::spawn(async move { connection.close().await });
-        follow(&client, &room.what, end, json).await
+        follow(&client, &room.what, end, self.after.unwrap_or(0), json).await
     }
 }
 
@@ -123,7 +124,14 @@ impl Past {
                 }
                 Err(error) => return Err(self.trouble(error)),
             };
-            let stuck = records.is_empty() && first <= next && ask.since_ms.is_none();
+            if first < next && ask.since_ms.is_none() {
+                return Err(Trouble::new(
+                    Exit::Corrupt,
+                    "the server answered with events that were not asked for",
+                )
+                .during(format_args!("#{}", self.name.as_str())));
+            }
+            let stuck = records.is_empty() && first == next && ask.since_ms.is_none();
             next = first;
             for record in records.iter() {
                 if next > head.last {
@@ -160,19 +168,22 @@ pub(super) fn following(client: &Client, end: &End) -> Following {
     })
 }
 
-async fn follow(client: &Client, name: &RoomName, end: End, json: bool) -> Result {
+/// Shows what comes after `after`, which may be further than the room is now.
+async fn follow(client: &Client, name: &RoomName, end: End, after: u64, json: bool) -> Result {
     let mut following = following(client, &end);
     while let Some(news) = following.next().await {
         match news? {
+            News::Event(delivery) if delivery.seq <= after => {}
             News::Event(delivery) => print(&Shown::delivered(name.as_str(), &delivery), json)?,
-            news => remark(name, &news),
+            news => remark(name, &news)?,
         }
     }
     Ok(())
 }
 
-/// What a person should know besides the events; programs see it in the sequence numbers and epochs.
-pub(super) fn remark(name: &RoomName, news: &News) {
+/// What a person should know besides the events; programs see it in the sequence numbers and epochs. A room that the
+/// server no longer shows is the end.
+pub(super) fn remark(name: &RoomName, news: &News) -> Result {
     let name = name.as_str();
     match news {
         News::Rewound { from, epoch, .. } => {
@@ -185,11 +196,13 @@ pub(super) fn remark(name: &RoomName, news: &News) {
             output::note(format_args!("#{name}: events {from} to {through} are gone from the server"))
         }
         News::Refused(refused) => {
-            output::note(format_args!("#{name}: {}", hikyaku::printable(&refused.message)))
+            let refused = Failure::new(ErrorCode(refused.code), refused.message.clone());
+            return Err(Trouble::from(hikyaku::Error::from(refused)).during(format_args!("#{name}")));
         }
         News::Lost(why) if output::is_watched() => {
             output::note(format_args!("connection lost ({why}); trying again"))
         }
         _ => {}
     }
+    Ok(())
 }
