@@ -19,7 +19,7 @@ import cbor_profile
 import qmux
 import session
 import varint
-import vectors_test
+import test_vectors
 from harness import HELLO, control, opening, request
 
 PARAMETERS = qmux.encode_parameters(qmux.OURS)
@@ -412,7 +412,7 @@ EXCHANGE = {
     "ERROR with details of 4097 bytes": (failure({0: 0x80, 1: 0, 3: "", 4: bytes(4_097)}), BAD_MESSAGE),
 } | {
     f"a message off the profile, {vector['why']}": (message(bytes.fromhex(vector["hex"])), INVALID)
-    for vector in vectors_test.vectors("cbor")
+    for vector in test_vectors.vectors("cbor")
     if not vector["accepted"]
 }  # fmt: skip
 

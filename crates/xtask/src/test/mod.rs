@@ -6,6 +6,7 @@ mod build;
 mod deny;
 mod examples;
 mod house;
+mod peer;
 mod source;
 
 use std::time::{Duration, Instant};
@@ -29,6 +30,7 @@ const STEPS: &[Step] = &[
     Step { name: "tests", about: "all unit and integration tests", run: build::tests },
     Step { name: "doctests", about: "the code in the documentation", run: build::doctests },
     Step { name: "examples", about: "every example ends by itself and well", run: examples::run },
+    Step { name: "peer", about: "the peer in Python, a hostile one, and an evil server", run: peer::run },
     Step { name: "deny", about: "advisories, bans, licences and sources of dependencies", run: deny::run },
 ];
 

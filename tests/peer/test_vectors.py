@@ -1,4 +1,4 @@
-"""Runs everything in spec/vectors through this peer: python -m unittest vectors_test"""
+"""Runs everything in spec/vectors through this peer: python -m unittest test_vectors"""
 
 import json
 import pathlib
