@@ -37,6 +37,16 @@ mod session;
 mod tls;
 mod transport;
 
+/// The pure state machines inside a session, for those who feed them anything at all: fuzz targets and models. They
+/// are no part of the API, and change without a word.
+#[doc(hidden)]
+pub mod machines {
+    pub use crate::identity::key_of_certificate;
+    pub use crate::session::control::{Control, Heard};
+    pub use crate::session::datagrams::{Demux, Fate};
+    pub use crate::session::inbound::{Inbound, Said};
+}
+
 pub use connect::{Connect, Prefer, connect};
 pub use connection::{CallOptions, Connection};
 pub use datagrams::Datagrams;

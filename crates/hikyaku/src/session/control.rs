@@ -134,19 +134,23 @@ async fn read(inner: &Inner, stream: &mut RecvStream) -> Result<()> {
 
 /// What may be said on a control stream: HELLO once and first, then GOAWAY. Pure.
 #[derive(Debug, Default)]
-struct Control {
+pub struct Control {
     greeted: bool,
 }
 
+/// What the peer said on its control stream.
 #[derive(Debug)]
-enum Heard {
+pub enum Heard {
+    /// The first frame.
     Hello(Hello),
+    /// No exchange is taken any more.
     Goaway(Goaway),
 }
 
 impl Control {
+    /// Takes the next frame. An error ends the connection.
     //= S3.22
-    fn hear(&mut self, piece: Piece) -> Result<Heard> {
+    pub fn hear(&mut self, piece: Piece) -> Result<Heard> {
         let (ty, payload) = match piece {
             Piece::Frame { ty, payload } => (ty, payload),
             Piece::Data { .. } => (FrameType::DATA, Default::default()),

@@ -21,7 +21,7 @@ const QUEUES: usize = 4;
 
 /// What became of a datagram.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) enum Fate {
+pub enum Fate {
     /// It waits in its exchange's queue.
     Queued(u64),
     /// Its exchange is unknown; it is held for a moment.
@@ -36,7 +36,7 @@ pub(crate) enum Fate {
 
 /// The datagrams of one connection.
 #[derive(Debug)]
-pub(crate) struct Demux {
+pub struct Demux {
     queue_limit: usize,
     exchanges: HashMap<u64, Queue>,
     /// Datagrams in all queues.
@@ -55,31 +55,33 @@ struct Queue {
 }
 
 impl Demux {
-    pub(crate) fn new(queue_limit: usize) -> Self {
+    /// Nothing yet; each exchange's queue takes `queue_limit`.
+    pub fn new(queue_limit: usize) -> Self {
         let (exchanges, held) = (HashMap::new(), VecDeque::new());
         Self { queue_limit, exchanges, queued: 0, held, dropped: 0 }
     }
 
     /// Makes an exchange known; datagrams that came too early move to its queue. Whoever waits for more is told by
     /// the result.
-    pub(crate) fn register(&mut self, exchange: u64, now: Instant) -> Arc<Notify> {
+    pub fn register(&mut self, exchange: u64, now: Instant) -> Arc<Notify> {
         self.expire(now);
         let queue = self.exchanges.entry(exchange).or_default();
         queue.readers += 1;
-        let before = queue.waiting.len();
         self.held.retain(|(_, of, payload)| {
             let claimed = *of == exchange;
-            if claimed {
+            if claimed && has_room(self.queue_limit, queue, self.queued) {
                 queue.waiting.push_back(payload.clone());
+                self.queued += 1;
+            } else if claimed {
+                self.dropped += 1;
             }
             !claimed
         });
-        self.queued += queue.waiting.len() - before;
         queue.arrived.clone()
     }
 
     /// Forgets an exchange when its last reader goes; what was not read counts as dropped.
-    pub(crate) fn unregister(&mut self, exchange: u64) {
+    pub fn unregister(&mut self, exchange: u64) {
         let Some(queue) = self.exchanges.get_mut(&exchange) else { return };
         queue.readers -= 1;
         if queue.readers == 0 {
@@ -92,7 +94,7 @@ impl Demux {
 
     /// Takes in one datagram as it came from the transport.
     //= S3.58
-    pub(crate) fn arrive(&mut self, datagram: Bytes, now: Instant) -> Fate {
+    pub fn arrive(&mut self, datagram: Bytes, now: Instant) -> Fate {
         let Some((exchange, payload)) = decode_datagram(datagram) else {
             self.dropped += 1;
             return Fate::Malformed;
@@ -104,8 +106,7 @@ impl Demux {
         // Copied: what waits must not hold the whole buffer that it came in.
         let payload = Bytes::copy_from_slice(&payload);
         if let Some(queue) = self.exchanges.get_mut(&exchange) {
-            let full = queue.waiting.len() >= self.queue_limit;
-            if full || self.queued >= self.queue_limit.saturating_mul(QUEUES) {
+            if !has_room(self.queue_limit, queue, self.queued) {
                 self.dropped += 1;
                 return Fate::QueueFull;
             }
@@ -124,7 +125,7 @@ impl Demux {
     }
 
     /// The next datagram of an exchange.
-    pub(crate) fn take(&mut self, exchange: u64) -> Option<Bytes> {
+    pub fn take(&mut self, exchange: u64) -> Option<Bytes> {
         let queue = self.exchanges.get_mut(&exchange)?;
         let taken = queue.waiting.pop_front()?;
         self.queued -= 1;
@@ -136,13 +137,13 @@ impl Demux {
     }
 
     /// Datagrams that arrived and were not delivered.
-    pub(crate) fn dropped(&mut self, now: Instant) -> u64 {
+    pub fn dropped(&mut self, now: Instant) -> u64 {
         self.expire(now);
         self.dropped
     }
 
     /// Wakes everybody who waits for a datagram.
-    pub(crate) fn wake_all(&self) {
+    pub fn wake_all(&self) {
         self.exchanges.values().for_each(|queue| queue.arrived.notify_waiters());
     }
 
@@ -152,6 +153,11 @@ impl Demux {
             self.dropped += 1;
         }
     }
+}
+
+/// Whether one more datagram may wait: within its own queue, and within what all queues hold.
+fn has_room(limit: usize, queue: &Queue, queued: usize) -> bool {
+    queue.waiting.len() < limit && queued < limit.saturating_mul(QUEUES)
 }
 
 #[cfg(test)]
@@ -224,6 +230,20 @@ mod tests {
         demux.unregister(0);
         assert_eq!(demux.dropped(now), 4, "two for want of room, two unread");
         assert_eq!(demux.arrive(datagram(4, "c"), now), Fate::Queued(4));
+    }
+
+    #[test]
+    fn datagrams_that_came_too_early_keep_the_limits_of_the_queues_too() {
+        let (mut demux, now) = (Demux::new(2), Instant::now());
+        for exchange in 0..5 {
+            for text in ["a", "b", "c"] {
+                assert_eq!(demux.arrive(datagram(exchange, text), now), Fate::Held);
+            }
+            demux.register(exchange, now);
+        }
+        let taken = (0..5).flat_map(|exchange| std::iter::repeat(exchange).take(3));
+        assert_eq!(taken.filter_map(|exchange| demux.take(exchange)).count(), 8, "four queues of two");
+        assert_eq!(demux.dropped(now), 15 - 8);
     }
 
     #[test]

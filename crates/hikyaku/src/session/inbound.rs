@@ -17,7 +17,7 @@ use crate::error::Error;
 
 /// Frames of a stream's own rules: decoding, order, and how many.
 #[derive(Debug)]
-pub(crate) struct Inbound {
+pub struct Inbound {
     decoder: Decoder,
     phase: Phase,
     /// Frames still accepted; only strangers have a number here.
@@ -34,13 +34,18 @@ enum Phase {
 
 /// What the peer said.
 #[derive(Debug, PartialEq)]
-pub(crate) enum Said {
+pub enum Said {
     /// The first frame of an exchange.
     Open(Open),
     /// One CBOR item that keeps the profile.
     Message(Bytes),
     /// A piece of a DATA frame; `last` closes the frame.
-    Data { chunk: Bytes, last: bool },
+    Data {
+        /// The piece.
+        chunk: Bytes,
+        /// The frame ends here.
+        last: bool,
+    },
     /// The peer has said everything and succeeded.
     End,
     /// The peer gave up, with a reason.
@@ -49,22 +54,22 @@ pub(crate) enum Said {
 
 impl Inbound {
     /// The frames of an exchange that the peer opens.
-    pub(crate) fn answering(limits: FrameLimits, frames: Option<u64>) -> Self {
+    pub fn answering(limits: FrameLimits, frames: Option<u64>) -> Self {
         Self { decoder: Decoder::new(limits), phase: Phase::Opening, frames_left: frames }
     }
 
     /// The frames that answer an exchange opened here.
-    pub(crate) fn asking(limits: FrameLimits) -> Self {
+    pub fn asking(limits: FrameLimits) -> Self {
         Self { decoder: Decoder::new(limits), phase: Phase::Speaking, frames_left: None }
     }
 
     /// Takes the stream's next bytes. Call [`Inbound::next`] until it gives nothing.
-    pub(crate) fn push(&mut self, chunk: Bytes) {
+    pub fn push(&mut self, chunk: Bytes) {
         self.decoder.push(chunk);
     }
 
     /// The next thing the peer said, if it is complete.
-    pub(crate) fn next(&mut self) -> Result<Option<Said>, Error> {
+    pub fn next(&mut self) -> Result<Option<Said>, Error> {
         let Some(piece) = self.decoder.next()? else { return Ok(None) };
         match piece {
             Piece::Data { chunk, last } => self.data(chunk, last).map(Some),
@@ -74,7 +79,7 @@ impl Inbound {
 
     /// The stream ended: an exchange that had no END or ERROR was cut.
     //= S3.45
-    pub(crate) fn end_of_stream(&self) -> Result<(), Error> {
+    pub fn end_of_stream(&self) -> Result<(), Error> {
         match self.phase {
             Phase::Over => Ok(()),
             Phase::Opening | Phase::Speaking | Phase::InData => Err(Error::Truncated),
