@@ -121,7 +121,7 @@ impl ChatServer {
     /// One event; `None` if the room does not have it.
     pub async fn event(&self, room: RoomId, seq: u64) -> Result<Option<Event>, Refusal> {
         let found = self.core.store.events(store_room(room), seq, 1, 0).await?;
-        let found = found.first().filter(|event| event.seq == seq);
+        let found = found.events.first().filter(|event| event.seq == seq);
         found.map(|event| Event::from_record(&event.record).map_err(|_| Refusal::Corrupt)).transpose()
     }
 }

@@ -16,7 +16,7 @@ use crate::error::OpenError;
 /// The first version without the bug in which resetting the write-ahead log can lose what was committed.
 const OLDEST_LIBRARY: i32 = 3_051_003;
 /// How long another process may hold the write lock before a call gives up.
-const BUSY_TIMEOUT: Duration = Duration::from_secs(10);
+pub(crate) const BUSY_TIMEOUT: Duration = Duration::from_secs(10);
 /// What a reset write-ahead log is cut down to, in bytes.
 const WAL_SIZE_LIMIT: i64 = 64 << 20;
 /// Prepared statements kept per connection; there are fewer different ones.

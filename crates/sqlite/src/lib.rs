@@ -18,9 +18,9 @@
 
 #![forbid(unsafe_code)]
 
+mod apply;
 mod backup;
 pub mod client;
-
 mod error;
 mod file;
 mod lock;

@@ -1,7 +1,7 @@
 //! The reads, as plain functions on a connection. Those of several statements are one read transaction.
 
 use bytes::Bytes;
-use hikyaku_storage::{Head, Key, RoomId, StoredEvent, Versioned, limits};
+use hikyaku_storage::{Head, Key, Page, RoomId, StoredEvent, Versioned, limits};
 use rusqlite::{Connection, OptionalExtension, Row, params};
 
 pub(crate) fn get(connection: &Connection, key: &Key) -> rusqlite::Result<Option<Versioned>> {
@@ -29,7 +29,7 @@ pub(crate) fn scan(
     };
     let mut statement = connection.prepare_cached(sql)?;
     let mut rows = statement.query([start.as_bytes()])?;
-    let mut page = Page::new(limit, limits::MAX_PAGE_BYTES);
+    let mut page = Bounded::new(limit, limits::MAX_PAGE_BYTES);
     while let Some(row) = rows.next()? {
         let key = Key::new(blob(row, 0)?);
         if !key.as_bytes().starts_with(prefix.as_bytes()) || !page.has_room() {
@@ -49,11 +49,12 @@ pub(crate) fn head(connection: &Connection, room: RoomId) -> rusqlite::Result<Op
 
 /// A room's head and the number that stands for the room in `events`.
 pub(crate) fn numbered_head(connection: &Connection, room: RoomId) -> rusqlite::Result<Option<(i64, Head)>> {
-    let sql = "SELECT number, epoch, first, last, last_ts, state FROM rooms WHERE id = ?1";
+    let sql = "SELECT number, epoch, first, last, last_ts, state, epochs FROM rooms WHERE id = ?1";
     let mut statement = connection.prepare_cached(sql)?;
     let found = |row: &Row<'_>| {
         let [first, last, last_ts] = [unsigned(row, 2)?, unsigned(row, 3)?, unsigned(row, 4)?];
-        Ok((row.get(0)?, Head { epoch: row.get(1)?, first, last, last_ts, state: blob(row, 5)? }))
+        let (state, epochs) = (blob(row, 5)?, epochs_from(row.get_ref(6)?.as_blob()?));
+        Ok((row.get(0)?, Head { epoch: row.get(1)?, first, last, last_ts, state, epochs }))
     };
     statement.query_row([&room.0[..]], found).optional()
 }
@@ -63,18 +64,39 @@ pub(crate) fn heads(connection: &Connection, rooms: &[RoomId]) -> rusqlite::Resu
     rooms.iter().map(|room| head(&moment, *room)).collect()
 }
 
+/// Epochs as the table keeps them.
+pub(crate) fn epochs_to(epochs: &[(u32, u64)]) -> Vec<u8> {
+    epochs
+        .iter()
+        .flat_map(|(epoch, first)| epoch.to_be_bytes().into_iter().chain(first.to_be_bytes()))
+        .collect()
+}
+
+fn epochs_from(bytes: &[u8]) -> Vec<(u32, u64)> {
+    let entries = bytes.as_chunks::<12>().0.iter();
+    entries
+        .map(|[a, b, c, d, first @ ..]| (u32::from_be_bytes([*a, *b, *c, *d]), u64::from_be_bytes(*first)))
+        .collect()
+}
+
 pub(crate) fn events(
     connection: &Connection,
     room: RoomId,
     from: u64,
     max_count: usize,
     max_bytes: usize,
-) -> rusqlite::Result<Vec<StoredEvent>> {
-    let sql = "SELECT seq, ts_ms, record FROM rooms JOIN events ON events.room = rooms.number
-               WHERE rooms.id = ?1 AND seq >= ?2 ORDER BY seq";
-    let mut statement = connection.prepare_cached(sql)?;
-    let mut rows = statement.query(params![&room.0[..], signed(from)])?;
-    let mut page = Page::new(max_count, max_bytes);
+) -> rusqlite::Result<Page> {
+    let moment = connection.unchecked_transaction()?;
+    let mut place = moment.prepare_cached("SELECT number, epoch, first, last FROM rooms WHERE id = ?1")?;
+    let found =
+        |row: &Row<'_>| Ok((row.get::<_, i64>(0)?, row.get(1)?, unsigned(row, 2)?, unsigned(row, 3)?));
+    let Some((number, epoch, first, last)) = place.query_row([&room.0[..]], found).optional()? else {
+        return Ok(Page::of_unknown_room());
+    };
+    let sql = "SELECT seq, ts_ms, record FROM events WHERE room = ?1 AND seq >= ?2 ORDER BY seq";
+    let mut statement = moment.prepare_cached(sql)?;
+    let mut rows = statement.query(params![number, signed(from)])?;
+    let mut page = Bounded::new(max_count, max_bytes);
     while page.has_room() {
         let Some(row) = rows.next()? else { break };
         let event = StoredEvent { seq: unsigned(row, 0)?, ts_ms: unsigned(row, 1)?, record: blob(row, 2)? };
@@ -82,7 +104,7 @@ pub(crate) fn events(
             break;
         }
     }
-    Ok(page.items)
+    Ok(Page { epoch, first, last, events: page.items })
 }
 
 pub(crate) fn seq_at(connection: &Connection, room: RoomId, ts_ms: u64) -> rusqlite::Result<u64> {
@@ -100,14 +122,14 @@ pub(crate) fn seq_at(connection: &Connection, room: RoomId, ts_ms: u64) -> rusql
 }
 
 /// An answer that stops growing at a count and a number of bytes, but not before its first item.
-struct Page<T> {
+struct Bounded<T> {
     items: Vec<T>,
     bytes: usize,
     max_count: usize,
     max_bytes: usize,
 }
 
-impl<T> Page<T> {
+impl<T> Bounded<T> {
     fn new(max_count: usize, max_bytes: usize) -> Self {
         let (max_count, max_bytes) =
             (max_count.min(limits::MAX_PAGE_ITEMS), max_bytes.min(limits::MAX_PAGE_BYTES));

@@ -6,7 +6,7 @@
 use crate::file::Format;
 
 pub(crate) const FORMAT: Format =
-    Format { application_id: i32::from_be_bytes(*b"HKYK"), migrations: &[FORMAT_1] };
+    Format { application_id: i32::from_be_bytes(*b"HKYK"), migrations: &[FORMAT_1, FORMAT_2] };
 
 const FORMAT_1: &str = "
 CREATE TABLE keys (
@@ -40,3 +40,6 @@ CREATE TABLE counters (
 ) STRICT, WITHOUT ROWID;
 INSERT INTO counters VALUES ('version', 0);
 ";
+
+/// The epochs after a room's first and where each began: 4 and 8 bytes, big endian, one after the other.
+const FORMAT_2: &str = "ALTER TABLE rooms ADD COLUMN epochs BLOB NOT NULL DEFAULT x'';";

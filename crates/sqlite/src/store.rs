@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use hikyaku_storage::{
-    Batch, Committed, Head, Key, Pending, RoomId, Store, StoreError, StoredEvent, Versioned, limits,
+    Batch, Committed, Head, Key, Page, Pending, RoomId, Store, StoreError, Versioned, limits,
 };
 use rusqlite::{Connection, ErrorCode};
 
@@ -134,13 +134,7 @@ impl Store for SqliteStore {
         })
     }
 
-    fn events(
-        &self,
-        room: RoomId,
-        from: u64,
-        max_count: usize,
-        max_bytes: usize,
-    ) -> Pending<'_, Vec<StoredEvent>> {
+    fn events(&self, room: RoomId, from: u64, max_count: usize, max_bytes: usize) -> Pending<'_, Page> {
         Box::pin(
             self.readers.run(move |connection| queries::events(connection, room, from, max_count, max_bytes)),
         )

@@ -10,12 +10,15 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::sync::mpsc::{self, Receiver, Sender};
 use std::thread::{self, JoinHandle};
+use std::time::Duration;
 
-use hikyaku_storage::{Append, Batch, Committed, Head, StoreError, limits};
-use rusqlite::{Connection, ErrorCode, params};
+use hikyaku_storage::{Batch, Committed, StoreError, limits};
+use rusqlite::{Connection, ErrorCode};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 
+use crate::apply::{apply, judge};
 use crate::error::OpenError;
+use crate::file;
 use crate::queries::{self, signed};
 use crate::store::Health;
 
@@ -52,7 +55,7 @@ impl Writer {
         manual.map_err(|error| OpenError::sqlite(path, error))?;
 
         let (requests, queue) = mpsc::channel();
-        let mut group = Group { connection, version, health: Arc::clone(&health) };
+        let mut group = Group { connection, version, erased: true, health: Arc::clone(&health) };
         let thread = thread::Builder::new().name("store-writer".to_owned());
         let thread = thread.spawn(move || group.serve(&queue));
         let thread = thread.map_err(|error| OpenError::io(path, error))?;
@@ -87,7 +90,8 @@ impl Drop for Writer {
 fn bytes_of(batch: &Batch) -> usize {
     let puts = batch.puts.iter().map(|(_, value)| value.as_ref().map_or(0, |value| value.len()));
     let events = batch.appends.iter().flat_map(|append| &append.events).map(|event| event.record.len());
-    puts.chain(events).sum()
+    let replaces = batch.replaces.iter().map(|replace| replace.expect.len() + replace.record.len());
+    puts.chain(events).chain(replaces).sum()
 }
 
 /// What ended a whole transaction.
@@ -98,14 +102,13 @@ enum Failure {
     Fatal(String),
 }
 
-/// What a batch may build on: for each append the room's number and head, `None` for a room still to be made.
-type Verdict = Result<Vec<Option<(i64, Head)>>, StoreError>;
-
 /// The writer's own side of the queue.
 struct Group {
     connection: Connection,
     /// The last version given.
     version: u64,
+    /// Whether the log still holds what a batch has erased or trimmed.
+    erased: bool,
     health: Arc<Health>,
 }
 
@@ -196,91 +199,23 @@ impl Group {
 
     /// Judges one batch, and only then writes it.
     fn apply(&mut self, batch: &Batch) -> rusqlite::Result<Result<Committed, StoreError>> {
-        let heads = match self.judge(batch)? {
-            Ok(heads) => heads,
-            Err(refused) => return Ok(Err(refused)),
-        };
-        let version = self.put(batch)?;
-        for (append, head) in batch.appends.iter().zip(heads) {
-            self.append(append, head)?;
+        if let Err(refused) = judge(&self.connection, batch)? {
+            return Ok(Err(refused));
         }
+        let version = if batch.puts.is_empty() { 0 } else { self.version + 1 };
+        self.version = self.version.max(version);
+        apply(&self.connection, batch, version)?;
+        self.erased |= !(batch.replaces.is_empty() && batch.trims.is_empty());
         Ok(Ok(Committed { version }))
     }
 
-    /// The heads the appends build on, or the first check or guard that does not hold.
-    fn judge(&self, batch: &Batch) -> rusqlite::Result<Verdict> {
-        let mut version = self.connection.prepare_cached("SELECT version FROM keys WHERE key = ?1")?;
-        for (key, expected) in &batch.checks {
-            let mut rows = version.query([key.as_bytes()])?;
-            let found = rows.next()?.map_or(Ok(0), |row| queries::unsigned(row, 0))?;
-            if let Err(conflict) = limits::check_version(key, *expected, found) {
-                return Ok(Err(conflict));
-            }
-        }
-        let mut heads = Vec::with_capacity(batch.appends.len());
-        for append in &batch.appends {
-            let found = queries::numbered_head(&self.connection, append.room)?;
-            if let Err(refused) = limits::check_guard(append, found.as_ref().map(|(_, head)| head)) {
-                return Ok(Err(refused));
-            }
-            heads.push(found);
-        }
-        Ok(Ok(heads))
-    }
-
-    fn put(&mut self, batch: &Batch) -> rusqlite::Result<u64> {
-        if batch.puts.is_empty() {
-            return Ok(0);
-        }
-        self.version += 1;
-        let sql = "INSERT INTO keys VALUES (?1, ?2, ?3)
-                   ON CONFLICT (key) DO UPDATE SET version = excluded.version, value = excluded.value";
-        let mut put = self.connection.prepare_cached(sql)?;
-        let mut delete = self.connection.prepare_cached("DELETE FROM keys WHERE key = ?1")?;
-        for (key, value) in &batch.puts {
-            match value {
-                Some(value) => put.execute(params![key.as_bytes(), signed(self.version), &value[..]])?,
-                None => delete.execute([key.as_bytes()])?,
-            };
-        }
-        Ok(self.version)
-    }
-
-    fn append(&self, append: &Append, head: Option<(i64, Head)>) -> rusqlite::Result<()> {
-        let number = match head {
-            Some((number, _)) => number,
-            None => {
-                let sql = "INSERT INTO rooms (id, epoch, first, last, last_ts, state) VALUES (?1, ?2, 1, 0, 0, x'')";
-                let mut create = self.connection.prepare_cached(sql)?;
-                create.insert(params![&append.room.0[..], append.guard.epoch])?
-            }
-        };
-        let mut insert = self.connection.prepare_cached("INSERT INTO events VALUES (?1, ?2, ?3, ?4)")?;
-        let mut last = append.guard.expect_last;
-        for event in &append.events {
-            last += 1;
-            insert.execute(params![number, signed(last), signed(event.ts_ms), &event.record[..]])?;
-        }
-        // No event leaves the room's last time as it was.
-        let last_ts = append.events.last().map(|event| signed(event.ts_ms));
-        let sql = "UPDATE rooms SET last = ?2, last_ts = coalesce(?3, last_ts), state = ?4 WHERE number = ?1";
-        let mut update = self.connection.prepare_cached(sql)?;
-        update.execute(params![number, signed(last), last_ts, &append.state[..]])?;
-        Ok(())
-    }
-
-    /// Copies the log into the file once it is long enough. Callers have their answers already.
-    fn checkpoint(&self) {
+    /// Copies the log into the file once it is long enough, or once it holds what was erased. Callers have their
+    /// answers already.
+    fn checkpoint(&mut self) {
         if self.health.check().is_err() {
             return;
         }
-        let pages = self.connection.query_row("PRAGMA wal_checkpoint(NOOP)", [], |row| row.get::<_, i64>(1));
-        let copied = match pages {
-            Ok(pages) if pages < CHECKPOINT_PAGES => return,
-            Ok(_) => self.connection.query_row("PRAGMA wal_checkpoint(PASSIVE)", [], |_| Ok(())),
-            Err(error) => Err(error),
-        };
-        if let Err(error) = copied {
+        if let Err(error) = self.copy_log() {
             match error.sqlite_error_code() {
                 // Everything is safe in the log; the next group tries again.
                 Some(ErrorCode::DiskFull | ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => {
@@ -289,5 +224,21 @@ impl Group {
                 _ => drop(self.health.fail(format!("copying the log into the file failed: {error}"))),
             }
         }
+    }
+
+    fn copy_log(&mut self) -> rusqlite::Result<()> {
+        let number = |sql: &str, column| self.connection.query_row(sql, [], |row| row.get::<_, i64>(column));
+        if number("PRAGMA wal_checkpoint(NOOP)", 1)? >= CHECKPOINT_PAGES {
+            number("PRAGMA wal_checkpoint(PASSIVE)", 0)?;
+        }
+        if self.erased {
+            // What was erased still stands in the log as it was appended. Emptying the log takes a moment without
+            // readers; where there is none, the next group tries again.
+            self.connection.busy_timeout(Duration::ZERO)?;
+            let busy = number("PRAGMA wal_checkpoint(TRUNCATE)", 0);
+            self.connection.busy_timeout(file::BUSY_TIMEOUT)?;
+            self.erased = busy? != 0;
+        }
+        Ok(())
     }
 }

@@ -5,6 +5,7 @@
 //! that a property test can invent and shrink scripts.
 
 mod batches;
+mod history;
 mod keys;
 mod limits;
 mod model;
@@ -75,6 +76,23 @@ checks! {
     rooms::heads_are_given_in_the_order_asked,
     rooms::seq_at_finds_the_first_event_at_or_after_a_time,
     rooms::a_falling_time_is_refused,
+    history::a_trimmed_prefix_is_answered_as_trimmed,
+    history::a_trim_leaves_numbers_times_state_and_keys,
+    history::a_room_trimmed_to_nothing_goes_on_where_it_was,
+    history::a_trim_is_refused_once_the_room_has_moved,
+    history::a_trim_outside_what_is_kept_is_refused,
+    history::a_trim_counts_what_it_removes,
+    history::a_replaced_record_keeps_its_place_and_time,
+    history::a_record_is_replaced_only_as_it_was_read,
+    history::an_erasure_and_its_event_are_one_change,
+    history::of_two_racing_erasures_one_wins,
+    history::a_new_epoch_begins_after_the_last_event,
+    history::an_epoch_is_raised_only_as_the_room_was_read,
+    history::an_epoch_never_falls,
+    history::who_appends_in_the_old_epoch_is_refused,
+    history::epochs_are_counted,
+    history::one_batch_may_do_everything_at_once,
+    history::an_event_or_room_named_twice_is_refused,
     limits::a_key_at_the_limit_is_kept_and_above_it_refused,
     limits::a_value_at_the_limit_is_kept_and_above_it_refused,
     limits::a_record_at_the_limit_is_kept_and_above_it_refused,
@@ -83,6 +101,7 @@ checks! {
     limits::a_time_above_the_limit_is_refused,
     limits::a_read_of_too_many_items_is_refused,
     restart::what_was_committed_survives_a_reopening,
+    restart::trims_erasures_and_epochs_survive_a_reopening,
     restart::versions_go_on_rising_after_a_reopening,
 }
 
@@ -167,7 +186,7 @@ async fn records(store: &impl Store, number: u8) -> Vec<Bytes> {
     let mut all = Vec::new();
     loop {
         let from = u64::try_from(all.len()).unwrap_or(u64::MAX) + 1;
-        let page = ok(store.events(room(number), from, 100, usize::MAX).await);
+        let page = ok(store.events(room(number), from, 100, usize::MAX).await).events;
         if page.is_empty() {
             return all;
         }

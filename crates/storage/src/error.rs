@@ -4,7 +4,7 @@ use crate::types::{Guard, Key, RoomId};
 
 /// Why a store refused or failed.
 ///
-/// `Conflict`, `Limit`, `Duplicate`, `TimeFell` and `Full` promise that nothing of the batch was applied.
+/// `Conflict`, `Limit`, `Duplicate`, `TimeFell`, `EpochFell`, `TrimOutside` and `Full` promise that nothing of the batch was applied.
 /// After `Fatal` the outcome of batches still waiting is unknown until the store is opened again.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
@@ -38,6 +38,30 @@ pub enum StoreError {
         /// The time of the event before.
         previous: u64,
         /// The time that was given.
+        found: u64,
+    },
+    /// A new epoch is not above the one before it: a mistake of the program.
+    #[error("store: room {room} is to begin epoch {found}, but is in epoch {previous} already")]
+    EpochFell {
+        /// The room.
+        room: RoomId,
+        /// The epoch the room is in.
+        previous: u32,
+        /// The epoch that was given.
+        found: u32,
+    },
+    /// A trim would bring events back, or forget some that are yet to come: a mistake of the program.
+    #[error(
+        "store: room {room} keeps the events {first} to {last} and cannot be trimmed to begin at {found}"
+    )]
+    TrimOutside {
+        /// The room.
+        room: RoomId,
+        /// The first event still kept.
+        first: u64,
+        /// The last event.
+        last: u64,
+        /// The first event that was to stay.
         found: u64,
     },
     /// The disk or a quota of the file system is full. Reads go on; writes do again when there is room.
@@ -83,5 +107,28 @@ pub enum Conflict {
         expected: Guard,
         /// The guard that would have held.
         found: Guard,
+    },
+    /// A room's kept part begins elsewhere.
+    #[error(
+        "room {room} begins at epoch {}, event {}; expected epoch {}, event {}",
+        .found.0, .found.1, .expected.0, .expected.1
+    )]
+    First {
+        /// The room.
+        room: RoomId,
+        /// Epoch and first event that the batch demanded.
+        expected: (u32, u64),
+        /// Epoch and first event of the room.
+        found: (u32, u64),
+    },
+    /// An event is not there, or its record is another one.
+    #[error("event {seq} of epoch {epoch} in room {room} is not as it was read")]
+    Event {
+        /// The room.
+        room: RoomId,
+        /// The epoch the batch named.
+        epoch: u32,
+        /// The sequence number.
+        seq: u64,
     },
 }

@@ -29,4 +29,7 @@ pub mod vault;
 
 pub use error::{Conflict, StoreError};
 pub use store::{Pending, Store};
-pub use types::{Append, Batch, Committed, Guard, Head, Key, NewEvent, RoomId, StoredEvent, Versioned};
+pub use types::{
+    Append, Batch, Committed, Guard, Head, Key, NewEvent, Page, Raise, Replace, RoomId, StoredEvent, Trim,
+    Versioned,
+};

@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 
 use crate::error::{Conflict, StoreError};
-use crate::types::{Append, Batch, Guard, Head, Key};
+use crate::types::{Append, Batch, Guard, Head, Key, Raise, Replace, Trim};
 
 /// The longest key, in bytes.
 pub const MAX_KEY: usize = 512;
@@ -13,7 +13,9 @@ pub const MAX_VALUE: usize = 1 << 20;
 pub const MAX_RECORD: usize = 1 << 20;
 /// The longest state of a room, in bytes.
 pub const MAX_STATE: usize = 1 << 10;
-/// The most checks, puts and events together in one batch.
+/// The most epochs a room can have begun after its first.
+pub const MAX_EPOCHS: usize = 1_024;
+/// The most checks, puts, events, replacements, trimmed events and raises together in one batch.
 pub const MAX_BATCH_ITEMS: usize = 4_096;
 /// The most bytes of keys, values, records and states together in one batch.
 pub const MAX_BATCH_BYTES: usize = 16 << 20;
@@ -29,8 +31,11 @@ pub const MAX_NUMBER: u64 = i64::MAX as u64;
 /// Checks everything about a batch that can be checked without the store: limits, duplicates, times within an append.
 pub fn check_batch(batch: &Batch) -> Result<(), StoreError> {
     let events: usize = batch.appends.iter().map(|append| append.events.len()).sum();
-    let items = batch.checks.len() + batch.puts.len() + batch.appends.len() + events;
-    within("batch (items)", items, MAX_BATCH_ITEMS)?;
+    let others = batch.replaces.len() + batch.trims.len() + batch.raises.len();
+    let trimmed = batch.trims.iter().map(|trim| trim.first.saturating_sub(trim.expect_first));
+    let trimmed = trimmed.fold(0, u64::saturating_add).try_into().unwrap_or(usize::MAX);
+    let items = batch.checks.len() + batch.puts.len() + batch.appends.len() + events + others;
+    within("batch (items)", items.saturating_add(trimmed), MAX_BATCH_ITEMS)?;
 
     let mut bytes = 0;
     for (key, version) in &batch.checks {
@@ -46,6 +51,10 @@ pub fn check_batch(batch: &Batch) -> Result<(), StoreError> {
     }
     for append in &batch.appends {
         bytes += check_append(append)?;
+    }
+    for replace in &batch.replaces {
+        within("event record (bytes)", replace.record.len(), MAX_RECORD)?;
+        bytes += replace.expect.len().saturating_add(replace.record.len());
     }
     within("batch (bytes)", bytes, MAX_BATCH_BYTES)?;
     check_duplicates(batch)
@@ -73,6 +82,47 @@ pub fn check_guard(append: &Append, head: Option<&Head>) -> Result<(), StoreErro
         }
         _ => Ok(()),
     }
+}
+
+/// Checks a replacement against the room's head and the record found. Every backend judges by it.
+pub fn check_replace(
+    replace: &Replace,
+    head: Option<&Head>,
+    record: Option<&[u8]>,
+) -> Result<(), StoreError> {
+    let same_epoch = head.is_some_and(|head| head.epoch_of(replace.seq) == replace.epoch);
+    if same_epoch && record == Some(&replace.expect[..]) {
+        return Ok(());
+    }
+    let &Replace { room, epoch, seq, .. } = replace;
+    Err(StoreError::Conflict(Conflict::Event { room, epoch, seq }))
+}
+
+/// Checks a trim against the room's head. Every backend judges by it.
+pub fn check_trim(trim: &Trim, head: Option<&Head>) -> Result<(), StoreError> {
+    let (epoch, first, last) =
+        head.map_or((Guard::UNKNOWN_ROOM.epoch, 1, 0), |head| (head.epoch, head.first, head.last));
+    let (expected, found) = ((trim.epoch, trim.expect_first), (epoch, first));
+    if expected != found {
+        return Err(StoreError::Conflict(Conflict::First { room: trim.room, expected, found }));
+    }
+    if !(first..=last.saturating_add(1)).contains(&trim.first) {
+        return Err(StoreError::TrimOutside { room: trim.room, first, last, found: trim.first });
+    }
+    Ok(())
+}
+
+/// Checks the beginning of an epoch against the room's head. Every backend judges by it.
+pub fn check_raise(raise: &Raise, head: Option<&Head>) -> Result<(), StoreError> {
+    let found = Guard::of(head);
+    let Some(head) = head.filter(|_| found == raise.guard) else {
+        let conflict = Conflict::Room { room: raise.room, expected: raise.guard, found };
+        return Err(StoreError::Conflict(conflict));
+    };
+    if raise.epoch <= head.epoch {
+        return Err(StoreError::EpochFell { room: raise.room, previous: head.epoch, found: raise.epoch });
+    }
+    within("epochs of a room", head.epochs.len().saturating_add(1), MAX_EPOCHS)
 }
 
 /// Checks a key's length.
@@ -121,6 +171,16 @@ fn check_duplicates(batch: &Batch) -> Result<(), StoreError> {
     }
     if let Some(room) = first_repeated(batch.appends.iter().map(|append| &append.room)) {
         return Err(StoreError::Duplicate { what: "room", name: room.to_string() });
+    }
+    if let Some(room) = first_repeated(batch.trims.iter().map(|trim| &trim.room)) {
+        return Err(StoreError::Duplicate { what: "the trim of room", name: room.to_string() });
+    }
+    if let Some(room) = first_repeated(batch.raises.iter().map(|raise| &raise.room)) {
+        return Err(StoreError::Duplicate { what: "the new epoch of room", name: room.to_string() });
+    }
+    let events: Vec<_> = batch.replaces.iter().map(|replace| (replace.room, replace.seq)).collect();
+    if let Some((room, seq)) = first_repeated(events.iter()) {
+        return Err(StoreError::Duplicate { what: "the record of event", name: format!("{room}:{seq}") });
     }
     Ok(())
 }

@@ -13,7 +13,9 @@ use bytes::Bytes;
 use crate::error::StoreError;
 use crate::limits;
 use crate::store::{Pending, Store};
-use crate::types::{Append, Batch, Committed, Guard, Head, Key, NewEvent, RoomId, StoredEvent, Versioned};
+use crate::types::{
+    Append, Batch, Committed, Guard, Head, Key, NewEvent, Page, RoomId, StoredEvent, Versioned,
+};
 
 /// A store that lives and dies with the process. `Clone` shares it.
 #[derive(Clone, Debug, Default)]
@@ -65,18 +67,12 @@ impl Store for MemoryStore {
         }))
     }
 
-    fn events(
-        &self,
-        room: RoomId,
-        from: u64,
-        max_count: usize,
-        max_bytes: usize,
-    ) -> Pending<'_, Vec<StoredEvent>> {
+    fn events(&self, room: RoomId, from: u64, max_count: usize, max_bytes: usize) -> Pending<'_, Page> {
         ready(Ok(self
             .data()
             .rooms
             .get(&room)
-            .map_or_else(Vec::new, |room| room.page(from, max_count, max_bytes))))
+            .map_or_else(Page::of_unknown_room, |room| room.page(from, max_count, max_bytes))))
     }
 
     fn seq_at(&self, room: RoomId, ts_ms: u64) -> Pending<'_, u64> {
@@ -109,8 +105,24 @@ impl Data {
                 None => self.keys.remove(&key),
             };
         }
+        for raise in batch.raises {
+            if let Some(room) = self.rooms.get_mut(&raise.room) {
+                room.epochs.push((raise.epoch, room.last() + 1));
+            }
+        }
+        for replace in batch.replaces {
+            let room = self.rooms.get_mut(&replace.room);
+            if let Some(event) = room.and_then(|room| room.event(replace.seq)) {
+                event.record = replace.record;
+            }
+        }
         for append in batch.appends {
             self.rooms.entry(append.room).or_default().append(append);
+        }
+        for trim in batch.trims {
+            if let Some(room) = self.rooms.get_mut(&trim.room) {
+                room.trim(trim.first);
+            }
         }
         Ok(Committed { version })
     }
@@ -119,9 +131,21 @@ impl Data {
         for (key, expected) in &batch.checks {
             limits::check_version(key, *expected, self.keys.get(key).map_or(0, |found| found.version))?;
         }
+        let head = |room| self.rooms.get(room).map(Room::head);
+        for raise in &batch.raises {
+            limits::check_raise(raise, head(&raise.room).as_ref())?;
+        }
+        for replace in &batch.replaces {
+            let room = self.rooms.get(&replace.room);
+            let record = room.and_then(|room| room.events.get(room.index(replace.seq)?));
+            let record = record.map(|event| &event.record[..]);
+            limits::check_replace(replace, head(&replace.room).as_ref(), record)?;
+        }
         for append in &batch.appends {
-            let head = self.rooms.get(&append.room).map(Room::head);
-            limits::check_guard(append, head.as_ref())?;
+            limits::check_guard(append, head(&append.room).as_ref())?;
+        }
+        for trim in &batch.trims {
+            limits::check_trim(trim, head(&trim.room).as_ref())?;
         }
         Ok(())
     }
@@ -140,48 +164,76 @@ impl Data {
 
 #[derive(Debug)]
 struct Room {
-    epoch: u32,
-    /// The event with sequence number n stands at index n − 1.
+    epochs: Vec<(u32, u64)>,
+    /// The event with sequence number n stands at index n − `first`.
+    first: u64,
     events: Vec<NewEvent>,
+    last_ts: u64,
     state: Bytes,
 }
 
 impl Default for Room {
     fn default() -> Self {
-        Self { epoch: Guard::UNKNOWN_ROOM.epoch, events: Vec::new(), state: Bytes::new() }
+        Self { epochs: Vec::new(), first: 1, events: Vec::new(), last_ts: 0, state: Bytes::new() }
     }
 }
 
 impl Room {
     fn head(&self) -> Head {
-        let last_ts = self.events.last().map_or(0, |event| event.ts_ms);
         Head {
-            epoch: self.epoch,
-            first: 1,
-            last: to_u64(self.events.len()),
-            last_ts,
+            epoch: self.epoch(),
+            first: self.first,
+            last: self.last(),
+            last_ts: self.last_ts,
             state: self.state.clone(),
+            epochs: self.epochs.clone(),
         }
+    }
+
+    fn epoch(&self) -> u32 {
+        self.epochs.last().map_or(Guard::UNKNOWN_ROOM.epoch, |(epoch, _)| *epoch)
+    }
+
+    fn last(&self) -> u64 {
+        self.first + to_u64(self.events.len()) - 1
     }
 
     fn append(&mut self, append: Append) {
         self.events.extend(append.events);
+        self.last_ts = self.events.last().map_or(self.last_ts, |event| event.ts_ms);
         self.state = append.state;
     }
 
-    fn page(&self, from: u64, max_count: usize, max_bytes: usize) -> Vec<StoredEvent> {
-        let numbered = (1_u64..).zip(&self.events).skip_while(|(seq, _)| *seq < from);
+    fn index(&self, seq: u64) -> Option<usize> {
+        usize::try_from(seq.checked_sub(self.first)?).ok()
+    }
+
+    fn event(&mut self, seq: u64) -> Option<&mut NewEvent> {
+        let index = self.index(seq)?;
+        self.events.get_mut(index)
+    }
+
+    fn trim(&mut self, first: u64) {
+        let gone = self.index(first).unwrap_or(0).min(self.events.len());
+        self.events.drain(..gone);
+        self.first = first;
+    }
+
+    fn page(&self, from: u64, max_count: usize, max_bytes: usize) -> Page {
+        let numbered = (self.first..).zip(&self.events).skip_while(|(seq, _)| *seq < from);
         let events = numbered.map(|(seq, event)| StoredEvent {
             seq,
             ts_ms: event.ts_ms,
             record: event.record.clone(),
         });
-        page(events, max_count, max_bytes.min(limits::MAX_PAGE_BYTES), |event| event.record.len())
+        let max_bytes = max_bytes.min(limits::MAX_PAGE_BYTES);
+        let events = page(events, max_count, max_bytes, |event| event.record.len());
+        Page { epoch: self.epoch(), first: self.first, last: self.last(), events }
     }
 
     fn seq_at(&self, ts_ms: u64) -> u64 {
         let before = self.events.iter().take_while(|event| event.ts_ms < ts_ms).count();
-        to_u64(before) + 1
+        self.first + to_u64(before)
     }
 }
 

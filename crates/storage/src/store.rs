@@ -5,7 +5,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 
 use crate::error::StoreError;
-use crate::types::{Batch, Committed, Head, Key, RoomId, StoredEvent, Versioned};
+use crate::types::{Batch, Committed, Head, Key, Page, RoomId, Versioned};
 
 /// What a store's methods return: a boxed future, so that `Arc<dyn Store>` works.
 pub type Pending<'a, T> = Pin<Box<dyn Future<Output = Result<T, StoreError>> + Send + 'a>>;
@@ -43,14 +43,9 @@ pub trait Store: Send + Sync + 'static {
     /// At most `max_count` events and `max_bytes` bytes of records, except that the first event is given however large
     /// it is, so a reader always gets on (unless `max_count` is 0). A page also keeps within
     /// [`MAX_PAGE_ITEMS`](crate::limits::MAX_PAGE_ITEMS) and [`MAX_PAGE_BYTES`](crate::limits::MAX_PAGE_BYTES).
-    /// Events before the head's `first` are gone: the answer then begins at `first`.
-    fn events(
-        &self,
-        room: RoomId,
-        from: u64,
-        max_count: usize,
-        max_bytes: usize,
-    ) -> Pending<'_, Vec<StoredEvent>>;
+    /// Events before the head's `first` are gone: the answer then begins at `first`. The page says the epoch, the
+    /// first and the last event of the same moment; an unknown room answers as one that is empty.
+    fn events(&self, room: RoomId, from: u64, max_count: usize, max_bytes: usize) -> Pending<'_, Page>;
 
     /// The first sequence number whose time is at or after `ts_ms`; one past the last when there is none.
     fn seq_at(&self, room: RoomId, ts_ms: u64) -> Pending<'_, u64>;
@@ -81,13 +76,7 @@ impl<S: Store + ?Sized> Store for Arc<S> {
         (**self).heads(rooms)
     }
 
-    fn events(
-        &self,
-        room: RoomId,
-        from: u64,
-        max_count: usize,
-        max_bytes: usize,
-    ) -> Pending<'_, Vec<StoredEvent>> {
+    fn events(&self, room: RoomId, from: u64, max_count: usize, max_bytes: usize) -> Pending<'_, Page> {
         (**self).events(room, from, max_count, max_bytes)
     }
 

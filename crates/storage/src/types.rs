@@ -83,9 +83,11 @@ impl fmt::Debug for RoomId {
     }
 }
 
-/// One atomic conditional change: applied whole if every check and guard holds, otherwise not at all.
+/// One atomic conditional change: applied whole if every condition holds, otherwise not at all.
 ///
-/// No key may stand twice among the checks, nor twice among the puts, and no room twice among the appends.
+/// Every condition speaks of the store before the batch; then epochs are raised, records replaced, events appended
+/// and prefixes trimmed, in this order. No key may stand twice among the checks, nor twice among the puts, no room
+/// twice among the appends, the trims or the raises, and no event twice among the replacements.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Batch {
@@ -95,6 +97,12 @@ pub struct Batch {
     pub puts: Vec<(Key, Option<Bytes>)>,
     /// Events to append, at most one entry a room.
     pub appends: Vec<Append>,
+    /// Records to replace: how a body is erased while its event stays.
+    pub replaces: Vec<Replace>,
+    /// Prefixes to forget, at most one entry a room.
+    pub trims: Vec<Trim>,
+    /// Epochs to begin, at most one entry a room.
+    pub raises: Vec<Raise>,
 }
 
 impl Batch {
@@ -136,6 +144,27 @@ impl Batch {
         self.appends.push(append);
         self
     }
+
+    /// Replaces the record of an event.
+    #[must_use]
+    pub fn replace(mut self, replace: Replace) -> Self {
+        self.replaces.push(replace);
+        self
+    }
+
+    /// Forgets the beginning of a room.
+    #[must_use]
+    pub fn trim(mut self, trim: Trim) -> Self {
+        self.trims.push(trim);
+        self
+    }
+
+    /// Begins a new epoch of a room.
+    #[must_use]
+    pub fn raise(mut self, raise: Raise) -> Self {
+        self.raises.push(raise);
+        self
+    }
 }
 
 /// Events appended to one room, and the room's new state.
@@ -173,6 +202,48 @@ impl Guard {
     }
 }
 
+/// A new record for an event that stays where it is.
+///
+/// The old record is overwritten on the disk, as far as the disk lets anybody: this is how a body is erased.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Replace {
+    /// The room.
+    pub room: RoomId,
+    /// The epoch in which the event was appended.
+    pub epoch: u32,
+    /// Its sequence number.
+    pub seq: u64,
+    /// The record it must still have.
+    pub expect: Bytes,
+    /// The record it gets, at most [`MAX_RECORD`](crate::limits::MAX_RECORD).
+    pub record: Bytes,
+}
+
+/// The end of the part of a room that is forgotten. Sequence numbers, times, state and keys stay as they are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Trim {
+    /// The room.
+    pub room: RoomId,
+    /// The epoch the room's head must have.
+    pub epoch: u32,
+    /// The first event the room's head must still have.
+    pub expect_first: u64,
+    /// The first event that stays: from `expect_first` to one past the last. All before it are overwritten and gone.
+    /// Each event trimmed counts towards [`MAX_BATCH_ITEMS`](crate::limits::MAX_BATCH_ITEMS).
+    pub first: u64,
+}
+
+/// The beginning of a new epoch: what follows the last event is another history than readers may have seen.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Raise {
+    /// The room, which must exist.
+    pub room: RoomId,
+    /// What the room's head must say.
+    pub guard: Guard,
+    /// The new epoch, above the one in the guard. It begins with the event `guard.expect_last + 1`.
+    pub epoch: u32,
+}
+
 /// An event before it has a sequence number.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct NewEvent {
@@ -195,6 +266,43 @@ pub struct Head {
     pub last_ts: u64,
     /// The state given with the last append.
     pub state: Bytes,
+    /// Every epoch after the first and the sequence number it begins with, oldest first: at most
+    /// [`MAX_EPOCHS`](crate::limits::MAX_EPOCHS). Empty for almost every room.
+    pub epochs: Vec<(u32, u64)>,
+}
+
+impl Head {
+    /// The epoch in which the event `seq` was, or would be, appended.
+    pub fn epoch_of(&self, seq: u64) -> u32 {
+        let begun = self.epochs.iter().rev().find(|(_, first)| *first <= seq);
+        begun.map_or(Guard::UNKNOWN_ROOM.epoch, |(epoch, _)| *epoch)
+    }
+
+    /// The first sequence number that a reader of `epoch` must throw away: what later epochs replaced. `None` if
+    /// there is no later epoch.
+    pub fn rewound_since(&self, epoch: u32) -> Option<u64> {
+        self.epochs.iter().filter(|(later, _)| *later > epoch).map(|(_, first)| *first).min()
+    }
+}
+
+/// An answer of [`Store::events`](crate::Store::events), all of one moment.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Page {
+    /// The room's epoch: a reader of an older one must look at the head before it believes the events.
+    pub epoch: u32,
+    /// The first event still kept. A reader that asked for earlier ones learns here that they were trimmed.
+    pub first: u64,
+    /// The last event; 0 if there is none.
+    pub last: u64,
+    /// The events, dense from where the reader asked, or from `first` if that is later.
+    pub events: Vec<StoredEvent>,
+}
+
+impl Page {
+    /// What an unknown room answers.
+    pub fn of_unknown_room() -> Self {
+        Self { epoch: Guard::UNKNOWN_ROOM.epoch, first: 1, last: 0, events: Vec::new() }
+    }
 }
 
 /// An event as it was stored.

@@ -9,7 +9,7 @@ use hikyaku_accounts::{
     Accounts, AccountsError, DeviceId, Enrolled, InviteWish, IssuedInvite, Redemption, Session,
 };
 use hikyaku_storage::memory::MemoryStore;
-use hikyaku_storage::{Batch, Committed, Head, Key, Pending, RoomId, Store, StoredEvent, Versioned};
+use hikyaku_storage::{Batch, Committed, Head, Key, Page, Pending, RoomId, Store, Versioned};
 
 pub(crate) const MINUTE: u64 = 60 * 1_000;
 pub(crate) const HOUR: u64 = 60 * MINUTE;
@@ -58,7 +58,7 @@ impl Store for Contended {
         self.0.heads(rooms)
     }
 
-    fn events(&self, room: RoomId, from: u64, count: usize, bytes: usize) -> Pending<'_, Vec<StoredEvent>> {
+    fn events(&self, room: RoomId, from: u64, count: usize, bytes: usize) -> Pending<'_, Page> {
         self.0.events(room, from, count, bytes)
     }
 

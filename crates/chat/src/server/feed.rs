@@ -313,17 +313,17 @@ impl Followed {
             return Ok(records);
         }
         let count = usize::try_from(left.events).unwrap_or(usize::MAX);
-        let events =
-            core.store.events(store_room(self.watching.room.id), self.next, count, left.bytes).await?;
-        match events.first() {
-            Some(first) if first.seq == self.next => {
-                Ok(events.into_iter().map(|event| event.record).collect())
-            }
+        let page = core.store.events(store_room(self.watching.room.id), self.next, count, left.bytes).await?;
+        if page.first > self.next {
             // Trimmed since the log was looked at: look again.
-            Some(_) => {
-                core.refresh_logs(std::slice::from_ref(&self.watching.room)).await.map(|()| Records::new())
+            core.refresh_logs(std::slice::from_ref(&self.watching.room)).await?;
+            return Ok(Records::new());
+        }
+        match page.events.first() {
+            Some(first) if first.seq == self.next => {
+                Ok(page.events.into_iter().map(|event| event.record).collect())
             }
-            None => Err(Refusal::Corrupt),
+            _ => Err(Refusal::Corrupt),
         }
     }
 

@@ -169,7 +169,7 @@ pub(crate) async fn history(core: &Core, member: &dyn Member, ask: History) -> R
     let from = from.clamp(log.first, log.last + 1);
     let limit = ask.limit.map_or(usize::MAX, |limit| usize::try_from(limit).unwrap_or(usize::MAX));
     let (count, bytes) = (limit.min(core.limits.update_events), core.limits.update_bytes);
-    let events = core.store.events(store_room(room.id), from, count, bytes).await?;
+    let events = core.store.events(store_room(room.id), from, count, bytes).await?.events;
     // What came since the head was read belongs to the next page.
     let events: Vec<_> = events.into_iter().take_while(|event| event.seq <= log.last).collect();
     let first = events.first().map_or(from, |event| event.seq);

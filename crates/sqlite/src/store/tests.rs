@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::Poll;
 
 use bytes::Bytes;
-use hikyaku_storage::{Append, Guard, NewEvent};
+use hikyaku_storage::{Append, Guard, NewEvent, Replace, Trim};
 use tempfile::TempDir;
 
 use super::*;
@@ -59,10 +59,14 @@ fn a_store_of_a_newer_format_is_refused_and_left_alone() {
     let before = fs::read(home.path().join(FILE_NAME)).unwrap();
 
     let error = SqliteStore::open(home.path()).unwrap_err();
-    assert!(matches!(error, OpenError::Newer { found, known, .. } if (found, known) == (2, 1)), "{error}");
-    let sentence = "this store was written by a newer hikyaku (format 2, this one knows 1): \
-                    upgrade the program or restore a backup";
-    assert!(error.to_string().ends_with(sentence), "{error}");
+    let known = FORMAT.newest();
+    assert!(matches!(error, OpenError::Newer { found, .. } if found == known + 1), "{error}");
+    let sentence = format!(
+        "this store was written by a newer hikyaku (format {}, this one knows {known}): \
+         upgrade the program or restore a backup",
+        known + 1
+    );
+    assert!(error.to_string().ends_with(&sentence), "{error}");
     assert!(fs::read(home.path().join(FILE_NAME)).unwrap() == before);
 }
 
@@ -308,7 +312,7 @@ async fn a_backup_is_one_moment_of_a_running_store() {
 
     let copy = SqliteStore::open(&to).unwrap();
     assert_eq!(value(&copy, "k").await.unwrap(), "v");
-    assert_eq!(copy.events(RoomId([1; 16]), 1, 10, 1_000).await.unwrap().len(), 1);
+    assert_eq!(copy.events(RoomId([1; 16]), 1, 10, 1_000).await.unwrap().events.len(), 1);
     assert_eq!(fs::metadata(to.join(FILE_NAME)).unwrap().permissions().mode() & 0o777, 0o600);
 
     // The same from outside, as another process does it.
@@ -327,4 +331,33 @@ async fn a_backup_is_one_moment_of_a_running_store() {
     backup::backup(home.path().join("data"), third.join(FILE_NAME)).unwrap();
     let copy = SqliteStore::open(&third).unwrap();
     assert_eq!(value(&copy, "k").await.unwrap(), "after the backup");
+}
+
+#[tokio::test]
+async fn what_is_erased_or_trimmed_is_in_no_file_any_more() {
+    const SECRET: &str = "the words that must not be found again";
+    let home = home();
+    let store = SqliteStore::open(home.path()).unwrap();
+    let found = || {
+        let files = fs::read_dir(home.path()).unwrap().map(|entry| fs::read(entry.unwrap().path()).unwrap());
+        let holds = |file: Vec<u8>| file.windows(SECRET.len()).any(|window| window == SECRET.as_bytes());
+        files.filter(|file| holds(file.clone())).count()
+    };
+    let events = [SECRET, SECRET, "kept"];
+    for (last, record) in (0..).zip(events) {
+        store.commit(say(1, last, record)).await.unwrap();
+    }
+    store.commit(put("secret", SECRET)).await.unwrap();
+    assert!(found() > 0, "it stands in the log or in the file");
+
+    let room = RoomId([1; 16]);
+    let erase = Replace { room, epoch: 1, seq: 2, expect: SECRET.into(), record: "gone".into() };
+    let trim = Trim { room, epoch: 1, expect_first: 1, first: 2 };
+    store.commit(Batch::new().replace(erase).trim(trim).delete(Key::from("secret"))).await.unwrap();
+    // Cleaned after the answer and before the next batch.
+    store.commit(put("later", "v")).await.unwrap();
+    assert_eq!(found(), 0);
+    let page = store.events(room, 1, 10, 1_000).await.unwrap();
+    let left: Vec<_> = page.events.iter().map(|event| &event.record[..]).collect();
+    assert_eq!(left, [&b"gone"[..], b"kept"]);
 }

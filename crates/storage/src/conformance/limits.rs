@@ -58,7 +58,7 @@ fn record(last: u64, size: usize) -> Batch {
 pub(super) async fn a_record_at_the_limit_is_kept_and_above_it_refused<B: Backend>(backend: &B) {
     let store = backend.create().await;
     ok(store.commit(record(0, limits::MAX_RECORD)).await);
-    let kept = ok(store.events(room(1), 1, 1, 1).await);
+    let kept = ok(store.events(room(1), 1, 1, 1).await).events;
     assert!(kept.first().is_some_and(|event| event.record == filled(limits::MAX_RECORD)));
     let refused = store.commit(record(1, limits::MAX_RECORD + 1)).await;
     assert_limit(refused, over(limits::MAX_RECORD), limits::MAX_RECORD);

@@ -6,7 +6,7 @@ use super::{Backend, key, ok, room};
 use crate::error::StoreError;
 use crate::memory::MemoryStore;
 use crate::store::Store;
-use crate::types::{Append, Batch, Guard, Key, NewEvent};
+use crate::types::{Append, Batch, Guard, Key, NewEvent, Raise, Replace, Trim};
 
 const KEYS: u8 = 5;
 const ROOMS: u8 = 3;
@@ -58,6 +58,15 @@ struct Plan {
     checks: Vec<(Key, bool)>,
     puts: Vec<(Key, Option<Bytes>)>,
     appends: Vec<PlannedAppend>,
+    later: Vec<Later>,
+}
+
+/// What happens to history: the room, a choice of event or epoch, and whether the condition is to be right.
+#[derive(Debug)]
+enum Later {
+    Trim(u8, u8, bool),
+    Replace(u8, u8, bool),
+    Raise(u8, u8, bool),
 }
 
 #[derive(Debug)]
@@ -78,7 +87,7 @@ enum Spoil {
 
 impl Plan {
     fn from(script: &mut Script<'_>, step: u8) -> Self {
-        let mut plan = Self { checks: Vec::new(), puts: Vec::new(), appends: Vec::new() };
+        let mut plan = Self { checks: Vec::new(), puts: Vec::new(), appends: Vec::new(), later: Vec::new() };
         for _ in 0..script.choose(3) {
             plan.checks.push((some_key(script), script.choose(6) != 0));
         }
@@ -96,6 +105,15 @@ impl Plan {
             let events =
                 (0..script.choose(4)).map(|n| (script.choose(3), Bytes::from(format!("event {step} {n}"))));
             plan.appends.push(PlannedAppend { room, spoil, events: events.collect() });
+        }
+        for _ in 0..script.choose(3) {
+            let kind = script.choose(3);
+            let (room, choice, right) = (script.choose(ROOMS), script.choose(6), script.choose(6) != 0);
+            plan.later.push(match kind {
+                0 => Later::Trim(room, choice, right),
+                1 => Later::Replace(room, choice, right),
+                _ => Later::Raise(room, choice, right),
+            });
         }
         plan
     }
@@ -124,7 +142,46 @@ impl Plan {
             let state = Bytes::from(format!("{} events at {ts_ms}", events.len()));
             batch = batch.append(Append { room: room(planned.room), guard, events, state });
         }
+        for later in &self.later {
+            batch = later.add_to(batch, store).await;
+        }
         batch
+    }
+}
+
+impl Later {
+    async fn add_to(&self, batch: Batch, store: &impl Store) -> Batch {
+        let (&Self::Trim(number, choice, right)
+        | &Self::Replace(number, choice, right)
+        | &Self::Raise(number, choice, right)) = self;
+        let room = room(number);
+        let head = ok(store.head(room).await);
+        let guard = Guard::of(head.as_ref());
+        let first = head.as_ref().map_or(1, |head| head.first);
+        match self {
+            Self::Trim(..) => {
+                let expect_first = if right { first } else { first + 1 };
+                batch.trim(Trim {
+                    room,
+                    epoch: guard.epoch,
+                    expect_first,
+                    first: first + u64::from(choice) / 2,
+                })
+            }
+            Self::Replace(..) => {
+                let seq = (first + u64::from(choice)).saturating_sub(1);
+                let found = ok(store.events(room, seq, 1, 0).await).events;
+                let expect = found.into_iter().next().map_or_else(Bytes::new, |event| event.record);
+                let epoch = head.as_ref().map_or(1, |head| head.epoch_of(seq)) + u32::from(!right);
+                let record = Bytes::from(format!("erased at {choice}"));
+                batch.replace(Replace { room, epoch, seq, expect, record })
+            }
+            Self::Raise(..) => {
+                let epoch = guard.epoch + u32::from(choice);
+                let expect_last = guard.expect_last + u64::from(!right);
+                batch.raise(Raise { room, guard: Guard { expect_last, ..guard }, epoch })
+            }
+        }
     }
 }
 
@@ -137,6 +194,8 @@ fn kind<T>(outcome: &Result<T, StoreError>) -> &'static str {
         Ok(_) => "applied",
         Err(StoreError::Conflict(_)) => "conflict",
         Err(StoreError::Duplicate { .. }) => "duplicate",
+        Err(StoreError::EpochFell { .. }) => "an epoch that falls",
+        Err(StoreError::TrimOutside { .. }) => "a trim outside",
         Err(_) => "another error",
     }
 }

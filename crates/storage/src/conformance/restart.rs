@@ -1,6 +1,7 @@
 //! What survives when a store is closed and opened again: everything that was acknowledged.
 
-use super::{Backend, append, key, ok, put, read, records, room};
+use super::history::{raise, replace, trim};
+use super::{Backend, append, guard, key, ok, put, read, records, room};
 use crate::store::Store;
 use crate::types::Batch;
 
@@ -27,4 +28,14 @@ pub(super) async fn versions_go_on_rising_after_a_reopening<B: Backend>(backend:
     let store = backend.reopen(store).await;
     let after = put(&store, "k", "second life").await;
     assert!(after > before, "{after} after {before}");
+}
+
+pub(super) async fn trims_erasures_and_epochs_survive_a_reopening<B: Backend>(backend: &B) {
+    let store = backend.create().await;
+    ok(store.commit(Batch::new().append(append(1, 0, &["a", "secret", "c"]))).await);
+    ok(store.commit(Batch::new().trim(trim(1, 1, 2)).replace(replace(2, "secret", "-"))).await);
+    ok(store.commit(Batch::new().raise(raise(guard(1, 3), 2))).await);
+    let before = (ok(store.head(room(1)).await), ok(store.events(room(1), 1, 10, 1_000).await));
+    let store = backend.reopen(store).await;
+    assert_eq!((ok(store.head(room(1)).await), ok(store.events(room(1), 1, 10, 1_000).await)), before);
 }

@@ -10,8 +10,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use bytes::Bytes;
 use hikyaku_storage::memory::MemoryStore;
 use hikyaku_storage::{
-    Batch, Committed, Head, Key, Pending as Storing, RoomId as StoreRoom, Store, StoreError, StoredEvent,
-    Versioned,
+    Batch, Committed, Head, Key, Page, Pending as Storing, RoomId as StoreRoom, Store, StoreError, Versioned,
 };
 use hikyaku_wire::chat::{
     Create, Cursor, DeviceId, Follow, Kind, MessageId, Mode, RoomId, Salt, Sent, Update, UserId,
@@ -148,16 +147,11 @@ impl Store for TestStore {
         })
     }
 
-    fn events(
-        &self,
-        room: StoreRoom,
-        from: u64,
-        count: usize,
-        bytes: usize,
-    ) -> Storing<'_, Vec<StoredEvent>> {
+    fn events(&self, room: StoreRoom, from: u64, count: usize, bytes: usize) -> Storing<'_, Page> {
         Box::pin(async move {
             let first = self.head(room).await?.map_or(1, |head| head.first);
-            self.inner.events(room, from.max(first), count, bytes).await
+            let page = self.inner.events(room, from.max(first), count, bytes).await?;
+            Ok(Page { first: page.first.max(first), ..page })
         })
     }
 
@@ -211,7 +205,7 @@ impl World {
 
     /// All that is in a room's log.
     pub(super) async fn texts(&self, room: RoomId) -> Vec<String> {
-        let events = self.store.inner.events(StoreRoom(room.0), 1, 10_000, usize::MAX).await.unwrap();
+        let events = self.store.inner.events(StoreRoom(room.0), 1, 10_000, usize::MAX).await.unwrap().events;
         events.iter().map(|event| text(&event.record)).collect()
     }
 }
