@@ -10,19 +10,22 @@ use std::pin::Pin;
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
+use hikyaku_wire::exchange::milliseconds;
 use rustls::pki_types::ServerName;
 use tokio::net::TcpStream;
 use tokio::task::JoinSet;
 use tokio_rustls::TlsConnector;
 
-use crate::connection::Connection;
+use crate::connection::{Connection, Setup};
 use crate::error::{Error, Result};
+use crate::events::{Observer, Record, Recorder, event};
 use crate::identity::{Identity, KeyId};
 use crate::limits::Limits;
 use crate::router::Router;
+use crate::session;
+use crate::tls::{self, Negotiated};
 use crate::transport::mux::{MuxLink, Side};
 use crate::transport::{Link, Transport, quic, socket};
-use crate::{session, tls};
 
 /// The head start of one attempt over the next (RFC 8305 says 250 ms, deployed QUIC clients 200).
 const STAGGER: Duration = Duration::from_millis(200);
@@ -57,6 +60,7 @@ pub fn connect(addresses: impl ToString, pin: KeyId) -> Connect {
         router: Router::new(),
         limits: Limits::default(),
         timeout: TIMEOUT,
+        observer: None,
     }
 }
 
@@ -70,6 +74,7 @@ pub struct Connect {
     router: Router,
     limits: Limits,
     timeout: Duration,
+    observer: Option<Observer>,
 }
 
 impl Connect {
@@ -109,6 +114,13 @@ impl Connect {
         self
     }
 
+    /// Tells `observer` every event of the attempts and of the connection. It runs where the event happened, so it must
+    /// be quick; [`Log`](crate::events::Log) has one for tests.
+    pub fn observe(mut self, observer: impl Fn(&Record) + Send + Sync + 'static) -> Self {
+        self.observer = Some(Arc::new(observer));
+        self
+    }
+
     async fn run(self) -> Result<Connection> {
         if self.transport == Transport::Local {
             let reason = "a local connection has no address: it is made by hikyaku::local::connect";
@@ -119,7 +131,8 @@ impl Connect {
             None => Identity::generate()?,
         };
         let (limits, router) = (Arc::new(self.limits.within_bounds()), Arc::new(self.router));
-        let attempt = Attempt { identity, pin: self.pin, limits, router };
+        let events = Recorder::endpoint(self.observer);
+        let attempt = Attempt { identity, pin: self.pin, limits, router, events };
         let mut race = Race::new(attempt, transports(self.transport, self.prefer), &self.addresses);
         match tokio::time::timeout(self.timeout, race.run()).await {
             Ok(won) => won,
@@ -166,6 +179,7 @@ struct Race {
     resolving: JoinSet<Result<Vec<SocketAddr>, String>>,
     known: Vec<SocketAddr>,
     waiting: VecDeque<Target>,
+    since: Instant,
     running: JoinSet<Result<Connection, (Target, Error)>>,
     started: Vec<Target>,
     failures: Vec<(Target, Error)>,
@@ -180,6 +194,7 @@ impl Race {
             resolving: JoinSet::new(),
             known: Vec::new(),
             waiting: VecDeque::new(),
+            since: Instant::now(),
             running: JoinSet::new(),
             started: Vec::new(),
             failures: Vec::new(),
@@ -210,14 +225,17 @@ impl Race {
                 && let Some(target) = self.waiting.pop_front()
             {
                 let attempt = self.attempt.clone();
+                let Target { transport, address: remote } = target;
+                event!(self.attempt.events, TransportStarted { transport, remote });
                 self.started.push(target);
                 self.running.spawn(async move { attempt.run(target).await.map_err(|error| (target, error)) });
                 next_start = Instant::now() + STAGGER;
             }
             tokio::select! {
                 Some(done) = self.running.join_next() => match done {
-                    Ok(Ok(connection)) => return Ok(connection),
+                    Ok(Ok(connection)) => return Ok(self.won(connection)),
                     Ok(Err(failure)) => {
+                        self.record_lost(failure.0, Some(&failure.1));
                         self.failures.push(failure);
                         next_start = Instant::now();
                     }
@@ -234,10 +252,32 @@ impl Race {
         }
     }
 
+    /// The others are dropped with the race.
+    fn won(&self, connection: Connection) -> Connection {
+        let winner = connection.remote_address().map(|address| (connection.transport(), address));
+        for target in &self.started {
+            let Target { transport, address: remote } = *target;
+            if Some((transport, remote)) == winner {
+                let after_ms = milliseconds(self.since.elapsed());
+                event!(self.attempt.events, TransportWon { transport, remote, after_ms });
+            } else if !self.failures.iter().any(|(failed, _)| failed == target) {
+                self.record_lost(*target, None);
+            }
+        }
+        connection
+    }
+
+    fn record_lost(&self, Target { transport, address: remote }: Target, error: Option<&Error>) {
+        let error = error.map(|error| error.to_string().into());
+        event!(self.attempt.events, TransportLost { transport, remote, error });
+    }
+
     /// The time is over: those that have not failed yet have, too.
     fn lost_after(mut self, time: Duration) -> Error {
         let silent = |target: &&Target| !self.failures.iter().any(|(failed, _)| failed == *target);
         let silent: Vec<_> = self.started.iter().filter(silent).copied().collect();
+        let timeout = Error::ConnectTimeout(time);
+        silent.iter().for_each(|target| self.record_lost(*target, Some(&timeout)));
         self.failures.extend(silent.into_iter().map(|target| (target, Error::ConnectTimeout(time))));
         let untried = self.waiting.iter().map(|target| format!("{target}: there was no time left to try it"));
         let mut rest: Vec<_> = untried.collect();
@@ -286,6 +326,7 @@ struct Attempt {
     pin: KeyId,
     limits: Arc<Limits>,
     router: Arc<Router>,
+    events: Arc<Recorder>,
 }
 
 impl Attempt {
@@ -295,17 +336,27 @@ impl Attempt {
             Transport::Quic => self.quic(target.address, found.clone()).await,
             _ => self.tcp(target.address, found.clone()).await,
         };
-        let link = linked.map_err(|error| match found.get() {
+        let (link, negotiated) = linked.map_err(|error| match found.get() {
             Some(found) => Error::IdentityRefused { expected: self.pin, found: *found },
             None => error,
         })?;
-        let connection = Connection::new(link, self.pin, target.transport, self.limits, false, true);
+        let events = self.events.connection();
+        negotiated.record(&events, target.transport, target.address, self.pin);
+        let setup = Setup {
+            transport: target.transport,
+            limits: self.limits,
+            stranger: false,
+            close_on_drop: true,
+            events,
+            negotiated: Some(negotiated),
+        };
+        let connection = Connection::new(link, self.pin, setup);
         session::start(&connection, self.router, Arc::new(()), ());
         session::established(&connection).await?;
         Ok(connection)
     }
 
-    async fn tcp(&self, address: SocketAddr, found: Arc<OnceLock<KeyId>>) -> Result<Link> {
+    async fn tcp(&self, address: SocketAddr, found: Arc<OnceLock<KeyId>>) -> Result<(Link, Negotiated)> {
         let io = |error| Error::io(format!("connecting to {address}"), error);
         let config = tls::client_config(&self.identity, self.pin, found, tls::ALPN_TCP)
             .map_err(|error| Error::Tls(error.to_string()))?;
@@ -317,10 +368,12 @@ impl Attempt {
         if stream.get_ref().1.alpn_protocol() != Some(tls::ALPN_TCP) {
             return Err(Error::Tls("the server chose no application protocol".to_owned()));
         }
-        Ok(Link::Mux(MuxLink::spawn(Box::new(stream), Side::Client, &self.limits, Some(address))))
+        let negotiated = Negotiated::of_tls(stream.get_ref().1);
+        let link = MuxLink::spawn(Box::new(stream), Side::Client, &self.limits, Some(address));
+        Ok((Link::Mux(link), negotiated))
     }
 
-    async fn quic(&self, address: SocketAddr, found: Arc<OnceLock<KeyId>>) -> Result<Link> {
+    async fn quic(&self, address: SocketAddr, found: Arc<OnceLock<KeyId>>) -> Result<(Link, Negotiated)> {
         let io = |error| Error::io(format!("connecting to {address}"), error);
         let tls = tls::client_config(&self.identity, self.pin, found, tls::ALPN_QUIC)
             .map_err(|error| Error::Tls(error.to_string()))?;
@@ -336,7 +389,9 @@ impl Attempt {
             connected = connecting => connected.map_err(|error| Error::Closed(quic::closed(error)))?,
             error = refusal(address) => return Err(io(error)),
         };
-        Ok(Link::Quic(quic::QuicLink::new(connection, Some(endpoint))))
+        let link = quic::QuicLink::new(connection, Some(endpoint));
+        let negotiated = link.negotiated();
+        Ok((Link::Quic(link), negotiated))
     }
 }
 
@@ -368,7 +423,8 @@ mod tests {
     async fn interactive_asks_quic_first_and_bulk_asks_tcp_first_at_every_address() {
         let order = |transport, prefer| -> Vec<_> {
             let (identity, pin) = (Identity::generate().unwrap(), KeyId::from_bytes([0; 32]));
-            let attempt = Attempt { identity, pin, limits: Arc::default(), router: Arc::default() };
+            let events = Recorder::endpoint(None);
+            let attempt = Attempt { identity, pin, limits: Arc::default(), router: Arc::default(), events };
             let race = Race::new(attempt, transports(transport, prefer), "[::1]:1, 127.0.0.1:1,[::1]:1");
             race.waiting.iter().map(|target| (target.transport, target.address.is_ipv6())).collect()
         };

@@ -14,11 +14,13 @@ use minicbor::{Decode, Encode};
 use tokio::sync::Notify;
 
 use crate::error::{Error, Result};
-use crate::exchange::{Exchange, Receiver, Request, Sender};
+use crate::events::{By, Counts, Dropped, Recorder, event};
+use crate::exchange::{Exchange, ExchangeGuard, Receiver, Request, Sender};
 use crate::identity::KeyId;
 use crate::limits::{Limits, MIN_MESSAGE, MIN_METADATA};
 use crate::session::datagrams::{Demux, Fate};
 use crate::session::inbound::Inbound;
+use crate::tls::Negotiated;
 use crate::transport::{Bidirectional, Link, SendStream, Transport};
 
 /// What is assumed of a peer whose HELLO has not arrived yet: the least that any peer accepts. Its exchanges may
@@ -56,6 +58,20 @@ pub(crate) struct Inner {
     greeted: AtomicBool,
     /// The peer has opened its control stream.
     peer_control: AtomicBool,
+    pub(crate) events: Arc<Recorder>,
+    negotiated: Option<Negotiated>,
+}
+
+/// What a connection is made with, beside its link and its peer.
+pub(crate) struct Setup {
+    pub(crate) transport: Transport,
+    pub(crate) limits: Arc<Limits>,
+    pub(crate) stranger: bool,
+    /// The last clone closes it.
+    pub(crate) close_on_drop: bool,
+    pub(crate) events: Arc<Recorder>,
+    /// What TLS agreed on, where there is TLS.
+    pub(crate) negotiated: Option<Negotiated>,
 }
 
 /// A client's connection ends when nobody holds it any more.
@@ -64,33 +80,6 @@ struct CloseOnDrop(Link);
 impl Drop for CloseOnDrop {
     fn drop(&mut self) {
         self.0.close(ErrorCode::NO_ERROR.0, "");
-    }
-}
-
-/// Counts an exchange as open for as long as either of its directions is held.
-pub(crate) struct ExchangeGuard {
-    inner: Arc<Inner>,
-    /// OPEN was sent or received.
-    opened: AtomicBool,
-}
-
-impl ExchangeGuard {
-    pub(crate) fn set_opened(&self) {
-        self.opened.store(true, Ordering::Release);
-    }
-
-    pub(crate) fn is_opened(&self) -> bool {
-        self.opened.load(Ordering::Acquire)
-    }
-}
-
-impl Drop for ExchangeGuard {
-    fn drop(&mut self) {
-        // Only who drains waits for it. Sequentially consistent, here and where the flags are set: either this sees the
-        // flag, or who has set it sees the count.
-        if self.inner.open_exchanges.fetch_sub(1, Ordering::SeqCst) == 1 && self.inner.is_going_away() {
-            self.inner.changed.notify_waiters();
-        }
     }
 }
 
@@ -116,10 +105,7 @@ impl Connection {
     pub(crate) fn new(
         link: Link,
         peer: KeyId,
-        transport: Transport,
-        limits: Arc<Limits>,
-        stranger: bool,
-        close_on_drop: bool,
+        Setup { transport, limits, stranger, close_on_drop, events, negotiated }: Setup,
     ) -> Self {
         let close = close_on_drop.then(|| Arc::new(CloseOnDrop(link.clone())));
         let inner = Arc::new(Inner {
@@ -137,6 +123,8 @@ impl Connection {
             greeted: AtomicBool::new(false),
             peer_control: AtomicBool::new(false),
             limits,
+            events,
+            negotiated,
         });
         Self { inner, _close: close }
     }
@@ -162,7 +150,9 @@ impl Connection {
             deadline_ms: deadline.map(|at| milliseconds(at.saturating_duration_since(Instant::now()))),
             metadata: (!options.metadata.is_empty()).then(|| options.metadata.clone()),
         };
-        let (mut sender, receiver) = self.halves(stream, Inbound::asking(self.frame_limits()), deadline);
+        let inbound = Inbound::asking(self.frame_limits());
+        let (mut sender, receiver) = self.halves(stream, By::Us, inbound, deadline);
+        sender.guard().announce(&open.protocol, &open.method);
         sender.feed_frame(FrameType::OPEN, &open.encode());
         let request = Request { protocol: open.protocol, method: open.method, metadata: options.metadata };
         Ok(Exchange::new(sender, receiver, request, Arc::new(())))
@@ -178,6 +168,8 @@ impl Connection {
         let limit = self.peer_limits().max_metadata.min(Open::MAX_METADATA as u64);
         let size = options.metadata.len() as u64;
         if size > limit {
+            let owner = By::Peer;
+            event!(self.inner.events, LimitReached { limit: "max_metadata", value: limit, owner });
             return Err(Error::TooLarge { what: "metadata", size, name: "max_metadata", limit });
         }
         if self.inner.is_peer_going_away() {
@@ -245,7 +237,17 @@ impl Connection {
 
     /// Datagrams that arrived here and were dropped: for an unknown exchange, or for a full queue.
     pub fn datagrams_dropped(&self) -> u64 {
-        self.demux().dropped(Instant::now())
+        self.inner.with_demux(|_| Dropped::Unclaimed, |demux| demux.dropped(Instant::now()))
+    }
+
+    /// What TLS agreed on; nothing on a local connection, which has none.
+    pub fn negotiated(&self) -> Option<&Negotiated> {
+        self.inner.negotiated.as_ref()
+    }
+
+    /// How often each event has happened on this connection.
+    pub fn counts(&self) -> Counts {
+        self.inner.events.counts()
     }
 
     /// Waits until the connection has ended and says how.
@@ -308,21 +310,21 @@ impl Connection {
     pub(crate) fn halves(
         &self,
         (send, receive): Bidirectional,
+        by: By,
         inbound: Inbound,
         deadline: Option<Instant>,
     ) -> (Sender, Receiver) {
-        self.inner.open_exchanges.fetch_add(1, Ordering::AcqRel);
-        let guard = Arc::new(ExchangeGuard { inner: self.inner.clone(), opened: AtomicBool::new(false) });
+        let guard = ExchangeGuard::new(&self.inner, by, send.id());
         let sender = Sender::new(send, self.clone(), deadline, None, guard.clone());
         (sender, Receiver::new(receive, inbound, self.clone(), deadline, guard))
     }
 
     pub(crate) fn register_datagrams(&self, exchange: u64) -> Arc<Notify> {
-        self.demux().register(exchange, Instant::now())
+        self.inner.with_demux(|_| Dropped::Unclaimed, |demux| demux.register(exchange, Instant::now()))
     }
 
     pub(crate) fn unregister_datagrams(&self, exchange: u64) {
-        self.demux().unregister(exchange);
+        self.inner.with_demux(|_| Dropped::Unread, |demux| demux.unregister(exchange));
     }
 
     pub(crate) fn take_datagram(&self, exchange: u64) -> Option<Bytes> {
@@ -421,6 +423,18 @@ impl Inner {
         self.changed.notify_waiters();
     }
 
+    pub(crate) fn enter_exchange(&self) {
+        self.open_exchanges.fetch_add(1, Ordering::AcqRel);
+    }
+
+    pub(crate) fn leave_exchange(&self) {
+        // Only who drains waits for it. Sequentially consistent, here and where the flags are set: either this sees the
+        // flag, or who has set it sees the count.
+        if self.open_exchanges.fetch_sub(1, Ordering::SeqCst) == 1 && self.is_going_away() {
+            self.changed.notify_waiters();
+        }
+    }
+
     pub(crate) fn is_quiet(&self) -> bool {
         self.open_exchanges.load(Ordering::SeqCst) == 0
     }
@@ -445,7 +459,21 @@ impl Inner {
     }
 
     pub(crate) fn arrive(&self, datagram: Bytes) -> Fate {
-        self.demux().arrive(datagram, Instant::now())
+        self.with_demux(Fate::dropped, |demux| demux.arrive(datagram, Instant::now()))
+    }
+
+    /// Works on the datagrams; what was dropped meanwhile is recorded with the reason that `why` gives.
+    fn with_demux<T>(&self, why: impl Fn(&T) -> Dropped, work: impl FnOnce(&mut Demux) -> T) -> T {
+        let (done, count) = {
+            let mut demux = self.demux();
+            let before = demux.count();
+            let done = work(&mut demux);
+            (done, demux.count() - before)
+        };
+        if count > 0 {
+            event!(self.events, times = count, DatagramDropped { reason: why(&done), count });
+        }
+        done
     }
 
     /// Wakes everybody who waits for something that a dead connection will not bring.

@@ -6,8 +6,9 @@ use bytes::Bytes;
 use hikyaku_wire::exchange::{MAX_DATAGRAM, encode_datagram, exchange_number};
 use tokio::sync::Notify;
 
-use crate::connection::{Connection, ExchangeGuard};
+use crate::connection::Connection;
 use crate::error::{Error, Result};
+use crate::exchange::ExchangeGuard;
 use crate::transport::DatagramError;
 
 /// Sends and receives the datagrams of one exchange. Clones share them; the last one gone, they are forgotten.

@@ -4,6 +4,7 @@
 //! an exchange, both may send messages and data, each says END when it has said everything. Dropping an exchange
 //! that is not finished cancels it, and the other side is told. Spec: chapter 3, "Exchanges".
 
+mod guard;
 mod receiver;
 mod sender;
 
@@ -19,6 +20,7 @@ use crate::datagrams::Datagrams;
 use crate::error::{Error, Failure, Result};
 use crate::identity::KeyId;
 
+pub(crate) use guard::{ExchangeGuard, Outcome};
 pub use receiver::Receiver;
 pub use sender::Sender;
 pub(crate) use sender::{SendState, Ticket};

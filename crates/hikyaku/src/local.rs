@@ -5,8 +5,9 @@ use std::sync::Arc;
 
 use tokio::io::{AsyncRead, AsyncWrite};
 
-use crate::connection::Connection;
+use crate::connection::{Connection, Setup};
 use crate::error::Result;
+use crate::events::Recorder;
 use crate::identity::KeyId;
 use crate::limits::Limits;
 use crate::router::Router;
@@ -24,7 +25,7 @@ pub async fn connect<S>(io: S, router: Router, limits: Limits) -> Result<Connect
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
-    let connection = link(io, Side::Client, NOBODY, limits.within_bounds());
+    let connection = link(io, Side::Client, NOBODY, limits.within_bounds(), Recorder::endpoint(None));
     session::start(&connection, Arc::new(router), Arc::new(()), ());
     session::established(&connection).await?;
     Ok(connection)
@@ -36,20 +37,20 @@ where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     C: Send + Sync + 'static,
 {
-    let connection = accept(io, peer, limits);
+    let connection = accept(io, peer, limits, Recorder::endpoint(None));
     session::start(&connection, router, Arc::new(context), ());
     connection
 }
 
 /// A server's side of a connection whose session has not begun.
-pub(crate) fn accept<S>(io: S, peer: KeyId, limits: Limits) -> Connection
+pub(crate) fn accept<S>(io: S, peer: KeyId, limits: Limits, events: Arc<Recorder>) -> Connection
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
     let limits = limits.within_bounds();
     let (window, exchanges, unidirectional) =
         (limits.connection_window, limits.max_exchanges, limits.max_unidirectional);
-    let connection = link(io, Side::Server, peer, limits);
+    let connection = link(io, Side::Server, peer, limits, events);
     connection.link().raise(window, exchanges, unidirectional);
     connection
 }
@@ -74,10 +75,18 @@ pub async fn pair<C: Send + Sync + 'static>(router: Router<C>, context: C) -> Re
     connect(client, Router::new(), Limits::default()).await
 }
 
-fn link<S>(io: S, side: Side, peer: KeyId, limits: Limits) -> Connection
+fn link<S>(io: S, side: Side, peer: KeyId, limits: Limits, events: Arc<Recorder>) -> Connection
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
     let link = Link::Mux(MuxLink::spawn(io, side, &limits, None));
-    Connection::new(link, peer, Transport::Local, Arc::new(limits), false, side == Side::Client)
+    let setup = Setup {
+        transport: Transport::Local,
+        limits: Arc::new(limits),
+        stranger: false,
+        close_on_drop: side == Side::Client,
+        events,
+        negotiated: None,
+    };
+    Connection::new(link, peer, setup)
 }

@@ -16,6 +16,7 @@ use tokio::task::JoinSet;
 
 use crate::connection::Connection;
 use crate::error::{Error, Failure, Result};
+use crate::events::{Counts, Observer, Record, Recorder, event};
 use crate::identity::{Identity, KeyId};
 use crate::limits::Limits;
 use crate::local;
@@ -64,13 +65,21 @@ pub struct Builder<C = ()> {
     limits: Limits,
     router: Router<C>,
     authorise: Authorise<C>,
+    observer: Option<Observer>,
 }
 
 impl Builder<()> {
     fn new(identity: Identity) -> Self {
         // Whoever proves a key is welcome; what a key may do is for `authorise` to say.
         let authorise: Authorise<()> = Arc::new(|_| Box::pin(async { Ok(Admission::Member(())) }));
-        Self { identity, listen: Vec::new(), limits: Limits::default(), router: Router::new(), authorise }
+        Self {
+            identity,
+            listen: Vec::new(),
+            limits: Limits::default(),
+            router: Router::new(),
+            authorise,
+            observer: None,
+        }
     }
 }
 
@@ -102,12 +111,20 @@ impl<C: Send + Sync + 'static> Builder<C> {
             limits: self.limits,
             router: Router::new(),
             authorise,
+            observer: self.observer,
         }
     }
 
     /// What is answered.
     pub fn router(mut self, router: Router<C>) -> Self {
         self.router = router;
+        self
+    }
+
+    /// Tells `observer` every event of the server and its connections. It runs where the event happened, so it must be
+    /// quick; [`Log`](crate::events::Log) has one for tests.
+    pub fn observe(mut self, observer: impl Fn(&Record) + Send + Sync + 'static) -> Self {
+        self.observer = Some(Arc::new(observer));
         self
     }
 
@@ -132,6 +149,7 @@ impl<C: Send + Sync + 'static> Builder<C> {
             router: Arc::new(self.router),
             authorise: self.authorise,
             register: Register::default(),
+            events: Recorder::endpoint(self.observer),
         });
         let endpoint = quic::endpoint_config(&self.identity);
         let mut server = Server { shared, addresses: Vec::new(), endpoints: Vec::new(), stop };
@@ -160,6 +178,7 @@ pub(crate) struct Shared<C> {
     /// Connections whose handshake is not over yet.
     handshakes: tokio::sync::Semaphore,
     register: Register,
+    pub(crate) events: Arc<Recorder>,
 }
 
 impl Server<()> {
@@ -191,6 +210,11 @@ impl<C: Send + Sync + 'static> Server<C> {
         self.shared.register.connections()
     }
 
+    /// How often each event has happened, on this server and all its connections.
+    pub fn counts(&self) -> Counts {
+        self.shared.events.counts()
+    }
+
     /// Closes every live connection of a key at once, such as when its device was revoked; returns how many. Those
     /// that authorisation is still looking at are among them.
     //= S6.7
@@ -203,7 +227,8 @@ impl<C: Send + Sync + 'static> Server<C> {
     where
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
-        let connection = local::accept(io, peer, Limits::clone(&self.shared.limits));
+        let events = self.shared.events.connection();
+        let connection = local::accept(io, peer, Limits::clone(&self.shared.limits), events);
         // The program's own connections do not count against the limit for those from outside.
         match Register::enter(&self.shared, peer, connection.link(), usize::MAX) {
             Ok(slot) => {
@@ -248,6 +273,7 @@ impl<C: Send + Sync + 'static> Server<C> {
             quinn::Endpoint::new(config, Some(quic.clone()), listening.udp, runtime).map_err(io)?;
         tokio::spawn(accept::tcp(self.shared.clone(), listener, tls.clone(), stopped.clone()));
         tokio::spawn(accept::quic(self.shared.clone(), endpoint.clone(), stopped.clone()));
+        event!(self.shared.events, ServerListening { address: listening.address });
         self.addresses.push(listening.address);
         self.endpoints.push(endpoint);
         Ok(())

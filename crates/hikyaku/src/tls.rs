@@ -3,6 +3,7 @@
 //! The verifiers look at one thing, the key of the leaf. Names, dates and issuers are ignored by design, and no
 //! chain is ever built. Signatures are verified by the provider, never here. Spec: chapters 1 and 6.
 
+use std::net::SocketAddr;
 use std::sync::{Arc, OnceLock};
 
 use rustls::client::Resumption;
@@ -13,11 +14,13 @@ use rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
 use rustls::server::{ClientHello, ResolvesServerCert};
 use rustls::sign::CertifiedKey;
 use rustls::{
-    CertificateError, ClientConfig, DigitallySignedStruct, DistinguishedName, Error as TlsError,
+    CertificateError, ClientConfig, DigitallySignedStruct, DistinguishedName, Error as TlsError, NamedGroup,
     PeerMisbehaved, ServerConfig, SignatureScheme,
 };
 
+use crate::events::{Recorder, Refusal, Text, event};
 use crate::identity::{Identity, KeyId};
+use crate::transport::Transport;
 
 /// The application protocol's name over QUIC.
 //= S1.6
@@ -76,6 +79,76 @@ pub(crate) fn client_config(
 /// The key of the peer whose certificates these are, once a handshake has verified them.
 pub(crate) fn peer_key(certificates: &[CertificateDer<'_>]) -> Option<KeyId> {
     certificates.first().and_then(KeyId::of_certificate)
+}
+
+/// What TLS agreed on.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Negotiated {
+    /// The application protocol's name (ALPN), which says what binding of the protocol is spoken.
+    pub alpn: &'static str,
+    /// The cipher suite by its IANA name. quinn does not tell it.
+    pub cipher_suite: Option<String>,
+    /// The group of the key exchange by its IANA name.
+    pub group: Option<String>,
+}
+
+impl Negotiated {
+    /// Over TCP.
+    pub(crate) fn of_tls(session: &rustls::CommonState) -> Self {
+        let suite = session.negotiated_cipher_suite().and_then(|suite| suite.suite().as_str());
+        let group = session.negotiated_key_exchange_group().map(|group| group.name());
+        Self {
+            alpn: "hikyaku/1-qx02",
+            // rustls says TLS13_ where IANA says TLS_.
+            cipher_suite: suite.map(|name| name.replacen("TLS13_", "TLS_", 1)),
+            group: group.map(group_name),
+        }
+    }
+
+    /// Over QUIC.
+    pub(crate) fn of_quic(group: Option<NamedGroup>) -> Self {
+        Self { alpn: "hikyaku/1", cipher_suite: None, group: group.map(group_name) }
+    }
+
+    /// Whether the key exchange withstands a quantum computer.
+    pub fn is_post_quantum(&self) -> bool {
+        self.group.as_deref().is_some_and(|group| group.contains("MLKEM"))
+    }
+
+    pub(crate) fn record(&self, events: &Recorder, transport: Transport, remote: SocketAddr, peer: KeyId) {
+        let text = |text: &Option<String>| text.as_ref().map(Text::from);
+        event!(
+            *events,
+            HandshakeCompleted {
+                transport,
+                remote: Some(remote),
+                peer,
+                cipher_suite: text(&self.cipher_suite),
+                group: text(&self.group),
+            }
+        );
+    }
+}
+
+fn group_name(group: NamedGroup) -> String {
+    match group.as_str() {
+        Some(name) => name.to_owned(),
+        None => format!("{:#06x}", u16::from(group)),
+    }
+}
+
+/// Why a handshake over TCP failed.
+pub(crate) fn refusal(error: &std::io::Error) -> Refusal {
+    match error.get_ref().and_then(|inner| inner.downcast_ref::<TlsError>()) {
+        Some(TlsError::NoApplicationProtocol) => Refusal::Alpn,
+        Some(
+            TlsError::InvalidCertificate(_)
+            | TlsError::NoCertificatesPresented
+            | TlsError::PeerMisbehaved(PeerMisbehaved::SignedHandshakeWithUnadvertisedSigScheme),
+        ) => Refusal::Identity,
+        _ => Refusal::Handshake,
+    }
 }
 
 fn provider() -> Arc<CryptoProvider> {

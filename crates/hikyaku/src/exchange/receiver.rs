@@ -7,11 +7,13 @@ use std::time::Instant;
 
 use hikyaku_wire::cbor::CborError;
 use hikyaku_wire::codes::ErrorCode;
+use hikyaku_wire::frame::FrameError;
 use minicbor::Decode;
 
-use super::{Incoming, giving_up, within};
-use crate::connection::{Connection, ExchangeGuard};
+use super::{ExchangeGuard, Incoming, Outcome, giving_up, within};
+use crate::connection::Connection;
 use crate::error::{Error, Failure, Result};
+use crate::events::{By, event};
 use crate::session::inbound::{Inbound, Said};
 use crate::transport::RecvStream;
 
@@ -27,7 +29,7 @@ pub struct Receiver {
     over: bool,
     /// The peer's ERROR, until its stream has ended too.
     failure: Option<Failure>,
-    _guard: Arc<ExchangeGuard>,
+    guard: Arc<ExchangeGuard>,
 }
 
 impl Receiver {
@@ -38,7 +40,7 @@ impl Receiver {
         deadline: Option<Instant>,
         guard: Arc<ExchangeGuard>,
     ) -> Self {
-        Self { stream, inbound, connection, deadline, over: false, failure: None, _guard: guard }
+        Self { stream, inbound, connection, deadline, over: false, failure: None, guard }
     }
 
     pub(crate) fn set_deadline(&mut self, deadline: Option<Instant>) {
@@ -65,6 +67,7 @@ impl Receiver {
                 (Err(error @ (Error::Frame(_) | Error::Protocol { .. })), Some(_)) => return Err(error),
                 (_, Some(failure)) => {
                     self.over = true;
+                    self.guard.set_outcome(By::Peer, Outcome::Failed(failure.code));
                     return Err(Error::Failure(failure));
                 }
             };
@@ -106,12 +109,21 @@ impl Receiver {
                 Err(error) => return Err(self.broken(error)),
             }
             let stream = &mut self.stream;
-            let chunk = within(self.deadline, async { Ok(stream.read(READ_CHUNK).await?) }).await?;
-            match chunk {
+            let read = within(self.deadline, async { Ok(stream.read(READ_CHUNK).await?) }).await;
+            if let Err(error @ (Error::Cancelled(_) | Error::Refused)) = &read {
+                self.guard.set_outcome(By::Peer, Outcome::Cancelled(error.code()));
+            }
+            match read? {
                 Some(chunk) => self.inbound.push(chunk),
                 None => {
                     self.over = true;
-                    self.inbound.end_of_stream()?;
+                    if let Err(error) = self.inbound.end_of_stream() {
+                        self.guard.set_outcome(By::Peer, Outcome::Cancelled(error.code()));
+                        return Err(error);
+                    }
+                    if self.failure.is_none() {
+                        self.guard.set_outcome(By::Peer, Outcome::Ended);
+                    }
                     return Ok(None);
                 }
             }
@@ -120,6 +132,7 @@ impl Receiver {
 
     pub(crate) fn stop(&mut self, code: ErrorCode) {
         self.over = true;
+        self.guard.set_outcome(By::Peer, Outcome::Cancelled(code));
         self.stream.stop(code.0);
     }
 
@@ -137,6 +150,9 @@ impl Receiver {
     //= S3.46
     //= S3.65
     fn broken(&mut self, error: Error) -> Error {
+        if let Error::Frame(FrameError::TooLong { limit: value, limit_name: limit, .. }) = error {
+            event!(self.connection.inner().events, LimitReached { limit, value, owner: By::Us });
+        }
         if let Error::Frame(_) | Error::Protocol { .. } = &error {
             self.connection.abort(error.code(), &error.to_string());
         }
@@ -148,9 +164,15 @@ impl Receiver {
 impl Drop for Receiver {
     //= S3.48
     fn drop(&mut self) {
-        if !self.over && !self.has_ended() {
-            self.stream.stop(giving_up(self.deadline).0);
+        if self.over {
+            return;
         }
+        if self.has_ended() {
+            return self.guard.set_outcome(By::Peer, Outcome::Ended);
+        }
+        let code = giving_up(self.deadline);
+        self.guard.set_outcome(By::Peer, Outcome::Cancelled(code));
+        self.stream.stop(code.0);
     }
 }
 

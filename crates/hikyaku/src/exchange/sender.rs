@@ -9,9 +9,10 @@ use hikyaku_wire::codes::ErrorCode;
 use hikyaku_wire::frame::{self, FrameType};
 use minicbor::Encode;
 
-use super::{giving_up, within};
-use crate::connection::{Connection, ExchangeGuard};
+use super::{ExchangeGuard, Outcome, giving_up, within};
+use crate::connection::Connection;
 use crate::error::{Error, Failure, Result};
+use crate::events::{By, event};
 use crate::transport::SendStream;
 
 /// Fed messages are sent by themselves once they fill this many bytes.
@@ -96,6 +97,8 @@ impl Sender {
         self.check_open()?;
         let (size, limit) = (item.len() as u64, self.connection.peer_limits().max_message);
         if size > limit {
+            let (events, owner) = (&self.connection.inner().events, By::Peer);
+            event!(*events, LimitReached { limit: "max_message", value: limit, owner });
             return Err(Error::TooLarge { what: "message", size, name: "max_message", limit });
         }
         self.feed_frame(FrameType::MESSAGE, item);
@@ -136,7 +139,7 @@ impl Sender {
             self.check_open()?;
             self.feed_frame(FrameType::END, &[]);
         }
-        self.end().await
+        self.end_with(Outcome::Ended).await
     }
 
     /// Answers with a failure, which ends this direction. Details that exceed the peer's limit are left out.
@@ -146,7 +149,7 @@ impl Sender {
             failure.details.clear();
         }
         self.feed_frame(FrameType::ERROR, &failure.encode());
-        self.end().await
+        self.end_with(Outcome::Failed(failure.code)).await
     }
 
     /// Waits until the peer's transport has everything, or until it stopped reading.
@@ -155,6 +158,14 @@ impl Sender {
             // Either way there is nothing left to wait for.
             let _ = stream.done().await;
         }
+    }
+
+    pub(crate) fn connection(&self) -> &Connection {
+        &self.connection
+    }
+
+    pub(crate) fn guard(&self) -> &ExchangeGuard {
+        &self.guard
     }
 
     pub(crate) fn stream_id(&self) -> u64 {
@@ -206,9 +217,17 @@ impl Sender {
 
     pub(crate) fn reset(&mut self, code: ErrorCode) {
         self.state = SendState::Finished;
+        self.guard.set_outcome(By::Us, Outcome::Cancelled(code));
         if let Some(stream) = &mut self.stream {
             stream.reset(code.0);
         }
+    }
+
+    async fn end_with(&mut self, outcome: Outcome) -> Result<()> {
+        self.state = SendState::Ending;
+        self.end().await?;
+        self.guard.set_outcome(By::Us, outcome);
+        Ok(())
     }
 
     /// Sends END or ERROR, which were fed, and ends the stream.
@@ -269,7 +288,9 @@ impl Drop for Sender {
             return;
         }
         if self.state != SendState::Finished {
-            stream.reset(giving_up(self.deadline).0);
+            let code = giving_up(self.deadline);
+            self.guard.set_outcome(By::Us, Outcome::Cancelled(code));
+            stream.reset(code.0);
         }
     }
 }

@@ -1,21 +1,25 @@
 //! From an accepted socket to a session: handshake, authorisation, credit. Spec: chapter 1, "Accepting".
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use hikyaku_wire::codes::ErrorCode;
+use hikyaku_wire::exchange::milliseconds;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tokio_rustls::TlsAcceptor;
 
 use super::register::{Register, Slot};
 use super::{Admission, Peer, Shared};
-use crate::connection::Connection;
+use crate::connection::{Connection, Setup};
+use crate::error::Failure;
+use crate::events::{By, Recorder, Refusal, event};
 use crate::identity::KeyId;
 use crate::session;
-use crate::tls;
+use crate::tls::{self, Negotiated};
 use crate::transport::mux::{MuxLink, Side};
-use crate::transport::quic::QuicLink;
+use crate::transport::quic::{self, QuicLink};
 use crate::transport::{Link, Transport, socket};
 
 /// How long accepting pauses when the system has no descriptors left.
@@ -39,7 +43,7 @@ pub(super) async fn tcp<C: Send + Sync + 'static>(
                 tokio::spawn(tcp_handshake(shared.clone(), stream, tls.clone()));
             }
             Err(error) => {
-                tracing::warn!(%error, "cannot accept a connection; trying again in a moment");
+                event!(shared.events, AcceptFailed { error: error.to_string().into() });
                 tokio::time::sleep(ACCEPT_PAUSE).await;
             }
         }
@@ -68,29 +72,64 @@ async fn tcp_handshake<C: Send + Sync + 'static>(
     stream: TcpStream,
     tls: TlsAcceptor,
 ) {
-    // Beyond the limit the newest caller is dropped at once: it may try again, those inside must get through.
-    let Ok(_slot) = shared.handshakes.try_acquire() else { return };
     let Ok(address) = stream.peer_addr() else { return };
+    let caller = Caller::new(&shared, Transport::Tcp, address);
+    // Beyond the limit the newest caller is dropped at once: it may try again, those inside must get through.
+    let Ok(_slot) = shared.handshakes.try_acquire() else { return caller.refused(Refusal::Handshakes, "") };
     if let Err(error) = socket::tune_tcp(&stream) {
-        tracing::debug!(%error, "socket options");
+        event!(caller.events, SocketOptionsFailed { error: error.to_string().into() });
     }
     let accepted = tokio::time::timeout(shared.limits.handshake_timeout, tls.accept(stream)).await;
     let stream = match accepted {
         Ok(Ok(stream)) => stream,
-        Ok(Err(error)) => return tracing::debug!(%address, %error, "TLS handshake failed"),
-        Err(_) => return tracing::debug!(%address, "TLS handshake took too long"),
+        Ok(Err(error)) => return caller.refused(tls::refusal(&error), &error.to_string()),
+        Err(_) => return caller.refused(Refusal::HandshakeTimeout, ""),
     };
     let session = stream.get_ref().1;
     let id = session.peer_certificates().and_then(tls::peer_key);
     // Both are there, or the handshake would have failed.
     let (Some(id), Some(tls::ALPN_TCP)) = (id, session.alpn_protocol()) else { return };
+    let caller = caller.proved(id, Negotiated::of_tls(session));
     let link = Link::Mux(MuxLink::spawn(Box::new(stream), Side::Server, &shared.limits, Some(address)));
-    admit(shared.clone(), link, Peer { id, address: Some(address), transport: Transport::Tcp }).await;
+    admit(shared.clone(), link, caller).await;
+}
+
+/// Who is at the door, and has proved nothing yet.
+struct Caller {
+    events: Arc<Recorder>,
+    transport: Transport,
+    address: SocketAddr,
+}
+
+impl Caller {
+    fn new<C>(shared: &Shared<C>, transport: Transport, address: SocketAddr) -> Self {
+        let events = shared.events.connection();
+        event!(events, ConnectionStarted { transport, remote: Some(address) });
+        Self { events, transport, address }
+    }
+
+    fn proved(self, id: KeyId, negotiated: Negotiated) -> Guest {
+        negotiated.record(&self.events, self.transport, self.address, id);
+        Guest { id, caller: self, negotiated }
+    }
+
+    fn refused(&self, reason: Refusal, detail: &str) {
+        self.refuse(reason, None, detail);
+    }
+
+    fn refuse(&self, reason: Refusal, peer: Option<KeyId>, detail: &str) {
+        let (transport, remote) = (self.transport, Some(self.address));
+        event!(self.events, ConnectionRefused { reason, transport, remote, peer, detail: detail.into() });
+    }
 }
 
 async fn quic_handshake<C: Send + Sync + 'static>(shared: Arc<Shared<C>>, incoming: quinn::Incoming) {
-    let Ok(_slot) = shared.handshakes.try_acquire() else { return incoming.refuse() };
     let address = incoming.remote_address();
+    let caller = Caller::new(&shared, Transport::Quic, address);
+    let Ok(_slot) = shared.handshakes.try_acquire() else {
+        caller.refused(Refusal::Handshakes, "");
+        return incoming.refuse();
+    };
     // When handshakes pile up, an address has to prove itself before anything is computed for it.
     let crowded = shared.handshakes.available_permits() < shared.limits.max_handshakes / 2;
     if crowded && !incoming.remote_address_validated() && incoming.may_retry() {
@@ -100,41 +139,61 @@ async fn quic_handshake<C: Send + Sync + 'static>(shared: Arc<Shared<C>>, incomi
     let connected = async { incoming.await };
     let connection = match tokio::time::timeout(shared.limits.handshake_timeout, connected).await {
         Ok(Ok(connection)) => connection,
-        Ok(Err(error)) => {
-            let error = error.to_string();
-            return tracing::debug!(%address, error = %crate::printable(&error), "QUIC handshake failed");
-        }
-        Err(_) => return tracing::debug!(%address, "QUIC handshake took too long"),
+        Ok(Err(error)) => return caller.refused(quic::refusal(&error), &error.to_string()),
+        Err(_) => return caller.refused(Refusal::HandshakeTimeout, ""),
     };
     let link = QuicLink::new(connection, None);
     let Some(id) = link.peer_key() else { return };
-    admit(shared.clone(), Link::Quic(link), Peer { id, address: Some(address), transport: Transport::Quic })
-        .await;
+    let caller = caller.proved(id, link.negotiated());
+    admit(shared.clone(), Link::Quic(link), caller).await;
+}
+
+/// A caller that has proved its key.
+struct Guest {
+    id: KeyId,
+    caller: Caller,
+    negotiated: Negotiated,
 }
 
 /// Asks who the peer is, gives it the credit it deserves, and starts its session.
 //= S6.6
-async fn admit<C: Send + Sync + 'static>(shared: Arc<Shared<C>>, link: Link, peer: Peer) {
-    let slot = match Register::enter(&shared, peer.id, &link, shared.limits.max_connections) {
+async fn admit<C: Send + Sync + 'static>(shared: Arc<Shared<C>>, link: Link, guest: Guest) {
+    let Guest { id, caller, .. } = &guest;
+    let (id, peer) = (*id, Peer { id: *id, address: Some(caller.address), transport: caller.transport });
+    let refuse = |reason: Refusal, code: ErrorCode, message: &str| {
+        caller.refuse(reason, Some(id), message);
+        link.close(code.0, message);
+    };
+    let slot = match Register::enter(&shared, id, &link, shared.limits.max_connections) {
         Ok(slot) => slot,
-        Err(refusal) => return link.close(refusal.code.0, &refusal.message),
+        Err(Failure { code, message, .. }) if code == ErrorCode::GOING_AWAY => {
+            return refuse(Refusal::Draining, code, &message);
+        }
+        Err(Failure { code, message, .. }) => {
+            let value = shared.limits.max_connections as u64;
+            event!(caller.events, LimitReached { limit: "max_connections", value, owner: By::Us });
+            return refuse(Refusal::Connections, code, &message);
+        }
     };
     let limit = shared.limits.handshake_timeout;
     match tokio::time::timeout(limit, (shared.authorise)(peer)).await {
         Ok(Ok(Admission::Member(context))) => {
             let limits = &shared.limits;
             link.raise(limits.connection_window, limits.max_exchanges, limits.max_unidirectional);
-            begin(&shared, link, peer, context, false, slot);
+            begin(&shared, link, guest, context, false, slot);
         }
         Ok(Ok(Admission::Stranger(context))) => {
-            let connection = begin(&shared, link, peer, context, true, slot);
-            tokio::spawn(end_stranger(connection, peer.id, shared.limits.stranger_timeout));
+            let connection = begin(&shared, link, guest, context, true, slot);
+            tokio::spawn(end_stranger(connection, shared.limits.stranger_timeout));
         }
-        Ok(Err(failure)) => link.close(failure.code.0, &failure.message),
+        Ok(Err(failure)) if failure.code == ErrorCode::REVOKED => {
+            refuse(Refusal::Revoked, failure.code, &failure.message);
+        }
+        Ok(Err(failure)) => refuse(Refusal::Denied, failure.code, &failure.message),
         Err(_) => {
             let reason =
                 format!("who you are could not be found out within our handshake_timeout of {limit:?}");
-            link.close(ErrorCode::HANDSHAKE_TIMEOUT.0, &reason);
+            refuse(Refusal::AuthorisationTimeout, ErrorCode::HANDSHAKE_TIMEOUT, &reason);
         }
     }
 }
@@ -142,12 +201,22 @@ async fn admit<C: Send + Sync + 'static>(shared: Arc<Shared<C>>, link: Link, pee
 fn begin<C: Send + Sync + 'static>(
     shared: &Arc<Shared<C>>,
     link: Link,
-    peer: Peer,
+    guest: Guest,
     context: C,
     stranger: bool,
     slot: Slot<C>,
 ) -> Connection {
-    let connection = Connection::new(link, peer.id, peer.transport, shared.limits.clone(), stranger, false);
+    let Guest { id: peer, caller, negotiated } = guest;
+    event!(caller.events, ConnectionAccepted { peer, stranger });
+    let setup = Setup {
+        transport: caller.transport,
+        limits: shared.limits.clone(),
+        stranger,
+        close_on_drop: false,
+        events: caller.events,
+        negotiated: Some(negotiated),
+    };
+    let connection = Connection::new(link, peer, setup);
     slot.set(&connection);
     session::start(&connection, shared.router.clone(), Arc::new(context), slot);
     connection
@@ -155,9 +224,10 @@ fn begin<C: Send + Sync + 'static>(
 
 /// A stranger has a few seconds to enrol.
 //= S6.21
-async fn end_stranger(connection: Connection, id: KeyId, time: Duration) {
+async fn end_stranger(connection: Connection, time: Duration) {
     if tokio::time::timeout(time, connection.closed()).await.is_err() {
-        tracing::debug!(peer = %id, "a stranger did not enrol in time");
+        let value = milliseconds(time);
+        event!(connection.inner().events, LimitReached { limit: "stranger_timeout", value, owner: By::Us });
         let reason = format!("no enrolment within our stranger_timeout of {time:?}");
         connection.abort(ErrorCode::STRANGER_LIMIT, &reason);
     }

@@ -12,6 +12,7 @@ use hikyaku_wire::varint;
 
 use crate::connection::Inner;
 use crate::error::{Error, Result};
+use crate::events::{By, event};
 use crate::session::inbound::malformed;
 use crate::transport::{RecvStream, StreamError};
 
@@ -58,6 +59,7 @@ pub(super) async fn send_goaway(inner: &Inner, grace: Duration) {
     };
     let mut out = BytesMut::new();
     frame::encode(FrameType::GOAWAY, &goaway.encode(), &mut out);
+    event!(inner.events, GoawaySent { grace_ms: goaway.grace_ms });
     // HELLO comes first, also when the connection is very young.
     inner.when(|inner| inner.has_greeted() || inner.link().close_reason().is_some()).await;
     if let Some(stream) = inner.control.lock().await.as_mut() {
@@ -70,6 +72,8 @@ pub(super) async fn send_goaway(inner: &Inner, grace: Duration) {
 pub(super) async fn expect_hello(inner: Arc<Inner>) {
     let (hello, limit) = (inner.when(Inner::has_hello), inner.limits.handshake_timeout);
     if tokio::time::timeout(limit, hello).await.is_err() {
+        let (value, owner) = (milliseconds(limit), By::Us);
+        event!(inner.events, LimitReached { limit: "handshake_timeout", value, owner });
         let reason = format!("no HELLO within our handshake_timeout of {limit:?}");
         inner.link().close(ErrorCode::HANDSHAKE_TIMEOUT.0, &reason);
     }
@@ -114,9 +118,10 @@ async fn read(inner: &Inner, stream: &mut RecvStream) -> Result<()> {
     loop {
         while let Some(piece) = decoder.next()? {
             match rules.hear(piece)? {
-                Heard::Hello(hello) => inner.set_peer_limits(hello.limits),
+                Heard::Hello(hello) => take_hello(inner, hello),
                 Heard::Goaway(goaway) => {
-                    tracing::debug!(code = %goaway.code, grace_ms = goaway.grace_ms, "the peer is going away");
+                    let (code, grace_ms) = (goaway.code, goaway.grace_ms);
+                    event!(inner.events, GoawayReceived { code, grace_ms });
                     inner.set_peer_going_away();
                 }
             }
@@ -130,6 +135,12 @@ async fn read(inner: &Inner, stream: &mut RecvStream) -> Result<()> {
             }
         }
     }
+}
+
+fn take_hello(inner: &Inner, Hello { limits, agent, .. }: Hello) {
+    let HelloLimits { max_message, max_metadata, max_datagram } = limits;
+    event!(inner.events, HelloReceived { agent: agent.into(), max_message, max_metadata, max_datagram });
+    inner.set_peer_limits(limits);
 }
 
 /// What may be said on a control stream: HELLO once and first, then GOAWAY. Pure.

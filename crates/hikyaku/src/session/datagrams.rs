@@ -11,6 +11,8 @@ use bytes::Bytes;
 use hikyaku_wire::exchange::{MAX_DATAGRAM, decode_datagram};
 use tokio::sync::Notify;
 
+use crate::events::Dropped;
+
 /// Datagrams of unknown exchanges held at once.
 const HELD: usize = 16;
 /// How long they are held.
@@ -32,6 +34,18 @@ pub enum Fate {
     TooLong,
     /// It has no readable exchange number, which is the peer's mistake.
     Malformed,
+}
+
+impl Fate {
+    /// Why something was dropped when a datagram arrived: that one itself, or one that was held for too long.
+    pub(crate) fn dropped(&self) -> Dropped {
+        match self {
+            Self::QueueFull => Dropped::QueueFull,
+            Self::TooLong => Dropped::TooLong,
+            Self::Malformed => Dropped::Malformed,
+            Self::Queued(_) | Self::Held => Dropped::Unclaimed,
+        }
+    }
 }
 
 /// The datagrams of one connection.
@@ -134,6 +148,11 @@ impl Demux {
             queue.waiting.shrink_to(HELD);
         }
         Some(taken)
+    }
+
+    /// Datagrams dropped so far.
+    pub(crate) fn count(&self) -> u64 {
+        self.dropped
     }
 
     /// Datagrams that arrived and were not delivered.

@@ -8,10 +8,11 @@ use std::task::Poll;
 use std::time::{Duration, Instant};
 
 use hikyaku_wire::codes::ErrorCode;
-use hikyaku_wire::exchange::{Failure, Open};
+use hikyaku_wire::exchange::{Failure, Open, milliseconds};
 
 use crate::connection::{Connection, Inner};
 use crate::error::{Error, Result};
+use crate::events::{By, Recorder, event};
 use crate::exchange::{Exchange, Receiver, Request, SendState, Sender, Ticket};
 use crate::router::{Access, Router};
 use crate::session::inbound::{Inbound, Said};
@@ -28,7 +29,7 @@ pub(super) fn answer<C: Send + Sync + 'static>(
     let frames = inner.stranger.then_some(inner.limits.stranger_max_frames);
     let cancelled = cancelled(stream.0.done());
     let inbound = Inbound::answering(inner.frame_limits(), frames);
-    let halves = connection.halves(stream, inbound, None);
+    let halves = connection.halves(stream, By::Peer, inbound, None);
     answer_on(connection, halves, cancelled, router, context)
 }
 
@@ -55,9 +56,14 @@ async fn answer_on<C: Send + Sync + 'static>(
         }
         // Nothing was asked: the stream was reset, ended early, or broke the connection.
         Ok(_) => return refuse(&mut sender, &mut receiver, ErrorCode::TRUNCATED),
-        Err(_) => return refuse(&mut sender, &mut receiver, ErrorCode::STREAM_DEADLINE),
+        Err(_) => {
+            let (value, owner) = (milliseconds(inner.limits.open_timeout), By::Us);
+            event!(inner.events, LimitReached { limit: "open_timeout", value, owner });
+            return refuse(&mut sender, &mut receiver, ErrorCode::STREAM_DEADLINE);
+        }
     };
     sender.set_opened();
+    sender.guard().announce(&open.protocol, &open.method);
     if let Err(failure) = may(inner, &router, &open) {
         return conclude(sender, Err(failure.into())).await;
     }
@@ -67,16 +73,16 @@ async fn answer_on<C: Send + Sync + 'static>(
         return conclude(sender, Err(Error::Deadline)).await;
     }
     let ticket = Arc::new(Ticket::default());
-    let exchange = exchange(&connection, (sender, receiver), open, deadline, &ticket, context);
+    let exchange = exchange((sender, receiver), open, deadline, &ticket, context);
     let result = tokio::select! {
         // Most handlers answer without waiting: nothing else has to be prepared for them.
         biased;
-        result = without_panic(router.answer(exchange)) => result,
+        result = without_panic(&inner.events, router.answer(exchange)) => result,
         () = cancelled => return drop(ticket.take()),
         () = expired(deadline) => Err(Error::Deadline),
     };
     if let Err(error) = &result {
-        tracing::debug!(%error, "an exchange failed");
+        event!(inner.events, HandlerFailed { error: error.to_string().into() });
     }
     if let Some(sender) = ticket.take() {
         conclude(sender.without_deadline(), result).await;
@@ -84,12 +90,12 @@ async fn answer_on<C: Send + Sync + 'static>(
 }
 
 /// A panic is a bug of the handler, and ends its exchange alone.
-async fn without_panic(answer: impl Future<Output = Result<()>>) -> Result<()> {
+async fn without_panic(events: &Recorder, answer: impl Future<Output = Result<()>>) -> Result<()> {
     let mut answer = pin!(answer);
     poll_fn(|cx| {
         // What the handler shares with others is its own to protect; a future that panicked is not polled again.
         catch_unwind(AssertUnwindSafe(|| answer.as_mut().poll(cx))).unwrap_or_else(|_| {
-            tracing::error!("a handler panicked");
+            event!(*events, HandlerPanicked {});
             let failure = Failure::new(ErrorCode::INTERNAL, "the request failed here: its handler is broken");
             Poll::Ready(Err(failure.into()))
         })
@@ -98,19 +104,12 @@ async fn without_panic(answer: impl Future<Output = Result<()>>) -> Result<()> {
 }
 
 fn exchange<C>(
-    connection: &Connection,
     (sender, mut receiver): (Sender, Receiver),
     open: Open,
     deadline: Option<Instant>,
     ticket: &Arc<Ticket>,
     context: Arc<C>,
 ) -> Exchange<C> {
-    tracing::trace!(
-        protocol = %crate::printable(&open.protocol),
-        method = %crate::printable(&open.method),
-        peer = %connection.peer(),
-        "exchange"
-    );
     let request =
         Request { protocol: open.protocol, method: open.method, metadata: open.metadata.unwrap_or_default() };
     receiver.set_deadline(deadline);
@@ -153,6 +152,8 @@ async fn conclude(mut sender: Sender, result: Result<()>) {
 
 //= S3.48
 fn refuse(sender: &mut Sender, receiver: &mut Receiver, code: ErrorCode) {
+    let stream_id = sender.stream_id();
+    event!(sender.connection().inner().events, ExchangeRefused { stream_id, code });
     sender.reset(code);
     receiver.stop(code);
 }

@@ -17,6 +17,7 @@ use tokio::task::JoinSet;
 
 use crate::connection::{Connection, Inner};
 use crate::error::{Closed, Error, Result};
+use crate::events::{By, event};
 use crate::router::Router;
 use crate::session::datagrams::Fate;
 
@@ -80,6 +81,8 @@ async fn run<C: Send + Sync + 'static>(inner: Arc<Inner>, router: Arc<Router<C>>
                 taken += 1;
                 //= S6.21
                 if inner.stranger && taken > 1 {
+                    let owner = By::Us;
+                    event!(inner.events, LimitReached { limit: "stranger_exchanges", value: 1, owner });
                     inner.link().close(ErrorCode::STRANGER_LIMIT.0, "a stranger may open 1 exchange here");
                     continue;
                 }
@@ -91,7 +94,11 @@ async fn run<C: Send + Sync + 'static>(inner: Arc<Inner>, router: Arc<Router<C>>
             Err(closed) => break closed,
         }
     };
-    tracing::debug!(peer = %inner.handle().peer(), %closed, "connection ended");
+    let peer = inner.handle().peer();
+    event!(
+        inner.events,
+        ConnectionClosed { by: closed.by.into(), code: closed.code, reason: closed.reason.into(), peer }
+    );
     // Whoever waits for this connection learns that it is over.
     drop(tasks);
     inner.wake_all();

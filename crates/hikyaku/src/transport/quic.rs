@@ -7,16 +7,17 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use bytes::Bytes;
-use quinn::crypto::rustls::{QuicClientConfig, QuicServerConfig};
+use quinn::crypto::rustls::{HandshakeData, QuicClientConfig, QuicServerConfig};
 use quinn::{
     ConnectionError, IdleTimeout, MtuDiscoveryConfig, ReadError, SendDatagramError, StoppedError, VarInt,
     WriteError,
 };
 
 use crate::error::{Closed, ClosedBy, Error};
+use crate::events::Refusal;
 use crate::identity::{Identity, KeyId};
 use crate::limits::{Limits, unauthorised};
-use crate::tls;
+use crate::tls::{self, Negotiated};
 use crate::transport::{DatagramError, StreamError};
 
 pub(crate) use runtime::Runtime;
@@ -46,6 +47,13 @@ impl QuicLink {
         let identity = self.connection.peer_identity()?;
         let certificates = identity.downcast::<Vec<rustls::pki_types::CertificateDer<'static>>>().ok()?;
         tls::peer_key(&certificates)
+    }
+
+    /// What the handshake agreed on.
+    pub(crate) fn negotiated(&self) -> Negotiated {
+        let data = self.connection.handshake_data();
+        let data = data.and_then(|data| data.downcast::<HandshakeData>().ok());
+        Negotiated::of_quic(data.map(|data| data.negotiated_key_exchange_group))
     }
 
     pub(super) async fn open_bi(&self) -> Result<(quinn::SendStream, quinn::RecvStream), Closed> {
@@ -233,6 +241,19 @@ fn transport(limits: &Limits, side: Side) -> quinn::TransportConfig {
 
 fn varint(value: u64) -> VarInt {
     VarInt::from_u64(value).unwrap_or(VarInt::MAX)
+}
+
+/// Why a handshake failed: QUIC's CRYPTO_ERROR carries the TLS alert (RFC 9001, 4.8).
+pub(crate) fn refusal(error: &ConnectionError) -> Refusal {
+    /// bad_certificate up to unknown_ca, and certificate_required (RFC 8446, 6.2).
+    const CERTIFICATE: [u64; 9] = [42, 43, 44, 45, 46, 48, 49, 51, 116];
+    const NO_APPLICATION_PROTOCOL: u64 = 120;
+    let ConnectionError::TransportError(error) = error else { return Refusal::Handshake };
+    match u64::from(error.code).checked_sub(0x100) {
+        Some(NO_APPLICATION_PROTOCOL) => Refusal::Alpn,
+        Some(alert) if CERTIFICATE.contains(&alert) => Refusal::Identity,
+        _ => Refusal::Handshake,
+    }
 }
 
 pub(crate) fn closed(error: ConnectionError) -> Closed {

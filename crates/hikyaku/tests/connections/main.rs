@@ -6,6 +6,7 @@
 #[path = "../common/mod.rs"]
 mod common;
 mod ending;
+mod events;
 mod identity;
 mod limits;
 mod raw;

@@ -17,6 +17,7 @@ use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite};
 use tokio::time::Sleep;
 
 use super::Shared;
+use crate::error::{Closed, ClosedBy};
 
 /// Bytes asked from the byte stream at once. Large reads keep the hash and the disk behind them in big blocks.
 const READ_CHUNK: usize = 128 * 1024;
@@ -287,7 +288,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Future for Driver<S> {
         }
         let result = ready!(self.turn(cx));
         if let Err(error) = result {
-            tracing::debug!(%error, "the byte stream failed");
+            let mut state = self.shared.lock();
+            if state.closed.is_none() {
+                let reason = format!("the byte stream failed: {error}");
+                self.shared.end_streams(&mut state, Closed::new(0, ClosedBy::Transport, reason));
+            }
         }
         let mut state = self.shared.lock();
         state.connection.handle_end(Instant::now());

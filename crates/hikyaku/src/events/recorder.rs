@@ -1,0 +1,107 @@
+//! Counting events, and telling the log and an observer about them.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use super::{Event, Name};
+
+/// Is told every event. It runs in the task that the event happened in, so it must be quick.
+pub(crate) type Observer = Arc<dyn Fn(&Record) + Send + Sync>;
+
+/// An event, and the connection it happened on.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Record {
+    /// The connection's number, unique in this process; 0 for what concerns no single connection.
+    pub connection: u64,
+    /// What happened.
+    pub event: Event,
+}
+
+/// How often each event has happened.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Counts([u64; Name::ALL.len()]);
+
+impl Counts {
+    /// How often this event has happened.
+    pub fn of(&self, name: Name) -> u64 {
+        // There is one number for every name.
+        self.0.get(name as usize).copied().unwrap_or(0)
+    }
+
+    /// Every name with its number, in the order of declaration.
+    pub fn iter(&self) -> impl Iterator<Item = (Name, u64)> + '_ {
+        Name::ALL.iter().copied().zip(self.0.iter().copied())
+    }
+}
+
+/// Where the events of a connection, or of a whole endpoint, are recorded.
+pub(crate) struct Recorder {
+    connection: u64,
+    counts: [AtomicU64; Name::ALL.len()],
+    observer: Option<Observer>,
+    /// What happens on a connection counts for its endpoint, too.
+    endpoint: Option<Arc<Recorder>>,
+}
+
+impl Recorder {
+    /// For a server, or for one client's attempts to connect.
+    pub(crate) fn endpoint(observer: Option<Observer>) -> Arc<Self> {
+        Arc::new(Self { connection: 0, counts: zeros(), observer, endpoint: None })
+    }
+
+    /// For one connection of this endpoint.
+    pub(crate) fn connection(self: &Arc<Self>) -> Arc<Self> {
+        static NEXT: AtomicU64 = AtomicU64::new(1);
+        Arc::new(Self {
+            connection: NEXT.fetch_add(1, Ordering::Relaxed),
+            counts: zeros(),
+            observer: self.observer.clone(),
+            endpoint: Some(self.clone()),
+        })
+    }
+
+    /// What was counted so far.
+    pub(crate) fn counts(&self) -> Counts {
+        Counts(std::array::from_fn(|index| {
+            self.counts.get(index).map_or(0, |count| count.load(Ordering::Relaxed))
+        }))
+    }
+
+    /// Counts an event; true when somebody wants to hear more of it. Use the macro `event!`.
+    pub(crate) fn count(&self, name: Name, times: u64) -> bool {
+        for recorder in [Some(self), self.endpoint.as_deref()].into_iter().flatten() {
+            if let Some(count) = recorder.counts.get(name as usize) {
+                count.fetch_add(times, Ordering::Relaxed);
+            }
+        }
+        self.observer.is_some() || name.is_logged()
+    }
+
+    /// Tells whoever wants to hear.
+    pub(crate) fn tell(&self, event: Event) {
+        event.log(self.connection);
+        if let Some(observer) = &self.observer {
+            observer(&Record { connection: self.connection, event });
+        }
+    }
+}
+
+fn zeros() -> [AtomicU64; Name::ALL.len()] {
+    [const { AtomicU64::new(0) }; Name::ALL.len()]
+}
+
+/// Records an event: `event!(recorder, LimitReached { limit: "max_connections", value, owner: By::Us })`. The fields are
+/// evaluated only when somebody wants to hear them. `event!(recorder, times = 3, …)` counts it more than once.
+macro_rules! event {
+    ($recorder:expr, $variant:ident { $($fields:tt)* }) => {
+        $crate::events::event!($recorder, times = 1, $variant { $($fields)* })
+    };
+    ($recorder:expr, times = $times:expr, $variant:ident { $($fields:tt)* }) => {{
+        let recorder: &$crate::events::Recorder = &$recorder;
+        if recorder.count($crate::events::Name::$variant, $times) {
+            recorder.tell($crate::events::Event::$variant { $($fields)* });
+        }
+    }};
+}
+
+pub(crate) use event;
