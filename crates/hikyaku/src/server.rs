@@ -46,6 +46,9 @@ pub enum Admission<C> {
     Stranger(C),
 }
 
+/// How long a drained server stays to say goodbye over QUIC: what is closed here repeats its close when it is asked.
+const FAREWELL: Duration = Duration::from_secs(1);
+
 type Verdict<C> = Pin<Box<dyn Future<Output = Result<Admission<C>, Failure>> + Send>>;
 type Authorise<C> = Arc<dyn Fn(Peer) -> Verdict<C> + Send + Sync>;
 
@@ -247,14 +250,29 @@ impl<C: Send + Sync + 'static> Server<C> {
         self.endpoints.iter().for_each(|endpoint| endpoint.set_server_config(None));
         let mut drains = JoinSet::new();
         for connection in self.shared.register.shut() {
-            drains.spawn(async move { connection.drain_within(time).await });
+            drains.spawn(async move {
+                connection.drain_within(time).await;
+                connection.link().was_closed_here()
+            });
         }
-        while drains.join_next().await.is_some() {}
+        // Those who are still in their handshake are turned away.
+        let mut told = self.handshakes_run();
+        while let Some(closed_here) = drains.join_next().await {
+            told |= closed_here.unwrap_or(true);
+        }
+        told |= self.handshakes_run();
         for endpoint in &self.endpoints {
             endpoint.close(ErrorCode::GOING_AWAY.0.into(), b"drained");
-            // Bounded by QUIC's own closing period.
-            let _ = tokio::time::timeout(Duration::from_secs(1), endpoint.wait_idle()).await;
+            // What was said has to leave. When everybody else has closed nothing was, and QUIC's draining period, in
+            // which nothing may be said, need not be waited for.
+            if told {
+                let _ = tokio::time::timeout(FAREWELL, endpoint.wait_idle()).await;
+            }
         }
+    }
+
+    fn handshakes_run(&self) -> bool {
+        self.shared.handshakes.available_permits() < self.shared.limits.max_handshakes
     }
 
     fn listen(

@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
-use crate::error::Closed;
+use crate::error::{Closed, ClosedBy};
 
 /// What carries a connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
@@ -173,6 +173,11 @@ impl Link {
             Self::Quic(link) => link.close_reason(),
             Self::Mux(link) => link.close_reason(),
         }
+    }
+
+    /// Whether this side has closed it.
+    pub(crate) fn was_closed_here(&self) -> bool {
+        self.close_reason().is_some_and(|closed| closed.by == ClosedBy::Us)
     }
 
     /// Waits until the last bytes of a closed connection have left.

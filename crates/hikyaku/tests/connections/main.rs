@@ -7,6 +7,7 @@
 mod common;
 mod ending;
 mod events;
+mod goodbye;
 mod identity;
 mod limits;
 mod raw;
