@@ -6,7 +6,8 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use hikyaku::Transport;
 
 use crate::commands::{
-    chat, device, get, invite, join, room, say, send, serve, servers, status, tail, tour, user,
+    backup, chat, device, get, invite, join, restore, room, say, send, serve, servers, status, tail, tour,
+    user,
 };
 
 /// Letters and parcels, sealed, verified, never lost: a private server with chat rooms and file transfer.
@@ -87,6 +88,10 @@ pub(crate) enum Command {
     /// Known servers: list, use, forget
     #[command(subcommand)]
     Server(servers::Servers),
+    /// Write everything a server keeps into one file, while it runs
+    Backup(backup::Backup),
+    /// Make a server's data directory from a backup
+    Restore(restore::Restore),
     /// Watch everything once: a server, two clients, a talk, datagrams, a file
     Tour(tour::Tour),
 }

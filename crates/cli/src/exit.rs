@@ -26,6 +26,14 @@ pub(crate) enum Exit {
     Interrupted = 130,
 }
 
+impl Exit {
+    /// The meaning of a code that another process of this program gave.
+    pub(crate) fn of(code: u8) -> Self {
+        let all = [Self::Denied, Self::NotFound, Self::Corrupt, Self::Full, Self::TimeoutOrLimit];
+        all.into_iter().find(|exit| *exit as u8 == code).unwrap_or(Self::Failed)
+    }
+}
+
 impl From<Exit> for ExitCode {
     fn from(exit: Exit) -> Self {
         ExitCode::from(exit as u8)

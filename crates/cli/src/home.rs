@@ -217,7 +217,8 @@ pub(crate) fn write_whole(path: &Path, bytes: &[u8]) -> Result {
     })
 }
 
-fn sync_directory(path: &Path) -> Result {
+/// Makes the entries of a directory durable.
+pub(crate) fn sync_directory(path: &Path) -> Result {
     let synced = fs::File::open(path).and_then(|directory| directory.sync_all());
     synced.map_err(|error| exit::io(path.display(), &error))
 }

@@ -4,6 +4,7 @@
 
 #![forbid(unsafe_code)]
 
+mod archive;
 mod args;
 mod client;
 mod commands;

@@ -4,11 +4,12 @@ use std::ffi::OsString;
 use std::fs::{self, File, OpenOptions};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::OpenOptionsExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use rusqlite::Connection;
 use rusqlite::types::{ToSqlOutput, ValueRef};
 use rustix::fs::{CWD, RenameFlags, renameat_with};
+use rustix::io::Errno;
 
 use crate::error::OpenError;
 use crate::file;
@@ -23,28 +24,52 @@ pub fn backup(directory: impl AsRef<Path>, to: impl AsRef<Path>) -> Result<(), O
 }
 
 pub(crate) fn copy(connection: &Connection, to: &Path) -> Result<(), OpenError> {
-    let mut partial = OsString::from(to);
-    partial.push(format!(".partial-{}", std::process::id()));
-    let partial = Path::new(&partial);
-
-    let made = OpenOptions::new().write(true).create_new(true).mode(0o600).open(partial);
-    made.map_err(|error| OpenError::io(partial, error))?;
-    let copied = fill(connection, partial).and_then(|()| publish(partial, to));
-    if copied.is_err() {
-        // What failed is the news; a left-over is only untidy.
-        let _ = fs::remove_file(partial);
-    }
-    copied
+    let unfinished = Unfinished::new(to)?;
+    fill(connection, &unfinished.path)?;
+    unfinished.publish(to)
 }
 
-fn fill(connection: &Connection, partial: &Path) -> Result<(), OpenError> {
+/// A file under a name of its own until it is whole and durable; removed when that is never.
+pub(crate) struct Unfinished {
+    pub(crate) path: PathBuf,
+}
+
+impl Unfinished {
+    /// A new, empty file beside `to`, mode 0600.
+    pub(crate) fn new(to: &Path) -> Result<Self, OpenError> {
+        // Said before the work and not only after it; the rename decides.
+        if fs::symlink_metadata(to).is_ok() {
+            return Err(OpenError::io(to, Errno::EXIST));
+        }
+        let mut path = OsString::from(to);
+        path.push(format!(".partial-{}", std::process::id()));
+        let path = PathBuf::from(path);
+        let made = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&path);
+        made.map_err(|error| OpenError::io(&path, error))?;
+        Ok(Self { path })
+    }
+
+    /// Makes it durable and gives it its name, unless something has that name.
+    pub(crate) fn publish(self, to: &Path) -> Result<(), OpenError> {
+        let synced = File::open(&self.path).and_then(|file| file.sync_all());
+        synced.map_err(|error| OpenError::io(&self.path, error))?;
+        renameat_with(CWD, &self.path, CWD, to, RenameFlags::NOREPLACE)
+            .map_err(|error| OpenError::io(to, error))?;
+        file::sync_parent(to)
+    }
+}
+
+impl Drop for Unfinished {
+    fn drop(&mut self) {
+        // After a publication there is nothing; what failed before is the news, a left-over is only untidy.
+        let _ = fs::remove_file(&self.path);
+    }
+}
+
+/// Copies the store into an empty file: one moment of it.
+pub(crate) fn fill(connection: &Connection, partial: &Path) -> Result<(), OpenError> {
     // As bytes, since a path need not be UTF-8.
     let name = ToSqlOutput::Borrowed(ValueRef::Text(partial.as_os_str().as_bytes()));
     connection.execute("VACUUM INTO ?1", [name]).map_err(|error| OpenError::sqlite(partial, error))?;
-    File::open(partial).and_then(|file| file.sync_all()).map_err(|error| OpenError::io(partial, error))
-}
-
-fn publish(partial: &Path, to: &Path) -> Result<(), OpenError> {
-    renameat_with(CWD, partial, CWD, to, RenameFlags::NOREPLACE).map_err(|error| OpenError::io(to, error))?;
-    file::sync_parent(to)
+    Ok(())
 }

@@ -50,9 +50,16 @@ pub(crate) fn make_directory(path: &Path) -> Result<(), OpenError> {
 
 /// Opens a store file for writing, after making and migrating it as needed.
 pub(crate) fn open(path: &Path, format: Format) -> Result<Connection, OpenError> {
+    let mut connection = open_as_it_is(path, format)?;
+    migrate(&mut connection, path, format)?;
+    Ok(connection)
+}
+
+/// The same without migrations: a file that was just made is empty.
+pub(crate) fn open_as_it_is(path: &Path, format: Format) -> Result<Connection, OpenError> {
     check_library()?;
     create(path)?;
-    let mut connection = connect(path, OpenFlags::SQLITE_OPEN_READ_WRITE)?;
+    let connection = connect(path, OpenFlags::SQLITE_OPEN_READ_WRITE)?;
     let sqlite = |error| OpenError::sqlite(path, error);
     // Judge before changing anything: not even the journal mode of a foreign file is touched.
     judge(&connection, path, format)?;
@@ -62,7 +69,6 @@ pub(crate) fn open(path: &Path, format: Format) -> Result<Connection, OpenError>
         return Err(OpenError::NoWal { path: path.to_owned() });
     }
     configure_writer(&connection).map_err(sqlite)?;
-    migrate(&mut connection, path, format)?;
     Ok(connection)
 }
 
@@ -77,7 +83,7 @@ pub(crate) fn open_read_only(path: &Path, format: Format) -> Result<Connection, 
     }
 }
 
-fn check_library() -> Result<(), OpenError> {
+pub(crate) fn check_library() -> Result<(), OpenError> {
     if rusqlite::version_number() < OLDEST_LIBRARY {
         return Err(OpenError::OldLibrary { found: rusqlite::version() });
     }
@@ -101,7 +107,7 @@ pub(crate) fn sync_parent(path: &Path) -> Result<(), OpenError> {
         .map_err(|error| OpenError::io(parent, error))
 }
 
-fn connect(path: &Path, access: OpenFlags) -> Result<Connection, OpenError> {
+pub(crate) fn connect(path: &Path, access: OpenFlags) -> Result<Connection, OpenError> {
     // The connection never leaves its thread, so SQLite's own mutexes would only cost time.
     let flags = access | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let sqlite = |error| OpenError::sqlite(path, error);
@@ -124,7 +130,7 @@ fn configure_writer(connection: &Connection) -> rusqlite::Result<()> {
 }
 
 /// Returns the file's format, 0 for an empty file, or refuses it.
-fn judge(connection: &Connection, path: &Path, format: Format) -> Result<i64, OpenError> {
+pub(crate) fn judge(connection: &Connection, path: &Path, format: Format) -> Result<i64, OpenError> {
     let number = |sql: &str| -> Result<i64, OpenError> {
         connection.query_row(sql, [], |row| row.get(0)).map_err(|error| OpenError::sqlite(path, error))
     };
@@ -145,14 +151,24 @@ fn judge(connection: &Connection, path: &Path, format: Format) -> Result<i64, Op
 
 /// Brings the file to the newest format, one transaction a step.
 fn migrate(connection: &mut Connection, path: &Path, format: Format) -> Result<(), OpenError> {
+    migrate_to(connection, path, format, format.newest())
+}
+
+/// Brings the file to a format, which it must not have passed.
+pub(crate) fn migrate_to(
+    connection: &mut Connection,
+    path: &Path,
+    format: Format,
+    goal: i64,
+) -> Result<(), OpenError> {
     let sqlite = |error| OpenError::sqlite(path, error);
     loop {
         let transaction =
             connection.transaction_with_behavior(TransactionBehavior::Immediate).map_err(sqlite)?;
         // Judged again under the lock: another process may have migrated in the meantime.
         let found = judge(&transaction, path, format)?;
-        let Some(migration) = usize::try_from(found).ok().and_then(|found| format.migrations.get(found))
-        else {
+        let migration = usize::try_from(found).ok().filter(|_| found < goal);
+        let Some(migration) = migration.and_then(|found| format.migrations.get(found)) else {
             return Ok(());
         };
         transaction.execute_batch(migration).map_err(sqlite)?;

@@ -19,6 +19,7 @@
 #![forbid(unsafe_code)]
 
 mod apply;
+mod archive;
 mod backup;
 pub mod client;
 mod error;
@@ -30,6 +31,8 @@ mod schema;
 mod store;
 mod writer;
 
+pub use archive::{Archive, ArchiveWriter, Contents, Restored, epochs};
 pub use backup::backup;
 pub use error::OpenError;
+pub use lock::Owned;
 pub use store::{FILE_NAME, SqliteStore, Stats};

@@ -9,6 +9,24 @@ use rustix::io::Errno;
 
 use crate::error::OpenError;
 
+/// Says that a data directory belongs to this process, as an open [`SqliteStore`](crate::SqliteStore) does.
+#[derive(Debug)]
+pub struct Owned {
+    _lock: Lock,
+}
+
+impl Owned {
+    /// Takes a directory whose store is not to be opened; refused while a server has it.
+    pub fn take(directory: &Path) -> Result<Self, OpenError> {
+        let path = directory.join(LOCK_NAME);
+        let lock = Lock::try_take(&path)?.ok_or(OpenError::InUse { path })?;
+        Ok(Self { _lock: lock })
+    }
+}
+
+/// The file whose lock says that a server owns the data directory.
+pub(crate) const LOCK_NAME: &str = "lock";
+
 /// An exclusive `flock` on a file of its own.
 #[derive(Debug)]
 pub(crate) struct Lock {

@@ -10,7 +10,7 @@ use hikyaku_storage::{
 use rusqlite::{Connection, ErrorCode};
 
 use crate::error::OpenError;
-use crate::lock::Lock;
+use crate::lock::Owned;
 use crate::readers::Readers;
 use crate::schema::FORMAT;
 use crate::writer::Writer;
@@ -18,8 +18,6 @@ use crate::{backup, file, queries};
 
 /// The store's file within the data directory.
 pub const FILE_NAME: &str = "store.sqlite";
-/// The file whose lock says that a server owns the data directory.
-const LOCK_NAME: &str = "lock";
 
 /// A [`Store`] in a directory on the local disk.
 ///
@@ -32,7 +30,7 @@ pub struct SqliteStore {
     writer: Writer,
     health: Arc<Health>,
     path: PathBuf,
-    _lock: Lock,
+    _lock: Owned,
 }
 
 impl std::fmt::Debug for SqliteStore {
@@ -63,8 +61,7 @@ impl SqliteStore {
         prepare: impl FnOnce(&mut Connection) -> rusqlite::Result<()>,
     ) -> Result<Self, OpenError> {
         file::make_directory(directory)?;
-        let lock = directory.join(LOCK_NAME);
-        let lock = Lock::try_take(&lock)?.ok_or(OpenError::InUse { path: lock })?;
+        let lock = Owned::take(directory)?;
         let path = directory.join(FILE_NAME);
         let mut connection = file::open(&path, FORMAT)?;
         prepare(&mut connection).map_err(|error| OpenError::sqlite(&path, error))?;

@@ -278,9 +278,17 @@ impl Head {
         begun.map_or(Guard::UNKNOWN_ROOM.epoch, |(epoch, _)| *epoch)
     }
 
-    /// The first sequence number that a reader of `epoch` must throw away: what later epochs replaced. `None` if
-    /// there is no later epoch.
+    /// The first sequence number that a reader of `epoch` must throw away: what later epochs replaced. `None` for
+    /// the epoch the room is in. An epoch that this history never had leaves nothing to rely on: everything goes.
     pub fn rewound_since(&self, epoch: u32) -> Option<u64> {
+        if epoch == self.epoch {
+            return None;
+        }
+        let known =
+            epoch == Guard::UNKNOWN_ROOM.epoch || self.epochs.iter().any(|(begun, _)| *begun == epoch);
+        if !known {
+            return Some(1);
+        }
         self.epochs.iter().filter(|(later, _)| *later > epoch).map(|(_, first)| *first).min()
     }
 }

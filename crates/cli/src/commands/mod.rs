@@ -1,10 +1,12 @@
 //! One file per command. Each has its arguments and a `run`; what they share is here.
 
+pub(crate) mod backup;
 pub(crate) mod chat;
 pub(crate) mod device;
 pub(crate) mod get;
 pub(crate) mod invite;
 pub(crate) mod join;
+pub(crate) mod restore;
 pub(crate) mod room;
 pub(crate) mod say;
 pub(crate) mod send;
@@ -26,6 +28,8 @@ pub(crate) async fn run(cli: Cli) -> Result {
             // These two listen to signals themselves.
             Command::Serve(serve) => serve.run().await,
             Command::Tour(tour) => interruptible(tour.run()).await,
+            Command::Backup(backup) => interruptible(backup.run()).await,
+            Command::Restore(restore) => interruptible(restore.run()).await,
             command => interruptible(run_client(&global, command)).await,
         }
     };
@@ -46,7 +50,7 @@ async fn run_client(global: &Global, command: Command) -> Result {
         Command::Device(device) => device.run(global).await,
         Command::User(user) => user.run(global).await,
         Command::Server(servers) => servers.run(),
-        Command::Serve(_) | Command::Tour(_) => Ok(()),
+        Command::Serve(_) | Command::Tour(_) | Command::Backup(_) | Command::Restore(_) => Ok(()),
     }
 }
 

@@ -2,6 +2,7 @@
 
 mod addresses;
 mod admin;
+mod backup;
 mod context;
 pub(crate) mod echo;
 mod parcels;
@@ -20,6 +21,7 @@ use hikyaku_storage::Store;
 use hikyaku_storage::vault::VaultError;
 
 pub(crate) use admin::connect as connect_admin;
+pub(crate) use backup::ask as backup;
 
 use crate::exit::{self, Exit, Result, Trouble};
 use context::Context;
@@ -64,11 +66,12 @@ impl Running {
 
         let handle = Handle::default();
         let service = Service::new(accounts.clone(), identity.id(), &config.name).on_revoked(handle.closer());
-        let (sweeping, known) = (files.clone(), accounts.clone());
+        let (sweeping, known, data) = (files.clone(), accounts.clone(), config.data.clone());
         let router = service
             .mount(Router::new())
             .route(hikyaku_wire::chat::PROTOCOL, chat)
             .route(hikyaku_wire::files::PROTOCOL, move |exchange| files.clone().handle(exchange))
+            .route(backup::PROTOCOL, move |exchange| backup::answer(data.clone(), exchange))
             .route(echo::PROTOCOL, echo::echo);
         let mut builder = Server::builder(identity)
             .authorize(move |peer| Context::admit(known.clone(), peer))

@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::Poll;
 
 use bytes::Bytes;
-use hikyaku_storage::{Append, Guard, NewEvent, Replace, Trim};
+use hikyaku_storage::{Append, Guard, NewEvent, Raise, Replace, Trim};
 use tempfile::TempDir;
 
 use super::*;
@@ -360,4 +360,37 @@ async fn what_is_erased_or_trimmed_is_in_no_file_any_more() {
     let page = store.events(room, 1, 10, 1_000).await.unwrap();
     let left: Vec<_> = page.events.iter().map(|event| &event.record[..]).collect();
     assert_eq!(left, [&b"gone"[..], b"kept"]);
+}
+
+/// The store of an earlier release, made from what `sqlite3 .dump` said about it.
+fn released(directory: &Path, dump: &str) {
+    fs::create_dir_all(directory).unwrap();
+    Connection::open(directory.join(FILE_NAME)).unwrap().execute_batch(dump).unwrap();
+}
+
+#[tokio::test]
+async fn the_store_of_an_earlier_release_is_migrated_with_everything_in_it() {
+    let home = home();
+    released(home.path(), include_str!("../../tests/stores/format-1.sql"));
+    let keys: u32 =
+        intruder(home.path()).query_row("SELECT count(*) FROM keys", [], |row| row.get(0)).unwrap();
+    let ops: [u8; 16] = intruder(home.path())
+        .query_row("SELECT id FROM rooms ORDER BY last DESC LIMIT 1", [], |row| row.get(0))
+        .unwrap();
+
+    let store = SqliteStore::open(home.path()).unwrap();
+    assert_eq!(store.scan(Key::default(), None, 4_096).await.unwrap().len(), keys as usize);
+    let page = store.events(RoomId(ops), 1, 100, 1 << 20).await.unwrap();
+    assert_eq!((page.epoch, page.first, page.last, page.events.len()), (1, 1, 9, 9));
+    let head = store.head(RoomId(ops)).await.unwrap().unwrap();
+    assert_eq!(head.epochs, []);
+    store
+        .commit(Batch::new().raise(Raise { room: RoomId(ops), guard: Guard::of(Some(&head)), epoch: 2 }))
+        .await
+        .unwrap();
+    drop(store);
+    let version: i64 = intruder(home.path()).query_row("PRAGMA user_version", [], |row| row.get(0)).unwrap();
+    assert_eq!(version, FORMAT.newest());
+    let store = SqliteStore::open(home.path()).unwrap();
+    assert_eq!(store.head(RoomId(ops)).await.unwrap().unwrap().epochs, [(2, 10)]);
 }
