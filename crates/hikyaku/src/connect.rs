@@ -16,6 +16,7 @@ use tokio::net::TcpStream;
 use tokio::task::JoinSet;
 use tokio_rustls::TlsConnector;
 
+use crate::budget::Share;
 use crate::connection::{Connection, Setup};
 use crate::error::{Error, Result};
 use crate::events::{Observer, Record, Recorder, event};
@@ -344,6 +345,7 @@ impl Attempt {
         negotiated.record(&events, target.transport, target.address, self.pin);
         let setup = Setup {
             transport: target.transport,
+            share: Share::alone(&self.limits, Instant::now()),
             limits: self.limits,
             stranger: false,
             close_on_drop: true,

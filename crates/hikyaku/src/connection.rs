@@ -13,6 +13,7 @@ use hikyaku_wire::hello::HelloLimits;
 use minicbor::{Decode, Encode};
 use tokio::sync::Notify;
 
+use crate::budget::Share;
 use crate::error::{Error, Result};
 use crate::events::{By, Counts, Dropped, Recorder, event};
 use crate::exchange::{Exchange, ExchangeGuard, Receiver, Request, Sender};
@@ -41,6 +42,8 @@ pub(crate) struct Inner {
     peer: KeyId,
     transport: Transport,
     pub(crate) limits: Arc<Limits>,
+    /// What this connection may make this side hold.
+    pub(crate) share: Share,
     /// Whether the peer is a stranger, who is given next to nothing.
     pub(crate) stranger: bool,
     peer_limits: OnceLock<HelloLimits>,
@@ -66,6 +69,7 @@ pub(crate) struct Inner {
 pub(crate) struct Setup {
     pub(crate) transport: Transport,
     pub(crate) limits: Arc<Limits>,
+    pub(crate) share: Share,
     pub(crate) stranger: bool,
     /// The last clone closes it.
     pub(crate) close_on_drop: bool,
@@ -105,7 +109,7 @@ impl Connection {
     pub(crate) fn new(
         link: Link,
         peer: KeyId,
-        Setup { transport, limits, stranger, close_on_drop, events, negotiated }: Setup,
+        Setup { transport, limits, share, stranger, close_on_drop, events, negotiated }: Setup,
     ) -> Self {
         let close = close_on_drop.then(|| Arc::new(CloseOnDrop(link.clone())));
         let inner = Arc::new(Inner {
@@ -123,6 +127,7 @@ impl Connection {
             greeted: AtomicBool::new(false),
             peer_control: AtomicBool::new(false),
             limits,
+            share,
             events,
             negotiated,
         });
@@ -355,6 +360,13 @@ impl Inner {
     /// Holds the connection without keeping a client's open.
     pub(crate) fn handle(self: &Arc<Self>) -> Connection {
         Connection { inner: self.clone(), _close: None }
+    }
+
+    /// Bytes of the peer were read. Whoever uses its credit up quickly gets more.
+    pub(crate) fn consumed(&self, bytes: u64) {
+        if let Some(window) = self.share.consumed(bytes, Instant::now) {
+            self.link.widen(window);
+        }
     }
 
     pub(crate) fn frame_limits(&self) -> FrameLimits {

@@ -21,6 +21,9 @@ use crate::transport::{DatagramError, StreamError};
 /// The result of everything in this library.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
+/// When somebody may try again for whose message there was no room.
+const RETRY_WHEN_BUSY: Duration = Duration::from_secs(1);
+
 impl From<Failure> for Error {
     fn from(failure: Failure) -> Self {
         Self::Failure(failure)
@@ -119,6 +122,19 @@ pub enum Error {
         /// Its value in bytes.
         limit: u64,
     },
+    /// A message of the peer found no room here: all its messages together, or those of all peers, hold too much.
+    #[error("this side holds as much of unfinished messages as it may: {limit} bytes ({name})")]
+    NoRoom {
+        /// The name of our limit.
+        name: &'static str,
+        /// Its value in bytes.
+        limit: u64,
+        /// It was the first of its exchange: nothing was done with it, and the peer may try again.
+        nothing_done: bool,
+    },
+    /// The peer began a message and did not end it in time.
+    #[error("the peer began a message and did not end it within our message_timeout of {0:?}")]
+    Stalled(Duration),
     /// The peer broke a rule of the session.
     #[error("the peer broke a rule of the session: {reason} ({code})")]
     Protocol {
@@ -172,7 +188,8 @@ impl Error {
             Self::Truncated => ErrorCode::TRUNCATED,
             Self::Ended | Self::UnexpectedData | Self::Message(_) => ErrorCode::INVALID_MESSAGE,
             Self::Frame(error) => error.code(),
-            Self::TooLarge { .. } => ErrorCode::LIMIT,
+            Self::NoRoom { nothing_done: true, .. } => ErrorCode::BUSY,
+            Self::TooLarge { .. } | Self::NoRoom { .. } | Self::Stalled(_) => ErrorCode::LIMIT,
             Self::IdentityRefused { .. } => ErrorCode::IDENTITY_REFUSED,
             Self::Unreachable(_) => ErrorCode::UNAVAILABLE,
             Self::AlreadyFinished
@@ -215,6 +232,10 @@ impl Error {
                 Failure::new(ErrorCode::INVALID_MESSAGE, error.to_string())
             }
             Self::Deadline => Failure::new(ErrorCode::DEADLINE_EXCEEDED, "the deadline has passed"),
+            error @ Self::NoRoom { nothing_done: true, .. } => {
+                Failure::new(error.code(), error.to_string()).with_retry(Retry::After(RETRY_WHEN_BUSY))
+            }
+            error @ (Self::NoRoom { .. } | Self::Stalled(_)) => Failure::new(error.code(), error.to_string()),
             error @ Self::Truncated => Failure::new(ErrorCode::INVALID_MESSAGE, error.to_string()),
             _ => Failure::new(ErrorCode::INTERNAL, "the request failed here; the log of the peer says why"),
         }

@@ -135,6 +135,18 @@ events! {
         /// What there is to say beside the reason.
         detail: Text,
     }
+    /// Many are turned away: told once a second, however many they are.
+    WARN ConnectionsTurnedAway = "connections_turned_away" {
+        /// How many since the last time.
+        count: u64,
+        /// The reason of the last one.
+        detail: Text,
+    }
+    /// So many are at the door that an address over UDP must be proved before anything is computed for it.
+    DEBUG RetrySent = "retry_sent" {
+        /// The address, which may be made up.
+        remote: SocketAddr,
+    }
     /// TLS is done: both sides have proved their keys.
     DEBUG HandshakeCompleted = "handshake_completed" {
         /// What carries the connection.

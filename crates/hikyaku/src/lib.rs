@@ -23,6 +23,7 @@
 
 #![forbid(unsafe_code)]
 
+mod budget;
 mod connect;
 mod connection;
 mod datagrams;

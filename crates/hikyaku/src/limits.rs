@@ -31,6 +31,13 @@ pub struct Limits {
     pub datagram_queue: usize,
     /// From the first byte of a connection to its HELLO.
     pub handshake_timeout: Duration,
+    /// Bytes of messages above 4 KiB that one connection may have begun and not ended, or that are being worked on.
+    pub max_buffered: u64,
+    /// Bytes that all connections of a server together may make it hold: the credit they were given and what is buffered
+    /// of their messages. One connection gets an eighth of what is left of it.
+    pub max_memory: u64,
+    /// From the first byte of a message to its last.
+    pub message_timeout: Duration,
     /// From the first byte of an exchange to its OPEN.
     pub open_timeout: Duration,
     /// A connection on which nothing arrives for this long is closed.
@@ -45,8 +52,13 @@ pub struct Limits {
     pub stranger_max_frame: u64,
     /// Session frames accepted from a stranger on its exchange.
     pub stranger_max_frames: u64,
-    /// Connections in their handshake at once.
-    pub max_handshakes: usize,
+    /// Connections at once whose peer is not known yet: in their handshake, being looked up, or strangers.
+    pub max_unauthenticated: usize,
+    /// From so many of these on, newcomers are turned away at random, 30 in 100 at first and all of them at
+    /// [`Limits::max_unauthenticated`]. From half of it on, a QUIC client has to prove its address first.
+    pub early_drop: usize,
+    /// So many of these may come from one IPv4 address or one IPv6 /64. All clients of a proxy share its address.
+    pub max_unauthenticated_per_network: usize,
     /// Connections at once.
     pub max_connections: usize,
 }
@@ -59,6 +71,9 @@ impl Default for Limits {
             max_data_frame: 16 * 1024 * 1024,
             stream_window: 16 * 1024 * 1024,
             connection_window: 24 * 1024 * 1024,
+            max_buffered: 24 * 1024 * 1024,
+            max_memory: 512 * 1024 * 1024,
+            message_timeout: Duration::from_secs(60),
             max_exchanges: 1024,
             max_unidirectional: 8,
             datagram_queue: 1024,
@@ -70,7 +85,9 @@ impl Default for Limits {
             stranger_timeout: Duration::from_secs(10),
             stranger_max_frame: 4 * 1024,
             stranger_max_frames: 3,
-            max_handshakes: 256,
+            max_unauthenticated: 256,
+            early_drop: 128,
+            max_unauthenticated_per_network: 64,
             max_connections: 10_000,
         }
     }

@@ -2,9 +2,11 @@
 //! peer; everything above is the same as on the network. Spec: chapter 2, "QMux on a byte stream".
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use tokio::io::{AsyncRead, AsyncWrite};
 
+use crate::budget::Share;
 use crate::connection::{Connection, Setup};
 use crate::error::Result;
 use crate::events::Recorder;
@@ -82,6 +84,8 @@ where
     let link = Link::Mux(MuxLink::spawn(io, side, &limits, None));
     let setup = Setup {
         transport: Transport::Local,
+        // The program vouches for the peer: it shares a budget with nobody.
+        share: Share::alone(&limits, Instant::now()),
         limits: Arc::new(limits),
         stranger: false,
         close_on_drop: side == Side::Client,

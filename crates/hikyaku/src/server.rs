@@ -1,7 +1,9 @@
 //! Servers: two sockets on one port number, one identity, and a register of who is connected.
 
 mod accept;
+mod gate;
 mod register;
+mod ticket;
 
 use std::future::Future;
 use std::net::SocketAddr;
@@ -14,6 +16,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
+use crate::budget::Budget;
 use crate::connection::Connection;
 use crate::error::{Error, Failure, Result};
 use crate::events::{Counts, Observer, Record, Recorder, event};
@@ -22,6 +25,7 @@ use crate::limits::Limits;
 use crate::local;
 use crate::router::Router;
 use crate::server::register::Register;
+use crate::server::ticket::Door;
 use crate::session;
 use crate::tls;
 use crate::transport::{Transport, quic, socket};
@@ -147,7 +151,8 @@ impl<C: Send + Sync + 'static> Builder<C> {
         let (stop, stopped) = watch::channel(false);
         let shared = Arc::new(Shared {
             id: self.identity.id(),
-            handshakes: tokio::sync::Semaphore::new(self.limits.max_handshakes),
+            door: Door::new(&self.limits)?,
+            budget: Budget::new(&self.limits),
             limits: Arc::new(self.limits),
             router: Arc::new(self.router),
             authorise: self.authorise,
@@ -178,8 +183,10 @@ pub(crate) struct Shared<C> {
     limits: Arc<Limits>,
     router: Arc<Router<C>>,
     authorise: Authorise<C>,
-    /// Connections whose handshake is not over yet.
-    handshakes: tokio::sync::Semaphore,
+    /// What all connections together may make this server hold.
+    budget: Arc<Budget>,
+    /// Where everybody has to pass whom nobody knows yet.
+    door: Door,
     register: Register,
     pub(crate) events: Arc<Recorder>,
 }
@@ -272,7 +279,7 @@ impl<C: Send + Sync + 'static> Server<C> {
     }
 
     fn handshakes_run(&self) -> bool {
-        self.shared.handshakes.available_permits() < self.shared.limits.max_handshakes
+        !self.shared.door.is_empty()
     }
 
     fn listen(

@@ -132,14 +132,14 @@ words! {
 words! {
     /// Why a connection was turned away.
     Refusal {
-        /// Too many handshakes at once (`max_handshakes`).
-        Handshakes = "max_handshakes",
+        /// Too many connections at once whose peer is not known yet (`max_unauthenticated`).
+        Unauthenticated = "max_unauthenticated",
         /// Too many connections at once (`max_connections`).
         Connections = "max_connections",
-        /// Too many connections of one address or its network.
-        PerAddress = "per_address",
-        /// Too many strangers at once.
-        StrangerCap = "stranger_cap",
+        /// Too many of these from one address or its network (`max_unauthenticated_per_network`).
+        Network = "max_unauthenticated_per_network",
+        /// All peers together hold as much as they may (`max_memory`).
+        Memory = "max_memory",
         /// Turned away at random, because many are waiting already.
         EarlyDrop = "early_drop",
         /// The handshake took longer than `handshake_timeout`.

@@ -5,12 +5,15 @@ use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 use std::time::Instant;
 
+use bytes::Bytes;
 use hikyaku_wire::cbor::CborError;
 use hikyaku_wire::codes::ErrorCode;
+use hikyaku_wire::exchange::milliseconds;
 use hikyaku_wire::frame::FrameError;
 use minicbor::Decode;
 
 use super::{ExchangeGuard, Incoming, Outcome, giving_up, within};
+use crate::budget::{Held, NoRoom};
 use crate::connection::Connection;
 use crate::error::{Error, Failure, Result};
 use crate::events::{By, event};
@@ -27,6 +30,12 @@ pub struct Receiver {
     connection: Connection,
     deadline: Option<Instant>,
     over: bool,
+    /// Room for what is held of messages.
+    held: Held,
+    /// Since when a frame is not whole.
+    begun: Option<Instant>,
+    /// Something was handed out already.
+    heard: bool,
     /// The peer's ERROR, until its stream has ended too.
     failure: Option<Failure>,
     guard: Arc<ExchangeGuard>,
@@ -40,7 +49,8 @@ impl Receiver {
         deadline: Option<Instant>,
         guard: Arc<ExchangeGuard>,
     ) -> Self {
-        Self { stream, inbound, connection, deadline, over: false, failure: None, guard }
+        let (held, begun, heard) = (Held::default(), None, false);
+        Self { stream, inbound, connection, deadline, over: false, held, begun, heard, failure: None, guard }
     }
 
     pub(crate) fn set_deadline(&mut self, deadline: Option<Instant>) {
@@ -102,19 +112,23 @@ impl Receiver {
         if self.over {
             return Ok(None);
         }
+        // Whoever asks for more has done with what came before.
+        self.held.shrink(&self.connection.inner().share, self.inbound.held());
         loop {
             match self.inbound.next() {
-                Ok(Some(said)) => return Ok(Some(said)),
-                Ok(None) => {}
+                Ok(Some(said)) => return self.hand_out(said).map(Some),
+                Ok(None) => self.make_room(0)?,
                 Err(error) => return Err(self.broken(error)),
             }
-            let stream = &mut self.stream;
-            let read = within(self.deadline, async { Ok(stream.read(READ_CHUNK).await?) }).await;
+            let read = self.read().await;
             if let Err(error @ (Error::Cancelled(_) | Error::Refused)) = &read {
                 self.guard.set_outcome(By::Peer, Outcome::Cancelled(error.code()));
             }
             match read? {
-                Some(chunk) => self.inbound.push(chunk),
+                Some(chunk) => {
+                    self.connection.inner().consumed(chunk.len() as u64);
+                    self.inbound.push(chunk);
+                }
                 None => {
                     self.over = true;
                     if let Err(error) = self.inbound.end_of_stream() {
@@ -134,6 +148,60 @@ impl Receiver {
         self.over = true;
         self.guard.set_outcome(By::Peer, Outcome::Cancelled(code));
         self.stream.stop(code.0);
+        self.inbound.give_up();
+        self.held.clear(&self.connection.inner().share);
+    }
+
+    /// The stream's next bytes. A frame that was begun has to be whole in time.
+    //= S3.92
+    async fn read(&mut self) -> Result<Option<Bytes>> {
+        let stream = &mut self.stream;
+        let read = within(self.deadline, async { Ok(stream.read(READ_CHUNK).await?) });
+        if !self.inbound.is_inside_frame() {
+            self.begun = None;
+            return read.await;
+        }
+        let limit = self.connection.inner().limits.message_timeout;
+        let begun = *self.begun.get_or_insert_with(Instant::now);
+        let Some(at) = begun.checked_add(limit) else { return read.await };
+        match tokio::time::timeout_at(at.into(), read).await {
+            Ok(read) => read,
+            Err(_) => {
+                let value = milliseconds(limit);
+                event!(
+                    self.connection.inner().events,
+                    LimitReached { limit: "message_timeout", value, owner: By::Us }
+                );
+                self.stop(ErrorCode::CANCELLED);
+                Err(Error::Stalled(limit))
+            }
+        }
+    }
+
+    /// Gives out what was said; the room it takes stays its own until more is asked for.
+    fn hand_out(&mut self, said: Said) -> Result<Said> {
+        self.begun = None;
+        let (size, is_open) = match &said {
+            Said::Message(item) => (item.len(), false),
+            Said::Data { chunk, .. } => (chunk.len(), false),
+            said => (0, matches!(said, Said::Open(_))),
+        };
+        self.make_room(size as u64)?;
+        self.heard |= !is_open;
+        Ok(said)
+    }
+
+    /// Room for what is held, and so many bytes beside it.
+    //= S3.93
+    fn make_room(&mut self, more: u64) -> Result<()> {
+        let (share, needed) = (&self.connection.inner().share, self.inbound.held() + more);
+        self.held.grow(share, needed).map_err(|NoRoom { name, limit }| {
+            let nothing_done = !self.heard;
+            let events = &self.connection.inner().events;
+            event!(*events, LimitReached { limit: name, value: limit, owner: By::Us });
+            self.stop(ErrorCode::CANCELLED);
+            Error::NoRoom { name, limit, nothing_done }
+        })
     }
 
     /// Whether only the peer's END was left unread and its stream's end is here as well: then nothing is given up.
@@ -164,6 +232,7 @@ impl Receiver {
 impl Drop for Receiver {
     //= S3.48
     fn drop(&mut self) {
+        self.held.clear(&self.connection.inner().share);
         if self.over {
             return;
         }

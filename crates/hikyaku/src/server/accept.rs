@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use hikyaku_wire::codes::ErrorCode;
 use hikyaku_wire::exchange::milliseconds;
@@ -10,8 +10,11 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tokio_rustls::TlsAcceptor;
 
+use super::gate::Origin;
 use super::register::{Register, Slot};
+use super::ticket::{Said, Ticket};
 use super::{Admission, Peer, Shared};
+use crate::budget::Share;
 use crate::connection::{Connection, Setup};
 use crate::error::Failure;
 use crate::events::{By, Recorder, Refusal, event};
@@ -22,8 +25,9 @@ use crate::transport::mux::{MuxLink, Side};
 use crate::transport::quic::{self, QuicLink};
 use crate::transport::{Link, Transport, socket};
 
-/// How long accepting pauses when the system has no descriptors left.
-const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+/// How long accepting pauses when the system refuses, such as for want of descriptors: at first, and at most. Each
+/// refusal doubles it. Those who wait meanwhile wait in the system's queue, and those inside are not disturbed.
+const PAUSE: (Duration, Duration) = (Duration::from_millis(10), Duration::from_secs(1));
 
 /// Accepts TCP connections until told to stop.
 pub(super) async fn tcp<C: Send + Sync + 'static>(
@@ -32,6 +36,7 @@ pub(super) async fn tcp<C: Send + Sync + 'static>(
     tls: TlsAcceptor,
     mut stopped: watch::Receiver<bool>,
 ) {
+    let mut pause = PAUSE.0;
     loop {
         let accepted = tokio::select! {
             accepted = listener.accept() => accepted,
@@ -39,12 +44,21 @@ pub(super) async fn tcp<C: Send + Sync + 'static>(
             _ = stopped.changed() => return,
         };
         match accepted {
-            Ok((stream, _)) => {
-                tokio::spawn(tcp_handshake(shared.clone(), stream, tls.clone()));
+            Ok((stream, address)) => {
+                pause = PAUSE.0;
+                // Before TLS there is nobody to tell why: who is turned away finds the socket closed.
+                let origin = Origin::Proved(address.ip());
+                if let Said::Enter(ticket) = let_in(&shared, Transport::Tcp, address, origin) {
+                    tokio::spawn(tcp_handshake(shared.clone(), stream, address, tls.clone(), ticket));
+                }
             }
             Err(error) => {
                 event!(shared.events, AcceptFailed { error: error.to_string().into() });
-                tokio::time::sleep(ACCEPT_PAUSE).await;
+                tokio::select! {
+                    () = tokio::time::sleep(pause) => {}
+                    _ = stopped.changed() => return,
+                }
+                pause = (pause * 2).min(PAUSE.1);
             }
         }
     }
@@ -62,7 +76,15 @@ pub(super) async fn quic<C: Send + Sync + 'static>(
             _ = stopped.changed() => return,
         };
         let Some(incoming) = incoming else { return };
-        tokio::spawn(quic_handshake(shared.clone(), incoming));
+        let address = incoming.remote_address();
+        let proved = incoming.remote_address_validated();
+        let origin = if proved { Origin::Proved(address.ip()) } else { Origin::Claimed };
+        match let_in(&shared, Transport::Quic, address, origin) {
+            Said::Enter(ticket) => drop(tokio::spawn(quic_handshake(shared.clone(), incoming, ticket))),
+            // Costs nothing here and less than was received; the only error is that it was asked for already.
+            Said::Prove => drop(incoming.retry()),
+            Said::Refused(..) => incoming.refuse(),
+        }
     }
 }
 
@@ -70,12 +92,11 @@ pub(super) async fn quic<C: Send + Sync + 'static>(
 async fn tcp_handshake<C: Send + Sync + 'static>(
     shared: Arc<Shared<C>>,
     stream: TcpStream,
+    address: SocketAddr,
     tls: TlsAcceptor,
+    ticket: Ticket,
 ) {
-    let Ok(address) = stream.peer_addr() else { return };
     let caller = Caller::new(&shared, Transport::Tcp, address);
-    // Beyond the limit the newest caller is dropped at once: it may try again, those inside must get through.
-    let Ok(_slot) = shared.handshakes.try_acquire() else { return caller.refused(Refusal::Handshakes, "") };
     if let Err(error) = socket::tune_tcp(&stream) {
         event!(caller.events, SocketOptionsFailed { error: error.to_string().into() });
     }
@@ -91,7 +112,7 @@ async fn tcp_handshake<C: Send + Sync + 'static>(
     let (Some(id), Some(tls::ALPN_TCP)) = (id, session.alpn_protocol()) else { return };
     let caller = caller.proved(id, Negotiated::of_tls(session));
     let link = Link::Mux(MuxLink::spawn(Box::new(stream), Side::Server, &shared.limits, Some(address)));
-    admit(shared.clone(), link, caller).await;
+    admit(shared.clone(), link, caller, ticket).await;
 }
 
 /// Who is at the door, and has proved nothing yet.
@@ -123,19 +144,33 @@ impl Caller {
     }
 }
 
-async fn quic_handshake<C: Send + Sync + 'static>(shared: Arc<Shared<C>>, incoming: quinn::Incoming) {
+/// Lets somebody in whom nobody knows yet, or records why not. Nothing was allocated for who is turned away here.
+fn let_in<C>(shared: &Shared<C>, transport: Transport, address: SocketAddr, origin: Origin) -> Said {
+    let said = shared.door.knock(origin);
+    match &said {
+        Said::Enter(_) => {}
+        Said::Prove => event!(shared.events, RetrySent { remote: address }),
+        Said::Refused(refusal, to_tell) => {
+            let (reason, remote, detail) = (Refusal::from(*refusal), Some(address), refusal.to_string());
+            event!(
+                shared.events,
+                ConnectionRefused { reason, transport, remote, peer: None, detail: (&detail).into() }
+            );
+            if let Some(count) = *to_tell {
+                event!(shared.events, ConnectionsTurnedAway { count, detail: detail.into() });
+            }
+        }
+    }
+    said
+}
+
+async fn quic_handshake<C: Send + Sync + 'static>(
+    shared: Arc<Shared<C>>,
+    incoming: quinn::Incoming,
+    mut ticket: Ticket,
+) {
     let address = incoming.remote_address();
     let caller = Caller::new(&shared, Transport::Quic, address);
-    let Ok(_slot) = shared.handshakes.try_acquire() else {
-        caller.refused(Refusal::Handshakes, "");
-        return incoming.refuse();
-    };
-    // When handshakes pile up, an address has to prove itself before anything is computed for it.
-    let crowded = shared.handshakes.available_permits() < shared.limits.max_handshakes / 2;
-    if crowded && !incoming.remote_address_validated() && incoming.may_retry() {
-        // The only error is that retrying is not possible, which was just asked.
-        return drop(incoming.retry());
-    }
     let connected = async { incoming.await };
     let connection = match tokio::time::timeout(shared.limits.handshake_timeout, connected).await {
         Ok(Ok(connection)) => connection,
@@ -144,8 +179,14 @@ async fn quic_handshake<C: Send + Sync + 'static>(shared: Arc<Shared<C>>, incomi
     };
     let link = QuicLink::new(connection, None);
     let Some(id) = link.peer_key() else { return };
+    // Only now is it certain that the address is the peer's own.
+    if let Err(refusal) = ticket.proved(address.ip()) {
+        let message = refusal.to_string();
+        caller.refuse(refusal.into(), Some(id), &message);
+        return Link::Quic(link).close(ErrorCode::LIMIT_EXCEEDED.0, &message);
+    }
     let caller = caller.proved(id, link.negotiated());
-    admit(shared.clone(), Link::Quic(link), caller).await;
+    admit(shared.clone(), Link::Quic(link), caller, ticket).await;
 }
 
 /// A caller that has proved its key.
@@ -157,33 +198,43 @@ struct Guest {
 
 /// Asks who the peer is, gives it the credit it deserves, and starts its session.
 //= S6.6
-async fn admit<C: Send + Sync + 'static>(shared: Arc<Shared<C>>, link: Link, guest: Guest) {
+async fn admit<C: Send + Sync + 'static>(shared: Arc<Shared<C>>, link: Link, guest: Guest, ticket: Ticket) {
     let Guest { id, caller, .. } = &guest;
     let (id, peer) = (*id, Peer { id: *id, address: Some(caller.address), transport: caller.transport });
     let refuse = |reason: Refusal, code: ErrorCode, message: &str| {
         caller.refuse(reason, Some(id), message);
         link.close(code.0, message);
     };
+    let reached = |limit, value| event!(caller.events, LimitReached { limit, value, owner: By::Us });
     let slot = match Register::enter(&shared, id, &link, shared.limits.max_connections) {
         Ok(slot) => slot,
         Err(Failure { code, message, .. }) if code == ErrorCode::GOING_AWAY => {
             return refuse(Refusal::Draining, code, &message);
         }
         Err(Failure { code, message, .. }) => {
-            let value = shared.limits.max_connections as u64;
-            event!(caller.events, LimitReached { limit: "max_connections", value, owner: By::Us });
+            reached("max_connections", shared.limits.max_connections as u64);
             return refuse(Refusal::Connections, code, &message);
+        }
+    };
+    let share = match Share::open(&shared.budget, &shared.limits, Instant::now()) {
+        Ok(share) => share,
+        Err(Failure { code, message, .. }) => {
+            reached("max_memory", shared.limits.max_memory);
+            return refuse(Refusal::Memory, code, &message);
         }
     };
     let limit = shared.limits.handshake_timeout;
     match tokio::time::timeout(limit, (shared.authorise)(peer)).await {
         Ok(Ok(Admission::Member(context))) => {
             let limits = &shared.limits;
-            link.raise(limits.connection_window, limits.max_exchanges, limits.max_unidirectional);
-            begin(&shared, link, guest, context, false, slot);
+            link.raise(share.raise(), limits.max_exchanges, limits.max_unidirectional);
+            begin(&shared, link, guest, (context, share), false, (slot, None));
+            // Known now: the place is free for the next one.
+            drop(ticket);
         }
         Ok(Ok(Admission::Stranger(context))) => {
-            let connection = begin(&shared, link, guest, context, true, slot);
+            // Anybody can make a key: a stranger keeps its place among the unknown.
+            let connection = begin(&shared, link, guest, (context, share), true, (slot, Some(ticket)));
             tokio::spawn(end_stranger(connection, shared.limits.stranger_timeout));
         }
         Ok(Err(failure)) if failure.code == ErrorCode::REVOKED => {
@@ -202,23 +253,24 @@ fn begin<C: Send + Sync + 'static>(
     shared: &Arc<Shared<C>>,
     link: Link,
     guest: Guest,
-    context: C,
+    (context, share): (C, Share),
     stranger: bool,
-    slot: Slot<C>,
+    kept: (Slot<C>, Option<Ticket>),
 ) -> Connection {
     let Guest { id: peer, caller, negotiated } = guest;
     event!(caller.events, ConnectionAccepted { peer, stranger });
     let setup = Setup {
         transport: caller.transport,
         limits: shared.limits.clone(),
+        share,
         stranger,
         close_on_drop: false,
         events: caller.events,
         negotiated: Some(negotiated),
     };
     let connection = Connection::new(link, peer, setup);
-    slot.set(&connection);
-    session::start(&connection, shared.router.clone(), Arc::new(context), slot);
+    kept.0.set(&connection);
+    session::start(&connection, shared.router.clone(), Arc::new(context), kept);
     connection
 }
 

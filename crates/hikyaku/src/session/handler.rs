@@ -54,6 +54,9 @@ async fn answer_on<C: Send + Sync + 'static>(
             let failure = Failure::new(ErrorCode::INVALID_MESSAGE, format!("OPEN: {error}"));
             return conclude(sender, Err(failure.into())).await;
         }
+        Ok(Err(error @ (Error::NoRoom { .. } | Error::Stalled(_)))) => {
+            return conclude(sender, Err(error)).await;
+        }
         // Nothing was asked: the stream was reset, ended early, or broke the connection.
         Ok(_) => return refuse(&mut sender, &mut receiver, ErrorCode::TRUNCATED),
         Err(_) => {

@@ -77,6 +77,21 @@ impl Inbound {
         }
     }
 
+    /// Bytes held of what the peer said and nobody has asked for yet.
+    pub(crate) fn held(&self) -> u64 {
+        self.decoder.buffered() as u64
+    }
+
+    /// Whether the peer has begun a frame, other than DATA, that is not whole yet.
+    pub(crate) fn is_inside_frame(&self) -> bool {
+        self.decoder.is_inside_frame()
+    }
+
+    /// Forgets what is held: nothing more will be read.
+    pub(crate) fn give_up(&mut self) {
+        self.decoder = Decoder::new(FrameLimits::default());
+    }
+
     /// The stream ended: an exchange that had no END or ERROR was cut.
     //= S3.45
     pub fn end_of_stream(&self) -> Result<(), Error> {

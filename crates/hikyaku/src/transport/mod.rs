@@ -196,6 +196,14 @@ impl Link {
         }
     }
 
+    /// Gives an authorised peer more credit.
+    pub(crate) fn widen(&self, window: u64) {
+        match self {
+            Self::Quic(link) => link.widen(window),
+            Self::Mux(link) => link.widen(window),
+        }
+    }
+
     /// The last measured round trip.
     pub(crate) fn rtt(&self) -> Option<Duration> {
         match self {

@@ -171,6 +171,12 @@ impl MuxLink {
         state.wake_driver();
     }
 
+    pub(super) fn widen(&self, window: u64) {
+        let mut state = self.shared.lock();
+        state.connection.set_receive_window(window);
+        state.wake_driver();
+    }
+
     pub(super) fn rtt(&self) -> Option<Duration> {
         self.shared.lock().rtt
     }

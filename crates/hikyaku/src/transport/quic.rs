@@ -130,6 +130,10 @@ impl QuicLink {
         self.connection.set_receive_window(varint(window));
     }
 
+    pub(super) fn widen(&self, window: u64) {
+        self.connection.set_receive_window(varint(window));
+    }
+
     pub(super) fn rtt(&self) -> Duration {
         self.connection.rtt()
     }
@@ -147,7 +151,7 @@ pub(crate) fn server_config(
     let crypto = QuicServerConfig::try_from(tls).map_err(|e| Error::Tls(e.to_string()))?;
     let mut config = quinn::ServerConfig::with_crypto(Arc::new(crypto));
     config.transport_config(Arc::new(transport(limits, Side::Server)));
-    config.max_incoming(limits.max_handshakes);
+    config.max_incoming(limits.max_unauthenticated);
     config.incoming_buffer_size_total(1024 * 1024);
     config.migration(true);
     Ok(config)

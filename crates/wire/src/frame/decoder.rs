@@ -144,6 +144,20 @@ impl Decoder {
         self.held.len()
     }
 
+    /// How many bytes the decoder holds in all: of an incomplete frame, and what was pushed and not yet read.
+    pub fn buffered(&self) -> usize {
+        self.held.len() + self.input.len()
+    }
+
+    /// Whether a frame other than DATA has begun and is not whole yet.
+    pub fn is_inside_frame(&self) -> bool {
+        match self.state {
+            State::Header => !self.held.is_empty(),
+            State::Payload { .. } | State::Skip { .. } => true,
+            State::Data { .. } | State::Failed(_) => false,
+        }
+    }
+
     /// Reads a header, across chunks if need be.
     fn header(&mut self) -> Result<Option<(FrameType, u64)>, FrameError> {
         if self.held.is_empty()
