@@ -260,7 +260,7 @@ mod tests {
             }
             demux.register(exchange, now);
         }
-        let taken = (0..5).flat_map(|exchange| std::iter::repeat(exchange).take(3));
+        let taken = (0..5).flat_map(|exchange| std::iter::repeat_n(exchange, 3));
         assert_eq!(taken.filter_map(|exchange| demux.take(exchange)).count(), 8, "four queues of two");
         assert_eq!(demux.dropped(now), 15 - 8);
     }

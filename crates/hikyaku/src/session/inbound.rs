@@ -69,6 +69,7 @@ impl Inbound {
     }
 
     /// The next thing the peer said, if it is complete.
+    #[expect(clippy::should_implement_trait, reason = "an Iterator would hide the error's finality")]
     pub fn next(&mut self) -> Result<Option<Said>, Error> {
         let Some(piece) = self.decoder.next()? else { return Ok(None) };
         match piece {
