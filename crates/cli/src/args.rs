@@ -9,6 +9,7 @@ use crate::commands::{
     backup, chat, device, get, invite, join, restore, room, say, send, serve, servers, status, tail, tour,
     user,
 };
+use crate::seeing::SeeingOptions;
 
 /// Letters and parcels, sealed, verified, never lost: a private server with chat rooms and file transfer.
 #[derive(Debug, Parser)]
@@ -24,7 +25,7 @@ pub(crate) struct Cli {
 }
 
 /// Where the options of every command stand in its help: last.
-const COMMON: &str = "Everywhere";
+pub(crate) const COMMON: &str = "Everywhere";
 
 /// Options of every command.
 #[derive(Debug, Clone, Args)]
@@ -35,6 +36,8 @@ pub(crate) struct Global {
     /// What carries the connection: whichever answers first, TLS over TCP, or QUIC over UDP
     #[arg(long, global = true, value_enum, default_value = "auto", help_heading = COMMON)]
     pub(crate) transport: TransportChoice,
+    #[command(flatten)]
+    pub(crate) seeing: SeeingOptions,
 }
 
 /// `--transport`.

@@ -7,6 +7,7 @@ use hikyaku::{Connection, Identity, KeyId, Prefer, Transport};
 use crate::args::Global;
 use crate::exit::{Result, Trouble};
 use crate::home::{Home, KnownServer};
+use crate::seeing::Seeing;
 
 /// How long one attempt to connect may take.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
@@ -19,18 +20,21 @@ pub(crate) struct Client {
     host: KeyId,
     transport: Transport,
     prefer: Prefer,
+    seeing: Seeing,
 }
 
 impl Client {
     /// The server that is meant by `--server`, by a name inside a reference, or by default.
     pub(crate) fn of(global: &Global, named: Option<&str>) -> Result<Self> {
         let server = Home::find()?.server(named.or(global.server.as_deref()))?;
-        Self::new(server, global.transport.into())
+        let mut client = Self::new(server, global.transport.into())?;
+        client.seeing = global.seeing.open()?;
+        Ok(client)
     }
 
     pub(crate) fn new(server: KnownServer, transport: Transport) -> Result<Self> {
         let (identity, host) = (server.identity()?, server.host()?);
-        Ok(Self { server, identity, host, transport, prefer: Prefer::Interactive })
+        Ok(Self { server, identity, host, transport, prefer: Prefer::Interactive, seeing: Seeing::default() })
     }
 
     /// For moving bulk: TCP first.
@@ -41,12 +45,12 @@ impl Client {
 
     /// One attempt, over every address and transport allowed.
     pub(crate) async fn connect(&self) -> hikyaku::Result<Connection> {
-        hikyaku::connect(&self.server.known.addresses, self.host)
+        let connect = hikyaku::connect(&self.server.known.addresses, self.host)
             .identity(&self.identity)
             .transport(self.transport)
             .prefer(self.prefer)
-            .timeout(CONNECT_TIMEOUT)
-            .await
+            .timeout(CONNECT_TIMEOUT);
+        self.seeing.watch(connect).await
     }
 
     /// The same for a command that does one thing: failing says which server.

@@ -15,6 +15,7 @@ mod letter;
 mod output;
 mod progress;
 mod reference;
+mod seeing;
 mod server;
 mod time;
 

@@ -1,32 +1,29 @@
 //! Connecting: every address and both transports are tried, and the first host that proves its pinned key and says
 //! HELLO wins. Spec: chapter 1, "Connecting".
 
+mod attempt;
+
 use std::collections::VecDeque;
 use std::fmt;
 use std::future::{Future, IntoFuture};
-use std::io;
 use std::net::SocketAddr;
 use std::pin::Pin;
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use hikyaku_wire::exchange::milliseconds;
-use rustls::pki_types::ServerName;
-use tokio::net::TcpStream;
 use tokio::task::JoinSet;
-use tokio_rustls::TlsConnector;
 
-use crate::budget::Share;
-use crate::connection::{Connection, Setup};
+use crate::connect::attempt::Attempt;
+use crate::connection::Connection;
 use crate::error::{Error, Result};
 use crate::events::{Observer, Record, Recorder, event};
 use crate::identity::{Identity, KeyId};
+use crate::key_log::KeyLog;
 use crate::limits::Limits;
+use crate::recording::Recording;
 use crate::router::Router;
-use crate::session;
-use crate::tls::{self, Negotiated};
-use crate::transport::mux::{MuxLink, Side};
-use crate::transport::{Link, Transport, quic, socket};
+use crate::transport::Transport;
 
 /// The head start of one attempt over the next (RFC 8305 says 250 ms, deployed QUIC clients 200).
 const STAGGER: Duration = Duration::from_millis(200);
@@ -62,6 +59,8 @@ pub fn connect(addresses: impl ToString, pin: KeyId) -> Connect {
         limits: Limits::default(),
         timeout: TIMEOUT,
         observer: None,
+        key_log: None,
+        recording: None,
     }
 }
 
@@ -76,6 +75,8 @@ pub struct Connect {
     limits: Limits,
     timeout: Duration,
     observer: Option<Observer>,
+    key_log: Option<KeyLog>,
+    recording: Option<Recording>,
 }
 
 impl Connect {
@@ -122,6 +123,18 @@ impl Connect {
         self
     }
 
+    /// Writes the connection's secrets to `keys`: whoever reads them reads everything.
+    pub fn key_log(mut self, keys: &KeyLog) -> Self {
+        self.key_log = Some(keys.clone());
+        self
+    }
+
+    /// Records everything that the connection carries.
+    pub fn record(mut self, recording: &Recording) -> Self {
+        self.recording = Some(recording.clone());
+        self
+    }
+
     async fn run(self) -> Result<Connection> {
         if self.transport == Transport::Local {
             let reason = "a local connection has no address: it is made by hikyaku::local::connect";
@@ -133,7 +146,15 @@ impl Connect {
         };
         let (limits, router) = (Arc::new(self.limits.within_bounds()), Arc::new(self.router));
         let events = Recorder::endpoint(self.observer);
-        let attempt = Attempt { identity, pin: self.pin, limits, router, events };
+        let attempt = Attempt {
+            identity,
+            pin: self.pin,
+            limits,
+            router,
+            events,
+            key_log: self.key_log,
+            recording: self.recording,
+        };
         let mut race = Race::new(attempt, transports(self.transport, self.prefer), &self.addresses);
         match tokio::time::timeout(self.timeout, race.run()).await {
             Ok(won) => won,
@@ -320,103 +341,6 @@ impl fmt::Display for Target {
     }
 }
 
-/// What all attempts share.
-#[derive(Clone)]
-struct Attempt {
-    identity: Identity,
-    pin: KeyId,
-    limits: Arc<Limits>,
-    router: Arc<Router>,
-    events: Arc<Recorder>,
-}
-
-impl Attempt {
-    async fn run(self, target: Target) -> Result<Connection> {
-        let found = Arc::new(OnceLock::new());
-        let linked = match target.transport {
-            Transport::Quic => self.quic(target.address, found.clone()).await,
-            _ => self.tcp(target.address, found.clone()).await,
-        };
-        let (link, negotiated) = linked.map_err(|error| match found.get() {
-            Some(found) => Error::IdentityRefused { expected: self.pin, found: *found },
-            None => error,
-        })?;
-        let events = self.events.connection();
-        negotiated.record(&events, target.transport, target.address, self.pin);
-        let setup = Setup {
-            transport: target.transport,
-            share: Share::alone(&self.limits, Instant::now()),
-            limits: self.limits,
-            stranger: false,
-            close_on_drop: true,
-            events,
-            negotiated: Some(negotiated),
-        };
-        let connection = Connection::new(link, self.pin, setup);
-        session::start(&connection, self.router, Arc::new(()), ());
-        session::established(&connection).await?;
-        Ok(connection)
-    }
-
-    async fn tcp(&self, address: SocketAddr, found: Arc<OnceLock<KeyId>>) -> Result<(Link, Negotiated)> {
-        let io = |error| Error::io(format!("connecting to {address}"), error);
-        let config = tls::client_config(&self.identity, self.pin, found, tls::ALPN_TCP)
-            .map_err(|error| Error::Tls(error.to_string()))?;
-        let stream = TcpStream::connect(address).await.map_err(io)?;
-        socket::tune_tcp(&stream).map_err(io)?;
-        let connector = TlsConnector::from(Arc::new(config));
-        let stream = connector.connect(server_name(), stream).await.map_err(|e| Error::Tls(e.to_string()))?;
-        // A server that does not know our protocol's name is not a Hikyaku server.
-        if stream.get_ref().1.alpn_protocol() != Some(tls::ALPN_TCP) {
-            return Err(Error::Tls("the server chose no application protocol".to_owned()));
-        }
-        let negotiated = Negotiated::of_tls(stream.get_ref().1);
-        let link = MuxLink::spawn(Box::new(stream), Side::Client, &self.limits, Some(address));
-        Ok((Link::Mux(link), negotiated))
-    }
-
-    async fn quic(&self, address: SocketAddr, found: Arc<OnceLock<KeyId>>) -> Result<(Link, Negotiated)> {
-        let io = |error| Error::io(format!("connecting to {address}"), error);
-        let tls = tls::client_config(&self.identity, self.pin, found, tls::ALPN_QUIC)
-            .map_err(|error| Error::Tls(error.to_string()))?;
-        let config = quic::client_config(tls, &self.limits)?;
-        let socket = socket::bind_udp(socket::any_address_towards(address)).map_err(io)?;
-        let runtime = Arc::new(quic::Runtime);
-        let endpoint =
-            quinn::Endpoint::new(quic::client_endpoint_config(), None, socket, runtime).map_err(io)?;
-        let connecting = endpoint
-            .connect_with(config, address, tls::SERVER_NAME)
-            .map_err(|error| Error::io(format!("connecting to {address}"), io::Error::other(error)))?;
-        let connection = tokio::select! {
-            connected = connecting => connected.map_err(|error| Error::Closed(quic::closed(error)))?,
-            error = refusal(address) => return Err(io(error)),
-        };
-        let link = quic::QuicLink::new(connection, Some(endpoint));
-        let negotiated = link.negotiated();
-        Ok((Link::Quic(link), negotiated))
-    }
-}
-
-/// Resolves when the host says that nobody listens on its UDP port. QUIC itself does not hear that, because its socket is
-/// not bound to one peer (which lets it survive a change of networks), and would go on trying in vain.
-async fn refusal(address: SocketAddr) -> io::Error {
-    let asked = async {
-        let probe = tokio::net::UdpSocket::bind(socket::any_address_towards(address)).await?;
-        probe.connect(address).await?;
-        // Too short to be anything; a QUIC server drops it.
-        probe.send(&[0]).await?;
-        probe.recv(&mut [0; 1]).await
-    };
-    match asked.await {
-        Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => error,
-        _ => std::future::pending().await,
-    }
-}
-
-fn server_name() -> ServerName<'static> {
-    ServerName::try_from(tls::SERVER_NAME).expect("the constant is a DNS name")
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -426,7 +350,15 @@ mod tests {
         let order = |transport, prefer| -> Vec<_> {
             let (identity, pin) = (Identity::generate().unwrap(), KeyId::from_bytes([0; 32]));
             let events = Recorder::endpoint(None);
-            let attempt = Attempt { identity, pin, limits: Arc::default(), router: Arc::default(), events };
+            let attempt = Attempt {
+                identity,
+                pin,
+                limits: Arc::default(),
+                router: Arc::default(),
+                events,
+                key_log: None,
+                recording: None,
+            };
             let race = Race::new(attempt, transports(transport, prefer), "[::1]:1, 127.0.0.1:1,[::1]:1");
             race.waiting.iter().map(|target| (target.transport, target.address.is_ipv6())).collect()
         };

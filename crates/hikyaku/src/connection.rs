@@ -19,6 +19,7 @@ use crate::events::{By, Counts, Dropped, Recorder, event};
 use crate::exchange::{Exchange, ExchangeGuard, Receiver, Request, Sender};
 use crate::identity::KeyId;
 use crate::limits::{Limits, MIN_MESSAGE, MIN_METADATA};
+use crate::recording::Tap;
 use crate::session::datagrams::{Demux, Fate};
 use crate::session::inbound::Inbound;
 use crate::tls::Negotiated;
@@ -63,6 +64,7 @@ pub(crate) struct Inner {
     peer_control: AtomicBool,
     pub(crate) events: Arc<Recorder>,
     negotiated: Option<Negotiated>,
+    pub(crate) tap: Option<Tap>,
 }
 
 /// What a connection is made with, beside its link and its peer.
@@ -76,6 +78,7 @@ pub(crate) struct Setup {
     pub(crate) events: Arc<Recorder>,
     /// What TLS agreed on, where there is TLS.
     pub(crate) negotiated: Option<Negotiated>,
+    pub(crate) tap: Option<Tap>,
 }
 
 /// A client's connection ends when nobody holds it any more.
@@ -109,7 +112,7 @@ impl Connection {
     pub(crate) fn new(
         link: Link,
         peer: KeyId,
-        Setup { transport, limits, share, stranger, close_on_drop, events, negotiated }: Setup,
+        Setup { transport, limits, share, stranger, close_on_drop, events, negotiated, tap }: Setup,
     ) -> Self {
         let close = close_on_drop.then(|| Arc::new(CloseOnDrop(link.clone())));
         let inner = Arc::new(Inner {
@@ -130,6 +133,7 @@ impl Connection {
             share,
             events,
             negotiated,
+            tap,
         });
         Self { inner, _close: close }
     }

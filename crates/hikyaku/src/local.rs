@@ -91,6 +91,7 @@ where
         close_on_drop: side == Side::Client,
         events,
         negotiated: None,
+        tap: None,
     };
     Connection::new(link, peer, setup)
 }

@@ -21,8 +21,10 @@ use crate::connection::Connection;
 use crate::error::{Error, Failure, Result};
 use crate::events::{Counts, Observer, Record, Recorder, event};
 use crate::identity::{Identity, KeyId};
+use crate::key_log::KeyLog;
 use crate::limits::Limits;
 use crate::local;
+use crate::recording::Recording;
 use crate::router::Router;
 use crate::server::register::Register;
 use crate::server::ticket::Door;
@@ -73,6 +75,8 @@ pub struct Builder<C = ()> {
     router: Router<C>,
     authorise: Authorise<C>,
     observer: Option<Observer>,
+    key_log: Option<KeyLog>,
+    recording: Option<Recording>,
 }
 
 impl Builder<()> {
@@ -86,6 +90,8 @@ impl Builder<()> {
             router: Router::new(),
             authorise,
             observer: None,
+            key_log: None,
+            recording: None,
         }
     }
 }
@@ -119,6 +125,8 @@ impl<C: Send + Sync + 'static> Builder<C> {
             router: Router::new(),
             authorise,
             observer: self.observer,
+            key_log: self.key_log,
+            recording: self.recording,
         }
     }
 
@@ -135,6 +143,18 @@ impl<C: Send + Sync + 'static> Builder<C> {
         self
     }
 
+    /// Writes the secrets of every connection to `keys`: whoever reads them reads everything.
+    pub fn key_log(mut self, keys: &KeyLog) -> Self {
+        self.key_log = Some(keys.clone());
+        self
+    }
+
+    /// Records everything that every connection carries.
+    pub fn record(mut self, recording: &Recording) -> Self {
+        self.recording = Some(recording.clone());
+        self
+    }
+
     /// Binds the sockets and starts to accept. Without an address it listens on a free port of the loopback.
     ///
     /// # Errors
@@ -145,8 +165,10 @@ impl<C: Send + Sync + 'static> Builder<C> {
             self.listen.push(SocketAddr::from(([127, 0, 0, 1], 0)));
         }
         let tls_error = |error: rustls::Error| Error::Tls(error.to_string());
-        let tcp_tls = tls::server_config(&self.identity, tls::ALPN_TCP).map_err(tls_error)?;
-        let quic_tls = tls::server_config(&self.identity, tls::ALPN_QUIC).map_err(tls_error)?;
+        let tcp_tls =
+            tls::server_config(&self.identity, tls::ALPN_TCP, self.key_log.as_ref()).map_err(tls_error)?;
+        let quic_tls =
+            tls::server_config(&self.identity, tls::ALPN_QUIC, self.key_log.as_ref()).map_err(tls_error)?;
         let quic = quic::server_config(quic_tls, &self.limits)?;
         let (stop, stopped) = watch::channel(false);
         let shared = Arc::new(Shared {
@@ -158,6 +180,7 @@ impl<C: Send + Sync + 'static> Builder<C> {
             authorise: self.authorise,
             register: Register::default(),
             events: Recorder::endpoint(self.observer),
+            recording: self.recording,
         });
         let endpoint = quic::endpoint_config(&self.identity);
         let mut server = Server { shared, addresses: Vec::new(), endpoints: Vec::new(), stop };
@@ -189,6 +212,7 @@ pub(crate) struct Shared<C> {
     door: Door,
     register: Register,
     pub(crate) events: Arc<Recorder>,
+    recording: Option<Recording>,
 }
 
 impl Server<()> {

@@ -20,6 +20,7 @@ use rustls::{
 
 use crate::events::{Recorder, Refusal, Text, event};
 use crate::identity::{Identity, KeyId};
+use crate::key_log::KeyLog;
 use crate::transport::Transport;
 
 /// The application protocol's name over QUIC.
@@ -36,7 +37,11 @@ pub(crate) const SERVER_NAME: &str = "hikyaku.invalid";
 //= S1.3
 //= S1.4
 //= S1.10
-pub(crate) fn server_config(identity: &Identity, alpn: &[u8]) -> Result<ServerConfig, TlsError> {
+pub(crate) fn server_config(
+    identity: &Identity,
+    alpn: &[u8],
+    key_log: Option<&KeyLog>,
+) -> Result<ServerConfig, TlsError> {
     let provider = provider();
     let verifier = Arc::new(AnyDevice { provider: provider.clone() });
     let key = CertifiedKey::from_der(vec![identity.certificate()], identity.private_key(), &provider)?;
@@ -46,6 +51,9 @@ pub(crate) fn server_config(identity: &Identity, alpn: &[u8]) -> Result<ServerCo
         .with_cert_resolver(Arc::new(HostKey(Arc::new(key))));
     config.alpn_protocols = vec![alpn.to_vec()];
     // A resumed session would restore the old key without asking the verifier, so there is none to resume.
+    if let Some(key_log) = key_log {
+        config.key_log = Arc::new(key_log.clone());
+    }
     config.send_tls13_tickets = 0;
     config.max_early_data_size = 0;
     Ok(config)
@@ -61,6 +69,7 @@ pub(crate) fn client_config(
     pin: KeyId,
     found: Arc<OnceLock<KeyId>>,
     alpn: &[u8],
+    key_log: Option<&KeyLog>,
 ) -> Result<ClientConfig, TlsError> {
     let provider = provider();
     let verifier = Arc::new(PinnedHost { provider: provider.clone(), pin, found });
@@ -70,6 +79,9 @@ pub(crate) fn client_config(
         .with_custom_certificate_verifier(verifier)
         .with_client_auth_cert(vec![identity.certificate()], identity.private_key())?;
     config.alpn_protocols = vec![alpn.to_vec()];
+    if let Some(key_log) = key_log {
+        config.key_log = Arc::new(key_log.clone());
+    }
     config.enable_sni = false;
     config.enable_early_data = false;
     config.resumption = Resumption::disabled();

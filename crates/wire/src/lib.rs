@@ -15,6 +15,7 @@ pub mod files;
 pub mod frame;
 pub mod hello;
 pub mod parcel;
+pub mod recording;
 pub mod varint;
 
 mod generated;

@@ -12,6 +12,7 @@ use crate::args::Global;
 use crate::exit::{self, Result, Trouble};
 use crate::home::{Home, Known, KnownServer};
 use crate::output;
+use crate::seeing::Seeing;
 
 /// The longest link read from standard input.
 const MAX_INPUT: u64 = 8 * 1024;
@@ -42,7 +43,9 @@ impl Join {
         })?;
         let name = self.name.unwrap_or_else(user_name);
         let device = self.device.unwrap_or_else(serve::computer_name);
-        let (server, welcome) = join(&Home::find()?, &link, &name, &device, global.transport.into()).await?;
+        let seeing = global.seeing.open()?;
+        let transport = global.transport.into();
+        let (server, welcome) = join(&Home::find()?, &link, &name, &device, transport, &seeing).await?;
         output::line(format_args!(
             "joined: {} as {} (device {})",
             server.known.name, welcome.user, welcome.device
@@ -57,6 +60,7 @@ pub(crate) async fn join(
     name: &str,
     device: &str,
     transport: Transport,
+    seeing: &Seeing,
 ) -> Result<(KnownServer, Welcome)> {
     if let Some(known) = home.servers()?.into_iter().find(|server| server.known.host == link.host.to_string())
     {
@@ -71,8 +75,8 @@ pub(crate) async fn join(
         .hint(hint));
     }
     let identity = home.joining(link.host)?;
-    let connection =
-        hikyaku::connect(link.addresses_text(), link.host).identity(&identity).transport(transport).await?;
+    let connect = hikyaku::connect(link.addresses_text(), link.host).identity(&identity).transport(transport);
+    let connection = seeing.watch(connect).await?;
     let welcome = AccountsClient::new(connection.clone()).redeem(link, name, device).await?;
     connection.close().await;
     let server = home.joined(Known {

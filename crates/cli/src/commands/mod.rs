@@ -26,7 +26,7 @@ pub(crate) async fn run(cli: Cli) -> Result {
     let running = async move {
         match command {
             // These two listen to signals themselves.
-            Command::Serve(serve) => serve.run().await,
+            Command::Serve(serve) => serve.run(&global).await,
             Command::Tour(tour) => interruptible(tour.run()).await,
             Command::Backup(backup) => interruptible(backup.run()).await,
             Command::Restore(restore) => interruptible(restore.run()).await,

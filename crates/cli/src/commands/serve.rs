@@ -7,6 +7,7 @@ use std::time::Duration;
 use clap::Args;
 use tokio::signal::unix::{SignalKind, signal};
 
+use crate::args::Global;
 use crate::exit::{self, Result};
 use crate::home::{self, Home};
 use crate::output;
@@ -42,7 +43,7 @@ pub(crate) struct Serve {
 }
 
 impl Serve {
-    pub(crate) async fn run(self) -> Result {
+    pub(crate) async fn run(self, global: &Global) -> Result {
         // From the first moment on: a signal during the start must not be the end of a half-made store.
         let trouble = |error| exit::io("signals", &error);
         let mut terminate = signal(SignalKind::terminate()).map_err(trouble)?;
@@ -52,7 +53,9 @@ impl Serve {
             None => Home::find()?.server_data(),
         };
         let name = self.name.unwrap_or_else(computer_name);
-        let config = Config { data, listen: self.listen, advertise: self.advertise, into: self.into, name };
+        let seeing = global.seeing.open()?;
+        let config =
+            Config { data, listen: self.listen, advertise: self.advertise, into: self.into, name, seeing };
         let running = Running::start(config).await?;
         if let Some(invite) = running.first_invite().await? {
             match &self.invite_file {

@@ -22,6 +22,7 @@ use crate::event::{self, Shown};
 use crate::exit::{self, Exit, Result, Trouble};
 use crate::home::Home;
 use crate::output;
+use crate::seeing::Seeing;
 use crate::server::{Config, Running, echo};
 
 /// The size of the file that is sent and fetched.
@@ -59,6 +60,7 @@ async fn tour(place: &Path) -> Result {
         advertise: Vec::new(),
         into: None,
         name: "tour".to_owned(),
+        seeing: Seeing::default(),
     };
     let running = Running::start(config).await?;
     output::line(format_args!("  listens on {}, TCP and UDP alike", running.address()))?;
@@ -88,7 +90,8 @@ async fn tour(place: &Path) -> Result {
 
 async fn enrol(home: &Path, invite: &InviteLink, name: &str, transport: Transport) -> Result<Client> {
     let begun = Instant::now();
-    let (server, welcome) = join::join(&Home::at(home), invite, name, "tour", transport).await?;
+    let (server, welcome) =
+        join::join(&Home::at(home), invite, name, "tour", transport, &Seeing::default()).await?;
     let client = Client::new(server, transport)?;
     let connection = client.connected().await?;
     output::line(format_args!(

@@ -24,6 +24,7 @@ pub(crate) use admin::connect as connect_admin;
 pub(crate) use backup::ask as backup;
 
 use crate::exit::{self, Exit, Result, Trouble};
+use crate::seeing::Seeing;
 use context::Context;
 use parcels::Parcels;
 
@@ -44,6 +45,8 @@ pub(crate) struct Config {
     pub(crate) into: Option<PathBuf>,
     /// What the server calls itself.
     pub(crate) name: String,
+    /// Whether somebody looks at the connections.
+    pub(crate) seeing: Seeing,
 }
 
 /// A running server. Stop it with [`Running::drain`].
@@ -76,6 +79,12 @@ impl Running {
         let mut builder = Server::builder(identity)
             .authorize(move |peer| Context::admit(known.clone(), peer))
             .router(router);
+        if let Some(keys) = &config.seeing.key_log {
+            builder = builder.key_log(keys);
+        }
+        if let Some(recording) = &config.seeing.recording {
+            builder = builder.record(recording);
+        }
         for address in addresses::to_listen_on(&config.listen) {
             builder = builder.listen(address);
         }

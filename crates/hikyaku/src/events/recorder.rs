@@ -60,6 +60,11 @@ impl Recorder {
         })
     }
 
+    /// The connection's number; 0 for an endpoint.
+    pub(crate) fn number(&self) -> u64 {
+        self.connection
+    }
+
     /// What was counted so far.
     pub(crate) fn counts(&self) -> Counts {
         Counts(std::array::from_fn(|index| {

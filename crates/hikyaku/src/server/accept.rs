@@ -19,6 +19,7 @@ use crate::connection::{Connection, Setup};
 use crate::error::Failure;
 use crate::events::{By, Recorder, Refusal, event};
 use crate::identity::KeyId;
+use crate::recording::{Recording, Tap};
 use crate::session;
 use crate::tls::{self, Negotiated};
 use crate::transport::mux::{MuxLink, Side};
@@ -110,9 +111,12 @@ async fn tcp_handshake<C: Send + Sync + 'static>(
     let id = session.peer_certificates().and_then(tls::peer_key);
     // Both are there, or the handshake would have failed.
     let (Some(id), Some(tls::ALPN_TCP)) = (id, session.alpn_protocol()) else { return };
-    let caller = caller.proved(id, Negotiated::of_tls(session));
-    let link = Link::Mux(MuxLink::spawn(Box::new(stream), Side::Server, &shared.limits, Some(address)));
-    admit(shared.clone(), link, caller, ticket).await;
+    let guest = caller.proved(&shared, id, Negotiated::of_tls(session));
+    let limits = &shared.limits;
+    let link =
+        MuxLink::spawn_tapped(Box::new(stream), Side::Server, limits, Some(address), guest.tap.clone());
+    let link = Link::Mux(link);
+    admit(shared.clone(), link, guest, ticket).await;
 }
 
 /// Who is at the door, and has proved nothing yet.
@@ -129,9 +133,14 @@ impl Caller {
         Self { events, transport, address }
     }
 
-    fn proved(self, id: KeyId, negotiated: Negotiated) -> Guest {
-        negotiated.record(&self.events, self.transport, self.address, id);
-        Guest { id, caller: self, negotiated }
+    fn proved<C>(self, shared: &Shared<C>, id: KeyId, negotiated: Negotiated) -> Guest {
+        let Self { events, transport, address } = &self;
+        negotiated.record(events, *transport, *address, id);
+        let begin = |recording: &Recording| {
+            recording.begin(events.number(), format!("server over {transport} to {address}, key {id}"))
+        };
+        let tap = shared.recording.as_ref().map(begin);
+        Guest { id, caller: self, negotiated, tap }
     }
 
     fn refused(&self, reason: Refusal, detail: &str) {
@@ -185,8 +194,9 @@ async fn quic_handshake<C: Send + Sync + 'static>(
         caller.refuse(refusal.into(), Some(id), &message);
         return Link::Quic(link).close(ErrorCode::LIMIT_EXCEEDED.0, &message);
     }
-    let caller = caller.proved(id, link.negotiated());
-    admit(shared.clone(), Link::Quic(link), caller, ticket).await;
+    let guest = caller.proved(&shared, id, link.negotiated());
+    let link = Link::Quic(link.tapped(guest.tap.clone()));
+    admit(shared.clone(), link, guest, ticket).await;
 }
 
 /// A caller that has proved its key.
@@ -194,6 +204,7 @@ struct Guest {
     id: KeyId,
     caller: Caller,
     negotiated: Negotiated,
+    tap: Option<Tap>,
 }
 
 /// Asks who the peer is, gives it the credit it deserves, and starts its session.
@@ -257,7 +268,7 @@ fn begin<C: Send + Sync + 'static>(
     stranger: bool,
     kept: (Slot<C>, Option<Ticket>),
 ) -> Connection {
-    let Guest { id: peer, caller, negotiated } = guest;
+    let Guest { id: peer, caller, negotiated, tap } = guest;
     event!(caller.events, ConnectionAccepted { peer, stranger });
     let setup = Setup {
         transport: caller.transport,
@@ -267,6 +278,7 @@ fn begin<C: Send + Sync + 'static>(
         close_on_drop: false,
         events: caller.events,
         negotiated: Some(negotiated),
+        tap,
     };
     let connection = Connection::new(link, peer, setup);
     kept.0.set(&connection);

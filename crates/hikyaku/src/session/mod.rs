@@ -97,8 +97,16 @@ async fn run<C: Send + Sync + 'static>(inner: Arc<Inner>, router: Arc<Router<C>>
     let peer = inner.handle().peer();
     event!(
         inner.events,
-        ConnectionClosed { by: closed.by.into(), code: closed.code, reason: closed.reason.into(), peer }
+        ConnectionClosed {
+            by: closed.by.into(),
+            code: closed.code,
+            reason: closed.reason.as_str().into(),
+            peer
+        }
     );
+    if let Some(tap) = &inner.tap {
+        tap.end(&closed);
+    }
     // Whoever waits for this connection learns that it is over.
     drop(tasks);
     inner.wake_all();

@@ -12,8 +12,10 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use bytes::Bytes;
+use hikyaku_wire::recording::Kind;
 
 use crate::error::{Closed, ClosedBy};
+use crate::recording::Tap;
 
 /// What carries a connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
@@ -89,13 +91,13 @@ pub(crate) enum Link {
 
 /// The sending half of a stream.
 pub(crate) enum SendStream {
-    Quic(quinn::SendStream),
+    Quic(quinn::SendStream, Option<Tap>),
     Mux(mux::MuxSend),
 }
 
 /// The receiving half of a stream.
 pub(crate) enum RecvStream {
-    Quic(quinn::RecvStream),
+    Quic(quinn::RecvStream, Option<Tap>),
     Mux(mux::MuxRecv),
 }
 
@@ -106,7 +108,7 @@ impl Link {
     /// Opens a bidirectional stream, waiting for the peer's credit.
     pub(crate) async fn open_bi(&self) -> Result<Bidirectional, Closed> {
         match self {
-            Self::Quic(link) => link.open_bi().await.map(|(s, r)| (SendStream::Quic(s), RecvStream::Quic(r))),
+            Self::Quic(link) => Ok(link.with_tap(link.open_bi().await?)),
             Self::Mux(link) => link.open_bi().await.map(|(s, r)| (SendStream::Mux(s), RecvStream::Mux(r))),
         }
     }
@@ -114,7 +116,7 @@ impl Link {
     /// Opens a unidirectional stream, waiting for the peer's credit.
     pub(crate) async fn open_uni(&self) -> Result<SendStream, Closed> {
         match self {
-            Self::Quic(link) => link.open_uni().await.map(SendStream::Quic),
+            Self::Quic(link) => Ok(SendStream::Quic(link.open_uni().await?, link.tap.clone())),
             Self::Mux(link) => link.open_uni().await.map(SendStream::Mux),
         }
     }
@@ -122,9 +124,7 @@ impl Link {
     /// The next bidirectional stream that the peer opens.
     pub(crate) async fn accept_bi(&self) -> Result<Bidirectional, Closed> {
         match self {
-            Self::Quic(link) => {
-                link.accept_bi().await.map(|(s, r)| (SendStream::Quic(s), RecvStream::Quic(r)))
-            }
+            Self::Quic(link) => Ok(link.with_tap(link.accept_bi().await?)),
             Self::Mux(link) => link.accept_bi().await.map(|(s, r)| (SendStream::Mux(s), RecvStream::Mux(r))),
         }
     }
@@ -132,7 +132,7 @@ impl Link {
     /// The next unidirectional stream that the peer opens.
     pub(crate) async fn accept_uni(&self) -> Result<RecvStream, Closed> {
         match self {
-            Self::Quic(link) => link.accept_uni().await.map(RecvStream::Quic),
+            Self::Quic(link) => Ok(RecvStream::Quic(link.accept_uni().await?, link.tap.clone())),
             Self::Mux(link) => link.accept_uni().await.map(RecvStream::Mux),
         }
     }
@@ -224,7 +224,7 @@ impl SendStream {
     /// The QUIC stream id.
     pub(crate) fn id(&self) -> u64 {
         match self {
-            Self::Quic(stream) => quinn::VarInt::from(stream.id()).into_inner(),
+            Self::Quic(stream, _) => quinn::VarInt::from(stream.id()).into_inner(),
             Self::Mux(stream) => stream.id(),
         }
     }
@@ -233,9 +233,12 @@ impl SendStream {
     /// so that a dropped future loses nothing.
     pub(crate) async fn write(&mut self, chunk: &mut Bytes) -> Result<(), StreamError> {
         match self {
-            Self::Quic(stream) => {
+            Self::Quic(stream, tap) => {
                 while !chunk.is_empty() {
-                    stream.write_chunks(std::slice::from_mut(chunk)).await.map_err(quic::write_error)?;
+                    let before = tap.as_ref().map(|_| chunk.clone());
+                    let written = stream.write_chunks(std::slice::from_mut(chunk)).await;
+                    quic::record_written(stream, tap, before, chunk, &written);
+                    written.map_err(quic::write_error)?;
                 }
                 Ok(())
             }
@@ -247,7 +250,10 @@ impl SendStream {
     pub(crate) fn finish(&mut self) {
         match self {
             // The only error is that the stream is over already, which is what was asked for.
-            Self::Quic(stream) => drop(stream.finish()),
+            Self::Quic(stream, tap) => {
+                quic::record_over(stream.id(), tap, false, Kind::Fin, None);
+                drop(stream.finish());
+            }
             Self::Mux(stream) => stream.finish(),
         }
     }
@@ -255,7 +261,10 @@ impl SendStream {
     /// Gives up sending; the peer learns the code.
     pub(crate) fn reset(&mut self, code: u32) {
         match self {
-            Self::Quic(stream) => drop(stream.reset(code.into())),
+            Self::Quic(stream, tap) => {
+                quic::record_over(stream.id(), tap, false, Kind::Reset, Some(code.into()));
+                drop(stream.reset(code.into()));
+            }
             Self::Mux(stream) => stream.reset(code),
         }
     }
@@ -263,7 +272,7 @@ impl SendStream {
     /// Higher is sent first; streams of equal priority take turns.
     pub(crate) fn set_priority(&mut self, priority: i32) {
         match self {
-            Self::Quic(stream) => drop(stream.set_priority(priority)),
+            Self::Quic(stream, _) => drop(stream.set_priority(priority)),
             Self::Mux(stream) => stream.set_priority(priority),
         }
     }
@@ -272,7 +281,7 @@ impl SendStream {
     /// an error when it stopped reading or the connection is gone.
     pub(crate) fn done(&self) -> impl Future<Output = Result<(), StreamError>> + Send + use<> {
         let (quic, mux) = match self {
-            Self::Quic(stream) => (Some(stream.stopped()), None),
+            Self::Quic(stream, _) => (Some(stream.stopped()), None),
             Self::Mux(stream) => (None, Some(stream.done())),
         };
         async move {
@@ -289,10 +298,14 @@ impl RecvStream {
     /// The next bytes, at most `max`, or `None` at the end of the stream.
     pub(crate) async fn read(&mut self, max: usize) -> Result<Option<Bytes>, StreamError> {
         match self {
-            Self::Quic(stream) => match stream.read_chunk(max, true).await {
-                Ok(chunk) => Ok(chunk.map(|c| c.bytes)),
-                Err(error) => Err(quic::read_error(error)),
-            },
+            Self::Quic(stream, tap) => {
+                let read = stream.read_chunk(max, true).await;
+                quic::record_read(stream, tap, &read);
+                match read {
+                    Ok(chunk) => Ok(chunk.map(|c| c.bytes)),
+                    Err(error) => Err(quic::read_error(error)),
+                }
+            }
             Self::Mux(stream) => stream.read(max).await,
         }
     }
@@ -300,7 +313,10 @@ impl RecvStream {
     /// Gives up reading; the peer learns the code.
     pub(crate) fn stop(&mut self, code: u32) {
         match self {
-            Self::Quic(stream) => drop(stream.stop(code.into())),
+            Self::Quic(stream, tap) => {
+                quic::record_over(stream.id(), tap, false, Kind::Stop, Some(code.into()));
+                drop(stream.stop(code.into()));
+            }
             Self::Mux(stream) => stream.stop(code),
         }
     }

@@ -24,6 +24,7 @@ use tokio::sync::Notify;
 
 use crate::error::{Closed, ClosedBy};
 use crate::limits::{Limits, unauthorised};
+use crate::recording::{Tap, Tapped};
 use crate::transport::{DatagramError, StreamError};
 
 pub(crate) use hikyaku_mux::Side;
@@ -89,6 +90,23 @@ impl MuxLink {
         let keep_alive = (side == Side::Client).then_some(limits.keep_alive);
         tokio::spawn(driver::Driver::new(io, shared.clone(), keep_alive));
         Self { shared }
+    }
+
+    /// The same, with a copy of all bytes for a recording.
+    pub(crate) fn spawn_tapped<S>(
+        io: S,
+        side: Side,
+        limits: &Limits,
+        remote: Option<SocketAddr>,
+        tap: Option<Tap>,
+    ) -> Self
+    where
+        S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    {
+        match tap {
+            None => Self::spawn(io, side, limits, remote),
+            Some(tap) => Self::spawn(Tapped { io, tap }, side, limits, remote),
+        }
     }
 
     pub(super) async fn open_bi(&self) -> Result<(MuxSend, MuxRecv), Closed> {

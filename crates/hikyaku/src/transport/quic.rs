@@ -8,6 +8,7 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use bytes::Bytes;
+use hikyaku_wire::recording::Kind;
 use quinn::crypto::rustls::{HandshakeData, QuicClientConfig, QuicServerConfig};
 use quinn::{
     ConnectionError, IdleTimeout, MtuDiscoveryConfig, ReadError, SendDatagramError, StoppedError, VarInt,
@@ -18,8 +19,9 @@ use crate::error::{Closed, ClosedBy, Error};
 use crate::events::Refusal;
 use crate::identity::{Identity, KeyId};
 use crate::limits::{Limits, unauthorised};
+use crate::recording::Tap;
 use crate::tls::{self, Negotiated};
-use crate::transport::{DatagramError, StreamError};
+use crate::transport::{Bidirectional, DatagramError, RecvStream, SendStream, StreamError};
 
 pub(crate) use runtime::Runtime;
 
@@ -36,11 +38,18 @@ pub(crate) struct QuicLink {
     endpoint: Option<quinn::Endpoint>,
     /// How this side closed it, which quinn does not keep.
     ours: Arc<OnceLock<Closed>>,
+    pub(super) tap: Option<Tap>,
 }
 
 impl QuicLink {
     pub(crate) fn new(connection: quinn::Connection, endpoint: Option<quinn::Endpoint>) -> Self {
-        Self { connection, endpoint, ours: Arc::default() }
+        Self { connection, endpoint, ours: Arc::default(), tap: None }
+    }
+
+    /// With a copy of everything for a recording.
+    pub(crate) fn tapped(mut self, tap: Option<Tap>) -> Self {
+        self.tap = tap;
+        self
     }
 
     /// The peer's key, which the handshake has verified.
@@ -48,6 +57,11 @@ impl QuicLink {
         let identity = self.connection.peer_identity()?;
         let certificates = identity.downcast::<Vec<rustls::pki_types::CertificateDer<'static>>>().ok()?;
         tls::peer_key(&certificates)
+    }
+
+    /// A stream's halves, which are recorded if the connection is.
+    pub(super) fn with_tap(&self, (send, receive): (quinn::SendStream, quinn::RecvStream)) -> Bidirectional {
+        (SendStream::Quic(send, self.tap.clone()), RecvStream::Quic(receive, self.tap.clone()))
     }
 
     /// What the handshake agreed on.
@@ -79,6 +93,9 @@ impl QuicLink {
         if self.connection.datagram_send_buffer_space() < size {
             return Err(DatagramError::Blocked);
         }
+        if let Some(tap) = &self.tap {
+            tap.datagram(false, &datagram);
+        }
         self.connection.send_datagram(datagram).map_err(|error| match error {
             SendDatagramError::UnsupportedByPeer | SendDatagramError::Disabled => DatagramError::Unsupported,
             SendDatagramError::TooLarge => {
@@ -89,7 +106,11 @@ impl QuicLink {
     }
 
     pub(super) async fn receive_datagram(&self) -> Result<Bytes, Closed> {
-        self.connection.read_datagram().await.map_err(closed)
+        let datagram = self.connection.read_datagram().await.map_err(closed)?;
+        if let Some(tap) = &self.tap {
+            tap.datagram(true, &datagram);
+        }
+        Ok(datagram)
     }
 
     pub(super) fn close(&self, code: u32, reason: &str) {
@@ -140,6 +161,52 @@ impl QuicLink {
 
     pub(super) fn remote_address(&self) -> SocketAddr {
         self.connection.remote_address()
+    }
+}
+
+/// Records what a stream has taken of `before`; `rest` is what is left of it.
+pub(super) fn record_written(
+    stream: &quinn::SendStream,
+    tap: &Option<Tap>,
+    before: Option<Bytes>,
+    rest: &Bytes,
+    written: &Result<quinn::Written, WriteError>,
+) {
+    let (Some(tap), Some(before)) = (tap, before) else { return };
+    let taken = before.len().saturating_sub(rest.len());
+    let id = VarInt::from(stream.id()).into_inner();
+    tap.bytes(false, Some(id), before.get(..taken).unwrap_or_default());
+    if let Err(WriteError::Stopped(code)) = written {
+        tap.stream_over(true, id, Kind::Stop, Some(code.into_inner()));
+    }
+}
+
+/// Records what was read from a stream.
+pub(super) fn record_read(
+    stream: &quinn::RecvStream,
+    tap: &Option<Tap>,
+    read: &Result<Option<quinn::Chunk>, ReadError>,
+) {
+    let Some(tap) = tap else { return };
+    let id = VarInt::from(stream.id()).into_inner();
+    match read {
+        Ok(Some(chunk)) => tap.bytes(true, Some(id), &chunk.bytes),
+        Ok(None) => tap.stream_over(true, id, Kind::Fin, None),
+        Err(ReadError::Reset(code)) => tap.stream_over(true, id, Kind::Reset, Some(code.into_inner())),
+        Err(_) => {}
+    }
+}
+
+/// Records how one half of a stream ended.
+pub(super) fn record_over(
+    id: quinn::StreamId,
+    tap: &Option<Tap>,
+    received: bool,
+    kind: Kind,
+    code: Option<u64>,
+) {
+    if let Some(tap) = tap {
+        tap.stream_over(received, VarInt::from(id).into_inner(), kind, code);
     }
 }
 

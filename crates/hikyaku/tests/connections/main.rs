@@ -12,6 +12,7 @@ mod identity;
 mod limits;
 mod raw;
 mod reaching;
+mod seeing;
 mod session;
 mod strangers;
 mod wire;
