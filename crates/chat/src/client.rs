@@ -1,10 +1,12 @@
 //! The client's side: calls on a connection, and following rooms across connections.
 
 mod calls;
+mod fold;
 mod follower;
 mod following;
 
 pub use calls::{ChatClient, Sends, SendsReceiver, SendsSender, Sync, SyncReceiver, SyncSender, message};
+pub use fold::{About, Fold};
 pub use follower::{Accept, Delivery, Follower, News, Position};
 pub use following::{Backoff, Following};
 

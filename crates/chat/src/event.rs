@@ -48,6 +48,11 @@ impl Event {
         Ok(Self { envelope, body, digest, encoded: record.envelope.0 })
     }
 
+    /// The digest of the body, whether the body is still there or not.
+    pub(crate) fn digest(&self) -> &Digest {
+        &self.digest
+    }
+
     /// The chain's value after this event, given the value before it.
     pub fn link(&self, chain: Chain) -> Chain {
         chain.link(&self.encoded, &self.digest)

@@ -11,6 +11,12 @@ pub struct Limits {
     pub body: usize,
     /// Bytes of a topic given when a room is created.
     pub topic: usize,
+    /// Bytes of a reaction.
+    pub reaction: usize,
+    /// Edits of one event.
+    pub edits: usize,
+    /// Events a room keeps in view; [`MAX_STATE`](hikyaku_storage::limits::MAX_STATE) has room for a hundred.
+    pub pins: usize,
     /// Events one event may be about.
     pub refs: usize,
     /// Users one event may mention.
@@ -55,6 +61,9 @@ impl Default for Limits {
         Self {
             body: 64 << 10,
             topic: 1 << 10,
+            reaction: 64,
+            edits: 256,
+            pins: 50,
             refs: 16,
             mentions: 64,
             rooms: 100_000,

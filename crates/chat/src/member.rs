@@ -32,6 +32,8 @@ pub enum Operation {
     Read,
     /// Append an event of this kind.
     Append(Kind),
+    /// Keep order in every room that they may read: delete what others wrote, pin, set topics.
+    Moderate,
 }
 
 impl Operation {
@@ -42,6 +44,7 @@ impl Operation {
             Self::Create => "create rooms",
             Self::Read => "read this room",
             Self::Append(_) => "write in this room",
+            Self::Moderate => "moderate this room",
         }
     }
 }

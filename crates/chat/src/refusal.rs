@@ -68,6 +68,51 @@ pub enum Refusal {
         /// The newest event.
         last: u64,
     },
+    /// An event that retention has removed.
+    #[error("event {seq} was removed by retention; the first that is still there is {first}")]
+    RefTrimmed {
+        /// The event named.
+        seq: u64,
+        /// The first event.
+        first: u64,
+    },
+    /// An event that was deleted.
+    #[error("event {seq} was deleted")]
+    RefErased {
+        /// The event named.
+        seq: u64,
+    },
+    /// An event that is not of a kind to which this can be done.
+    #[error("an event of kind {kind} cannot be about one of kind {target}")]
+    RefKind {
+        /// The kind that was sent.
+        kind: Kind,
+        /// The kind of the event it is about.
+        target: Kind,
+    },
+    /// A body that its kind does not have.
+    #[error("an event of kind {0} {1}")]
+    Body(Kind, &'static str),
+    /// The event is in view already.
+    #[error("event {seq} is pinned already")]
+    Pinned {
+        /// The event.
+        seq: u64,
+    },
+    /// The event is not in view.
+    #[error("event {seq} is not pinned")]
+    NotPinned {
+        /// The event.
+        seq: u64,
+    },
+    /// The numbers were those of another epoch.
+    #[error("the room's history was rewound since; it is in epoch {epoch}, and its newest event is {last}")]
+    Rewound {
+        /// The server's epoch.
+        epoch: u32,
+        /// The server's newest event.
+        last: u64,
+    },
     /// A key that is reserved for a later version was used.
     #[error("this server does not know {0}")]
     Unsupported(&'static str),
@@ -132,17 +177,20 @@ impl Refusal {
         match self {
             Self::RoomUnknown => ErrorCode::ROOM_UNKNOWN,
             Self::NameInvalid(_) => ErrorCode::ROOM_NAME_INVALID,
-            Self::NameTaken | Self::RoomTaken => ErrorCode::ALREADY_EXISTS,
+            Self::NameTaken | Self::RoomTaken | Self::Pinned { .. } => ErrorCode::ALREADY_EXISTS,
             Self::Denied(_) | Self::KindReserved(_) => ErrorCode::DENIED,
             Self::IdReused { .. } => ErrorCode::ID_REUSED,
             Self::BodyTooLarge { .. } => ErrorCode::BODY_TOO_LARGE,
             Self::Limit { .. } => ErrorCode::LIMIT,
-            Self::RefsMissing(_) | Self::Unsupported(_) | Self::KindUnsupported(_) => {
-                ErrorCode::INVALID_MESSAGE
-            }
-            Self::RefUnknown { .. } => ErrorCode::NOT_FOUND,
+            Self::RefsMissing(_)
+            | Self::RefKind { .. }
+            | Self::Body(..)
+            | Self::Unsupported(_)
+            | Self::KindUnsupported(_) => ErrorCode::INVALID_MESSAGE,
+            Self::RefUnknown { .. } | Self::RefErased { .. } | Self::NotPinned { .. } => ErrorCode::NOT_FOUND,
+            Self::RefTrimmed { .. } => ErrorCode::TRIMMED,
             Self::Moved { .. } => ErrorCode::CONFLICT,
-            Self::Ahead { .. } => ErrorCode::EPOCH_CHANGED,
+            Self::Ahead { .. } | Self::Rewound { .. } => ErrorCode::EPOCH_CHANGED,
             Self::Invalid(_) => ErrorCode::INVALID_MESSAGE,
             Self::Malformed(error) => error.code(),
             Self::Busy { .. } | Self::Contended => ErrorCode::BUSY,

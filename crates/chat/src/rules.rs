@@ -1,147 +1,62 @@
 //! The rules of the room log, as functions: what a send means, given where the log stands.
 //!
-//! No I/O, no clock, no randomness: `now` and salts are passed in. The caller commits the [`Decision`] in one
-//! conditional batch and, if something has moved meanwhile, asks again. Spec: chapter 4, "Sending".
+//! No I/O, no clock, no randomness: `now`, salts and what is stored are passed in. The caller commits the [`Decision`]
+//! in one conditional batch and, if something has moved meanwhile, asks again. Spec: chapter 4, "Sending".
+
+mod erase;
+mod kinds;
+mod log;
+mod proposal;
 
 use std::collections::HashMap;
+use std::sync::Arc;
 
 use bytes::Bytes;
-use hikyaku_storage::{Head as StoredHead, Key, NewEvent};
-use hikyaku_wire::cbor;
-use hikyaku_wire::chat as wire;
-use hikyaku_wire::chat::{Digest, Envelope, Kind, MessageId, RoomId, RoomRef, Salt, Sent, UserId};
+use hikyaku_storage::{Key, NewEvent};
+use hikyaku_wire::chat::{Envelope, Kind, MessageId, RoomId, Sent, UserId};
 
-use crate::chain::{Chain, digest};
-use crate::event::compose;
+pub(crate) use self::erase::Erasure;
+use self::kinds::{About, By, Demands, demands};
+pub(crate) use self::log::{Log, Marks};
+pub(crate) use self::proposal::Proposal;
+use crate::event::{Event, compose};
 use crate::limits::{Limits, within};
-use crate::member::Author;
 use crate::refusal::Refusal;
-use crate::stored::{self, Receipt, State, receipt_key};
+use crate::stored::{self, Receipt, edits_key, receipt_key};
 
-/// Where a room's log stands.
+/// What somebody is in a room.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Standing {
+    /// May write.
+    Member,
+    /// May also delete what others wrote, pin, and set the topic.
+    Moderator,
+    /// The server itself: its events have no author who would need a permission.
+    Server,
+}
+
+/// Whether it can depend on moderating who may make an event of this kind.
+pub(crate) fn asks_for_moderators(kind: Kind) -> bool {
+    demands(kind).is_ok_and(|demands| matches!(demands.by, By::Moderators | By::AuthorOrModerators))
+}
+
+/// What the store has about the event that a proposal is about.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Facts {
+    /// The event; `None` if it is not in the store.
+    pub(crate) target: Option<Stored>,
+    /// What edits it, if that is wanted.
+    pub(crate) edits: Vec<Stored>,
+    /// Where those are.
+    pub(crate) edited_at: Vec<u64>,
+}
+
+/// An event as it is stored, and the receipt of its sending.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Log {
-    pub(crate) room: RoomId,
-    pub(crate) epoch: u32,
-    /// The first event still there; `last + 1` if there is none.
-    pub(crate) first: u64,
-    pub(crate) last: u64,
-    pub(crate) ts_ms: u64,
-    pub(crate) count: u64,
-    pub(crate) chain: Chain,
-}
-
-impl Log {
-    /// The log of a room nobody has written in.
-    pub(crate) fn empty(room: RoomId) -> Self {
-        Self { room, epoch: 1, first: 1, last: 0, ts_ms: 0, count: 0, chain: Chain::genesis(room) }
-    }
-
-    /// From what the store says.
-    pub(crate) fn read(room: RoomId, head: Option<&StoredHead>) -> Result<Self, Refusal> {
-        let Some(head) = head else { return Ok(Self::empty(room)) };
-        let state: State = stored::decode(&head.state)?;
-        Ok(Self {
-            room,
-            epoch: head.epoch,
-            first: head.first,
-            last: head.last,
-            ts_ms: head.last_ts,
-            count: state.count,
-            chain: Chain(state.chain),
-        })
-    }
-
-    /// What the store is to keep in the head.
-    pub(crate) fn state(&self) -> Bytes {
-        stored::encode(&State { chain: self.chain.0, count: self.count })
-    }
-
-    /// What readers are told.
-    pub(crate) fn head(&self, rewound: Option<u64>) -> wire::Head {
-        wire::Head {
-            room: self.room,
-            epoch: self.epoch,
-            first: self.first,
-            last: self.last,
-            count: self.count,
-            ts_ms: self.ts_ms,
-            chain: self.chain.0,
-            rewound,
-        }
-    }
-
-    /// Whether `other` is the same log at a later moment, or this one.
-    pub(crate) fn is_not_after(&self, other: &Log) -> bool {
-        (self.epoch, self.last, self.first) <= (other.epoch, other.last, other.first)
-    }
-}
-
-/// An event somebody wants in the log. What can be judged without the log has been.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Proposal {
-    pub(crate) author: Author,
-    pub(crate) id: MessageId,
-    pub(crate) kind: Kind,
-    pub(crate) body: Bytes,
-    pub(crate) refs: Vec<u64>,
-    pub(crate) mentions: Vec<UserId>,
-    pub(crate) expect_last: Option<u64>,
-    pub(crate) salt: Salt,
-}
-
-impl Proposal {
-    /// Judges what a member sent, as far as that goes without the log.
-    pub(crate) fn from_member(
-        send: wire::Send,
-        author: Author,
-        salt: Salt,
-        limits: &Limits,
-    ) -> Result<(RoomRef, Self), Refusal> {
-        //= S4.17
-        if send.sealed.is_some() {
-            return Err(Refusal::Unsupported("sealed bodies"));
-        }
-        if send.signature.is_some() {
-            return Err(Refusal::Unsupported("signed events"));
-        }
-        check_kind(send.kind, send.refs.len())?;
-        let wire::Send { room, id, kind, body, refs, mentions, expect_last, .. } = send;
-        let proposal = Self { author, id, kind, body: body.0, refs, mentions, expect_last, salt };
-        proposal.check_size(limits)?;
-        Ok((room, proposal))
-    }
-
-    /// Judges sizes: the server's own events keep them too.
-    //= S4.15
-    pub(crate) fn check_size(&self, limits: &Limits) -> Result<(), Refusal> {
-        if self.body.len() > limits.body {
-            return Err(Refusal::BodyTooLarge { size: self.body.len(), limit: limits.body });
-        }
-        within("references of an event", self.refs.len(), limits.refs)?;
-        within("mentions in an event", self.mentions.len(), limits.mentions)
-    }
-
-    /// Equal for equal content under the same salt.
-    fn fingerprint(&self, salt: &Salt) -> Digest {
-        let mut hasher = blake3::Hasher::new();
-        hasher.update(&digest(salt, &self.body).0);
-        hasher.update(&cbor::encode(&(self.kind, &self.refs, &self.mentions)));
-        Digest(hasher.finalize().into())
-    }
-}
-
-/// Which kinds members may send in this version.
-//= S4.14
-fn check_kind(kind: Kind, refs: usize) -> Result<(), Refusal> {
-    match kind {
-        Kind::MESSAGE | Kind::TOPIC => Ok(()),
-        Kind::REPLY if refs == 1 => Ok(()),
-        Kind::REPLY => Err(Refusal::RefsMissing(kind)),
-        Kind(number) if wire::RESERVED_FOR_THE_SERVER.contains(&number) => Err(Refusal::KindReserved(kind)),
-        Kind(number) if number > *wire::RESERVED_FOR_THE_SERVER.end() => Ok(()),
-        _ => Err(Refusal::KindUnsupported(kind)),
-    }
+pub(crate) struct Stored {
+    pub(crate) seq: u64,
+    pub(crate) record: Bytes,
+    pub(crate) receipt: Option<Receipt>,
 }
 
 /// A proposal and what was found out about it.
@@ -150,8 +65,10 @@ pub(crate) struct Case<'a> {
     pub(crate) proposal: &'a Proposal,
     /// What became of the same author's message with the same id, where it is known.
     pub(crate) known: Option<Receipt>,
-    /// The answer to whether the author may.
-    pub(crate) permit: Result<(), Refusal>,
+    /// What the author is in the room, or why they may not write there.
+    pub(crate) standing: Result<Standing, Refusal>,
+    /// What is stored about the event it is about.
+    pub(crate) facts: Facts,
 }
 
 /// What is to be answered and, before that, to be committed.
@@ -163,20 +80,33 @@ pub(crate) struct Decision {
     pub(crate) events: Vec<NewEvent>,
     /// Keys that must be absent, and what to write there.
     pub(crate) receipts: Vec<(Key, Bytes)>,
+    /// Keys to write or delete. Nobody else writes them: that the log is as it was read covers them.
+    pub(crate) puts: Vec<(Key, Option<Bytes>)>,
+    /// Records to replace.
+    pub(crate) erasures: Vec<Erasure>,
     /// The log afterwards.
     pub(crate) log: Log,
 }
 
 /// Decides about sends in the order they came.
-pub(crate) fn decide<'a>(log: &Log, cases: impl IntoIterator<Item = Case<'a>>, now_ms: u64) -> Decision {
+pub(crate) fn decide<'a>(
+    log: &Log,
+    cases: impl IntoIterator<Item = Case<'a>>,
+    limits: &Limits,
+    now_ms: u64,
+) -> Decision {
     let mut deciding = Deciding {
         decision: Decision {
             verdicts: Vec::new(),
             events: Vec::new(),
             receipts: Vec::new(),
+            puts: Vec::new(),
+            erasures: Vec::new(),
             log: log.clone(),
         },
         here: HashMap::new(),
+        new: HashMap::new(),
+        limits,
         now_ms,
     };
     for case in cases {
@@ -186,33 +116,136 @@ pub(crate) fn decide<'a>(log: &Log, cases: impl IntoIterator<Item = Case<'a>>, n
     deciding.decision
 }
 
-struct Deciding {
+struct Deciding<'a> {
     decision: Decision,
     /// Messages that this very decision appends.
     here: HashMap<(UserId, MessageId), Receipt>,
+    /// Their kinds and authors, by sequence number.
+    new: HashMap<u64, (Kind, UserId)>,
+    limits: &'a Limits,
     now_ms: u64,
 }
 
-impl Deciding {
+impl Deciding<'_> {
     fn case(&mut self, case: Case<'_>) -> Result<Sent, Refusal> {
-        let proposal = case.proposal;
+        let Case { proposal, known, standing, facts } = case;
         let id = (proposal.author.id, proposal.id);
         // Known before anything else: a repeated send gets the answer of the first, whatever has happened since.
         //= S4.32
-        if let Some(receipt) = case.known.as_ref().or_else(|| self.here.get(&id)) {
+        if let Some(receipt) = known.as_ref().or_else(|| self.here.get(&id)) {
             return repeat(self.decision.log.room, proposal, receipt);
         }
-        case.permit?;
-        let last = self.decision.log.last;
+        let standing = standing?;
+        self.check_place(proposal)?;
+        if let Ok(demands) = demands(proposal.kind) {
+            self.check_demands(demands, proposal, standing, &facts)?;
+        }
+        self.change(proposal, &facts)?;
+        Ok(self.append(proposal))
+    }
+
+    /// Whether the numbers it names mean what the author thinks.
+    fn check_place(&self, proposal: &Proposal) -> Result<(), Refusal> {
+        let Log { epoch, first, last, .. } = self.decision.log;
+        //= S4.19
+        if proposal.epoch.is_some_and(|meant| meant != epoch) {
+            return Err(Refusal::Rewound { epoch, last });
+        }
         //= S4.35
         if let Some(expected) = proposal.expect_last.filter(|expected| *expected != last) {
             return Err(Refusal::Moved { expected, last });
         }
         //= S4.16
-        if let Some(&seq) = proposal.refs.iter().find(|seq| !(1..=last).contains(*seq)) {
-            return Err(Refusal::RefUnknown { seq, last });
+        for &seq in &proposal.refs {
+            if !(1..=last).contains(&seq) {
+                return Err(Refusal::RefUnknown { seq, last });
+            }
+            if seq < first {
+                return Err(Refusal::RefTrimmed { seq, first });
+            }
         }
-        Ok(self.append(proposal))
+        Ok(())
+    }
+
+    /// Whether the author may do this to the event it is about.
+    fn check_demands(
+        &self,
+        demands: Demands,
+        proposal: &Proposal,
+        standing: Standing,
+        facts: &Facts,
+    ) -> Result<(), Refusal> {
+        //= S4.27
+        let (kind, moderates) = (proposal.kind, standing >= Standing::Moderator);
+        let mut own = false;
+        if let (About::One(suits), Some(&seq)) = (demands.about, proposal.refs.first()) {
+            let (target, author) = self.target(seq, facts)?;
+            if !suits(target) {
+                return Err(Refusal::RefKind { kind, target });
+            }
+            own = author == proposal.author.id;
+        }
+        //= S4.26
+        match demands.by {
+            By::Author if !own => Err(Refusal::Denied("edit what others wrote")),
+            By::AuthorOrModerators if !own && !moderates => Err(Refusal::Denied("delete what others wrote")),
+            By::Moderators if !moderates && kind == Kind::TOPIC => {
+                Err(Refusal::Denied("set the topic of this room; its moderators may"))
+            }
+            By::Moderators if !moderates => Err(Refusal::Denied("pin in this room; its moderators may")),
+            _ => Ok(()),
+        }
+    }
+
+    /// Kind and author of the event in question, as long as it was not erased.
+    fn target(&self, seq: u64, facts: &Facts) -> Result<(Kind, UserId), Refusal> {
+        if let Some(new) = self.new.get(&seq) {
+            return Ok(*new);
+        }
+        let stored = facts.target.as_ref().filter(|stored| stored.seq == seq).ok_or(Refusal::Corrupt)?;
+        let event = Event::from_record(&stored.record).map_err(|_| Refusal::Corrupt)?;
+        match event.body {
+            Some(_) => Ok((event.envelope.kind, event.envelope.author)),
+            None => Err(Refusal::RefErased { seq }),
+        }
+    }
+
+    /// What an event changes besides the end of the log.
+    //= S4.28
+    fn change(&mut self, proposal: &Proposal, facts: &Facts) -> Result<(), Refusal> {
+        let (room, next) = (self.decision.log.room, self.decision.log.last + 1);
+        let Some(target) = proposal.refs.first().copied().or((proposal.kind == Kind::TOPIC).then_some(next))
+        else {
+            return Ok(());
+        };
+        let mut marks = Marks::clone(&self.decision.log.marks);
+        match proposal.kind {
+            Kind::TOPIC => marks.topic = next,
+            Kind::EDIT => {
+                within("edits of one event", facts.edited_at.len() + 1, self.limits.edits)?;
+                let edits: Vec<u64> = facts.edited_at.iter().copied().chain([next]).collect();
+                self.decision.puts.push((edits_key(room, target), Some(stored::encode(&edits))));
+            }
+            Kind::DELETE => {
+                erase::erase_all(&mut self.decision, target, facts)?;
+                marks.pins.retain(|pin| *pin != target);
+                marks.topic = if marks.topic == target { 0 } else { marks.topic };
+            }
+            Kind::PIN if marks.pins.contains(&target) => return Err(Refusal::Pinned { seq: target }),
+            Kind::PIN => {
+                marks.pins.push(target);
+                within("pinned events of a room", marks.pins.len(), self.limits.pins)?;
+            }
+            Kind::UNPIN if !marks.pins.contains(&target) => {
+                return Err(Refusal::NotPinned { seq: target });
+            }
+            Kind::UNPIN => marks.pins.retain(|pin| *pin != target),
+            _ => return Ok(()),
+        }
+        if marks != *self.decision.log.marks {
+            self.decision.log.marks = Arc::new(marks);
+        }
+        Ok(())
     }
 
     //= S4.10
@@ -247,6 +280,7 @@ impl Deciding {
         };
         let sent = sent(log.room, &receipt, false);
         let key = receipt_key(log.room, proposal.author.id, proposal.id);
+        self.new.insert(log.last, (proposal.kind, proposal.author.id));
         self.decision.events.push(NewEvent { ts_ms: log.ts_ms, record });
         self.decision.receipts.push((key, stored::encode(&receipt)));
         self.here.insert((proposal.author.id, proposal.id), receipt);

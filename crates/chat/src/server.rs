@@ -8,7 +8,10 @@
 //!
 //! Nothing is answered and nothing is shown before it is durable. Spec: chapter 4.
 
+mod access;
+mod chain_at;
 mod core;
+mod facts;
 mod feed;
 mod methods;
 mod ring;
@@ -110,8 +113,8 @@ impl ChatServer {
             None => MessageId(random()?),
         };
         let NewEvent { kind, body, refs, .. } = event;
-        let (mentions, expect_last, salt) = (Vec::new(), None, salt()?);
-        let proposal = Proposal { author, id, kind, body, refs, mentions, expect_last, salt };
+        let (mentions, expect_last, epoch, salt) = (Vec::new(), None, None, salt()?);
+        let proposal = Proposal { author, id, kind, body, refs, mentions, expect_last, epoch, salt };
         proposal.check_size(&self.core.limits)?;
         let room = self.core.room(room).await?;
         let pending = self.core.submit(room, proposal, member).await?;

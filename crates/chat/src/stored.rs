@@ -1,7 +1,8 @@
 //! What the chat server keeps in the store besides events, and under which keys.
 //!
 //! `r/<room id>` the room's record, `rn/<name>` its id, `m/<room id><user id><message id>` what became of a
-//! message, `chat/rooms` how many rooms there are. A room's head carries the [`State`]. Values are CBOR in the
+//! message, `ed/<room id><seq>` where an event was edited, `ch/<room id><n>` a
+//! value of the chain, `chat/rooms` how many rooms there are. A room's head carries the [`State`]. Values are CBOR in the
 //! profile of the wire, with keys that later versions may add to.
 
 use bytes::Bytes;
@@ -52,6 +53,16 @@ pub(crate) fn receipt_key(room: RoomId, author: UserId, id: MessageId) -> Key {
     Key::join([b"m/".as_slice(), &room.0, &author.0, &id.0])
 }
 
+/// Where a value of the chain is kept.
+pub(crate) fn chain_key(room: RoomId, place: u64) -> Key {
+    Key::join([b"ch/".as_slice(), &room.0, &place.to_be_bytes()])
+}
+
+/// Where it stands which events edit this one.
+pub(crate) fn edits_key(room: RoomId, seq: u64) -> Key {
+    Key::join([b"ed/".as_slice(), &room.0, &seq.to_be_bytes()])
+}
+
 /// What is known about a room apart from its log.
 #[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
 #[cbor(map)]
@@ -65,20 +76,9 @@ pub(crate) struct RoomRecord {
     /// When, in milliseconds since 1970.
     #[n(2)]
     pub(crate) created_ms: u64,
-    /// Epochs after the first and the sequence number each begins with, oldest first.
-    #[cbor(n(3), skip_if = "Vec::is_empty")]
-    pub(crate) epochs: Vec<(u32, u64)>,
     /// The chain's value after the last trimmed event.
     #[n(4)]
     pub(crate) trimmed: Option<Digest>,
-}
-
-impl RoomRecord {
-    /// The first sequence number that a reader of `epoch` must throw away: what later epochs replaced.
-    //= S4.43
-    pub(crate) fn rewound_since(&self, epoch: u32) -> Option<u64> {
-        self.epochs.iter().filter(|(later, _)| *later > epoch).map(|(_, first)| *first).min()
-    }
 }
 
 /// What became of a message; kept for as long as the room is.
@@ -112,6 +112,12 @@ pub(crate) struct State {
     /// Events that count as unread.
     #[n(1)]
     pub(crate) count: u64,
+    /// The event with the topic.
+    #[n(2)]
+    pub(crate) topic: Option<u64>,
+    /// Events kept in view.
+    #[cbor(n(3), skip_if = "Vec::is_empty")]
+    pub(crate) pins: Vec<u64>,
 }
 
 /// Encodes a value of this module.

@@ -135,7 +135,7 @@ async fn two_people_talk_and_both_see_the_same() {
     assert_eq!(next_events(&mut two, 1, 2).await, said);
 
     let page = hana
-        .history(&History { room: OPS.into(), from: Some(1), since_ms: None, limit: None })
+        .history(&History { room: OPS.into(), from: Some(1), since_ms: None, limit: None, chain: false })
         .await
         .unwrap();
     let mut chain = Chain::genesis(OPS);

@@ -166,8 +166,9 @@ async fn main() -> Done {
     let room = chat.create_room(RoomId([1; 16]), "ops", None).await?.room.head.room;
     let sent = chat.send(&message(room, format!("{} things to do", texts.len()))?).await?;
     println!("said in #ops:{}", sent.seq);
-    let page =
-        chat.history(&History { room: room.into(), from: Some(1), since_ms: None, limit: None }).await?;
+    let page = chat
+        .history(&History { room: room.into(), from: Some(1), since_ms: None, limit: None, chain: false })
+        .await?;
     println!("#ops has {} event", page.records.iter().count());
 
     // And a file into the server's directory.

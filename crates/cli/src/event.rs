@@ -1,16 +1,16 @@
 //! Events of a room as lines for people and as JSON for programs. Everything in them that a person chose is escaped.
 
+mod json;
+
 use std::fmt::Write as _;
 
 use hikyaku::printable;
 use hikyaku_chat::Event;
-use hikyaku_chat::client::Delivery;
+use hikyaku_chat::client::{About, Delivery, Fold};
 use hikyaku_wire::cbor;
 use hikyaku_wire::chat::Kind;
 use hikyaku_wire::parcel::{EndStatus, Parcel, ParcelEnd};
-use serde::Serialize;
 
-use crate::output::JSON_VERSION;
 use crate::time;
 
 /// An event with its place.
@@ -18,61 +18,27 @@ pub(crate) struct Shown<'a> {
     pub(crate) room: &'a str,
     pub(crate) epoch: u32,
     pub(crate) seq: u64,
-    event: Option<Event>,
-}
-
-/// One event as JSON; version 1.
-#[derive(Debug, Serialize)]
-pub(crate) struct JsonEvent {
-    v: u32,
-    r#type: &'static str,
-    room: String,
-    epoch: u32,
-    seq: u64,
-    kind: String,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    author: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    user: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    device: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    id: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    ts: Option<String>,
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    refs: Vec<u64>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    text: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    parcel: Option<JsonParcel>,
-    #[serde(skip_serializing_if = "std::ops::Not::not")]
-    unreadable: bool,
-}
-
-#[derive(Debug, Serialize)]
-struct JsonParcel {
-    #[serde(skip_serializing_if = "Option::is_none")]
-    name: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    transfer: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    status: Option<&'static str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    root: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    bytes: Option<u64>,
+    pub(crate) event: Option<Event>,
+    /// What later events say about it, where that is known.
+    pub(crate) about: Option<About>,
 }
 
 impl<'a> Shown<'a> {
     /// An event as it was delivered; one that cannot be read is shown as such.
     pub(crate) fn delivered(room: &'a str, delivery: &Delivery) -> Self {
-        Self { room, epoch: delivery.epoch, seq: delivery.seq, event: delivery.event().ok() }
+        let event = delivery.event().ok();
+        Self { room, epoch: delivery.epoch, seq: delivery.seq, event, about: None }
     }
 
     /// An event as a page of history has it.
     pub(crate) fn record(room: &'a str, epoch: u32, seq: u64, record: &[u8]) -> Self {
-        Self { room, epoch, seq, event: Event::from_record(record).ok() }
+        Self { room, epoch, seq, event: Event::from_record(record).ok(), about: None }
+    }
+
+    /// The event that this one only changes.
+    pub(crate) fn folds_into(&self) -> Option<u64> {
+        let envelope = &self.event.as_ref()?.envelope;
+        envelope.refs.first().copied().filter(|_| Fold::is_folded(envelope.kind))
     }
 
     /// `#ops:17  2026-11-22 20:03:12  ana: deploy done`
@@ -87,13 +53,38 @@ impl<'a> Shown<'a> {
         format!("{} {}", time::clock(ts_ms), self.said())
     }
 
-    /// `ana: deploy done`, or what else happened. Later lines of a text are indented, so that none can pretend to be
-    /// another event.
+    /// `ana: deploy done`, or what else happened, with what was said about it since.
     fn said(&self) -> String {
         let Some(event) = &self.event else { return "(an event that this version cannot read)".to_owned() };
+        let mut said = self.sentence(event);
+        let Some(about) = &self.about else { return said };
+        if about.edited.is_some() {
+            said.push_str(" (edited)");
+        }
+        if about.pinned {
+            said.push_str(" (pinned)");
+        }
+        for (word, who) in &about.reactions {
+            let names: Vec<String> = who.iter().map(|(_, name)| printable(name).to_string()).collect();
+            let _ = write!(said, " [{} {}]", printable(word), names.join(", "));
+        }
+        said
+    }
+
+    fn sentence(&self, event: &Event) -> String {
         let name = printable(&event.envelope.name);
-        let kind = event.envelope.kind;
-        match kind {
+        let target =
+            event.envelope.refs.first().map(|seq| format!("#{}:{seq}", self.room)).unwrap_or_default();
+        match event.envelope.kind {
+            Kind::MESSAGE => format!("{name}: {}", self.words()),
+            Kind::REPLY => format!("{name} (to {target}): {}", self.words()),
+            Kind::EDIT => format!("{name} edits {target}: {}", self.words()),
+            Kind::DELETE => format!("{name} deletes {target}"),
+            Kind::REACTION => format!("{name} reacts to {target}: {}", self.words()),
+            Kind::UNREACT => format!("{name} takes back from {target}: {}", self.words()),
+            Kind::PIN => format!("{name} pins {target}"),
+            Kind::UNPIN => format!("{name} unpins {target}"),
+            Kind::TOPIC => format!("{name}: [topic] {}", self.words()),
             Kind::PARCEL => match self.parcel() {
                 Some(parcel) => {
                     let size = parcel.bytes.map_or_else(|| "?".to_owned(), bytes);
@@ -102,23 +93,27 @@ impl<'a> Shown<'a> {
                 None => format!("{name} sends something that cannot be read"),
             },
             Kind::PARCEL_END => format!("{name}: {}", self.ending()),
-            _ => {
-                let mut text = format!("{name}: ");
-                if !matches!(kind, Kind::MESSAGE | Kind::REPLY) {
-                    // Kinds that this version does not know are shown by name.
-                    let _ = write!(text, "[{kind}] ");
-                }
-                match self.text() {
-                    None => text.push_str("(erased)"),
-                    Some(body) => {
-                        for (index, line) in body.lines().enumerate() {
-                            let _ = write!(text, "{}{}", if index == 0 { "" } else { "\n    " }, whole(line));
-                        }
-                    }
-                }
-                text
-            }
+            // Kinds that this version does not know are shown by name.
+            kind => format!("{name}: [{kind}] {}", self.words()),
         }
+    }
+
+    /// The text, the one that has taken its place, or what became of it. Later lines are indented, so that none can
+    /// pretend to be another event.
+    fn words(&self) -> String {
+        let edited = self.about.as_ref().and_then(|about| about.edited.as_deref());
+        let text = edited.map(|text| String::from_utf8_lossy(text).into_owned()).or_else(|| self.text());
+        let Some(text) = text else {
+            return match self.about.as_ref().and_then(|about| about.deleted_by.as_deref()) {
+                Some(by) => format!("(deleted by {})", printable(by)),
+                None => "(deleted)".to_owned(),
+            };
+        };
+        let mut words = String::with_capacity(text.len());
+        for (index, line) in text.lines().enumerate() {
+            let _ = write!(words, "{}{}", if index == 0 { "" } else { "\n    " }, whole(line));
+        }
+        words
     }
 
     fn ending(&self) -> String {
@@ -146,50 +141,6 @@ impl<'a> Shown<'a> {
 
     fn parcel_end(&self) -> Option<ParcelEnd> {
         cbor::decode(self.event.as_ref()?.body.as_ref()?, &cbor::Limits::default()).ok()
-    }
-
-    /// The event as JSON.
-    pub(crate) fn json(&self) -> JsonEvent {
-        let envelope = self.event.as_ref().map(|event| &event.envelope);
-        let kind = envelope.map(|envelope| envelope.kind);
-        let parcel = match kind {
-            Some(Kind::PARCEL) => self.parcel().map(|parcel| JsonParcel {
-                name: Some(String::from_utf8_lossy(&parcel.name).into_owned()),
-                transfer: Some(parcel.transfer.to_string()),
-                status: None,
-                root: None,
-                bytes: parcel.bytes,
-            }),
-            Some(Kind::PARCEL_END) => self.parcel_end().map(|end| JsonParcel {
-                name: None,
-                transfer: None,
-                status: Some(match end.status {
-                    EndStatus::Settled => "settled",
-                    EndStatus::Aborted => "aborted",
-                    EndStatus::Expired => "expired",
-                }),
-                root: end.root.map(|root| root.to_string()),
-                bytes: end.bytes,
-            }),
-            _ => None,
-        };
-        JsonEvent {
-            v: JSON_VERSION,
-            r#type: "event",
-            room: self.room.to_owned(),
-            epoch: self.epoch,
-            seq: self.seq,
-            kind: kind.map_or_else(|| "unknown".to_owned(), |kind| kind.to_string()),
-            author: envelope.map(|envelope| envelope.name.clone()),
-            user: envelope.map(|envelope| envelope.author.to_string()),
-            device: envelope.map(|envelope| hikyaku::KeyId::from_bytes(envelope.device.0).to_string()),
-            id: envelope.map(|envelope| envelope.id.to_string()),
-            ts: envelope.map(|envelope| time::utc(envelope.ts_ms)),
-            refs: envelope.map(|envelope| envelope.refs.clone()).unwrap_or_default(),
-            text: if parcel.is_some() { None } else { self.text() },
-            parcel,
-            unreadable: self.event.is_none(),
-        }
     }
 }
 

@@ -12,12 +12,15 @@ mod event;
 mod exit;
 mod home;
 mod letter;
+mod mentions;
 mod output;
 mod progress;
 mod reference;
 mod seeing;
+mod sending;
 mod server;
 mod time;
+mod window;
 
 use std::process::ExitCode;
 

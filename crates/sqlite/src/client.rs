@@ -18,7 +18,7 @@ use rusqlite::{Connection, ErrorCode, OptionalExtension, Row, Transaction, Trans
 
 pub use events::MAX_CACHED_EVENTS;
 pub use outbox::{
-    MAX_BODY, MAX_NAME, MAX_OUTBOX, MessageId, NewMessage, OutboxEntry, OutboxLock, OutboxState,
+    MAX_BODY, MAX_DETAILS, MAX_NAME, MAX_OUTBOX, MessageId, NewMessage, OutboxEntry, OutboxLock, OutboxState,
 };
 pub use rooms::{Cursor, KnownRoom};
 pub use transfers::{Direction, MAX_TRANSFER_STATE, Transfer, TransferId};

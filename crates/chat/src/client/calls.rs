@@ -94,6 +94,7 @@ pub fn message(room: impl Into<RoomRef>, text: impl Into<String>) -> std::result
         expect_last: None,
         sealed: None,
         signature: None,
+        epoch: None,
     })
 }
 

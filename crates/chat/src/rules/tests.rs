@@ -1,12 +1,17 @@
 //! The rules against a model: a list of messages and nothing else.
 
+mod kinds;
+
 use std::collections::HashMap;
 
 use proptest::prelude::*;
 
 use super::*;
+use crate::chain::Chain;
 use crate::event::Event;
-use hikyaku_wire::chat::DeviceId;
+use crate::member::Author;
+use hikyaku_wire::chat as wire;
+use hikyaku_wire::chat::{DeviceId, Salt};
 
 const ROOM: RoomId = RoomId([7; 16]);
 
@@ -23,16 +28,17 @@ fn proposal(user: u8, id: u8, body: &str) -> Proposal {
         refs: Vec::new(),
         mentions: Vec::new(),
         expect_last: None,
+        epoch: None,
         salt: Salt([user ^ id; 16]),
     }
 }
 
 fn new(proposal: &Proposal) -> Case<'_> {
-    Case { proposal, known: None, permit: Ok(()) }
+    Case { proposal, known: None, standing: Ok(Standing::Member), facts: Facts::default() }
 }
 
 fn decide_one(log: &Log, proposal: &Proposal) -> Result<Sent, Refusal> {
-    decide(log, [new(proposal)], 1).verdicts.remove(0)
+    decide(log, [new(proposal)], &Limits::default(), 1).verdicts.remove(0)
 }
 
 /// A store of the simplest kind: what decisions say, kept.
@@ -40,6 +46,7 @@ fn decide_one(log: &Log, proposal: &Proposal) -> Result<Sent, Refusal> {
 struct Kept {
     log: Option<Log>,
     receipts: HashMap<Key, Receipt>,
+    keys: HashMap<Key, Bytes>,
     events: Vec<NewEvent>,
 }
 
@@ -49,18 +56,72 @@ impl Kept {
     }
 
     fn send(&mut self, proposals: &[Proposal], now_ms: u64) -> Vec<Result<Sent, Refusal>> {
+        self.send_as(proposals, Standing::Member, now_ms)
+    }
+
+    fn send_as(
+        &mut self,
+        proposals: &[Proposal],
+        standing: Standing,
+        now_ms: u64,
+    ) -> Vec<Result<Sent, Refusal>> {
         let cases = proposals.iter().map(|proposal| Case {
             known: self.receipts.get(&receipt_key(ROOM, proposal.author.id, proposal.id)).cloned(),
+            standing: Ok(standing),
+            facts: self.facts(proposal),
             ..new(proposal)
         });
-        let decision = decide(&self.log(), cases, now_ms);
+        let decision = decide(&self.log(), cases, &Limits::default(), now_ms);
         for (key, value) in decision.receipts {
             let before = self.receipts.insert(key, stored::decode(&value).unwrap());
             assert_eq!(before, None, "a receipt is written once");
         }
+        for (key, value) in decision.puts {
+            match (key.as_bytes().starts_with(b"m/"), value) {
+                (true, Some(value)) => {
+                    self.receipts.insert(key, stored::decode(&value).unwrap());
+                }
+                (_, Some(value)) => {
+                    self.keys.insert(key, value);
+                }
+                (_, None) => {
+                    self.keys.remove(&key);
+                }
+            }
+        }
+        for erasure in decision.erasures {
+            let event = &mut self.events[erasure.seq as usize - 1];
+            assert_eq!(event.record, erasure.before);
+            event.record = erasure.after;
+        }
         self.events.extend(decision.events);
         self.log = Some(decision.log);
         decision.verdicts
+    }
+
+    fn facts(&self, proposal: &Proposal) -> Facts {
+        let Some(seq) = proposal.target() else { return Facts::default() };
+        let edits = self.keys.get(&edits_key(ROOM, seq));
+        let edited_at: Vec<u64> = edits.map_or(Vec::new(), |edits| stored::decode(edits).unwrap());
+        let edits = edited_at.iter().filter_map(|edit| self.stored(*edit)).collect();
+        Facts { target: self.stored(seq), edits, edited_at }
+    }
+
+    fn stored(&self, seq: u64) -> Option<Stored> {
+        let record = self.events.get(usize::try_from(seq).ok()?.checked_sub(1)?)?.record.clone();
+        let envelope = Event::from_record(&record).unwrap().envelope;
+        let receipt = self.receipts.get(&receipt_key(ROOM, envelope.author, envelope.id)).cloned();
+        Some(Stored { seq, record, receipt })
+    }
+
+    fn event(&self, seq: u64) -> Event {
+        Event::from_record(&self.events[seq as usize - 1].record).unwrap()
+    }
+
+    /// The chain as whoever reads the events computes it.
+    fn chain(&self) -> Chain {
+        let link = |chain, event: &NewEvent| Event::from_record(&event.record).unwrap().link(chain);
+        self.events.iter().fold(Chain::genesis(ROOM), link)
     }
 }
 
@@ -167,7 +228,7 @@ fn expect_last_holds_within_a_batch_too() {
     let log = Log { last: 4, ..Log::empty(ROOM) };
     let expecting = |id, last| Proposal { expect_last: Some(last), ..proposal(1, id, "x") };
     let (one, two, three) = (expecting(1, 4), expecting(2, 4), expecting(3, 5));
-    let verdicts = decide(&log, [new(&one), new(&two), new(&three)], 1).verdicts;
+    let verdicts = decide(&log, [new(&one), new(&two), new(&three)], &Limits::default(), 1).verdicts;
     assert_eq!(verdicts[0].as_ref().map(|sent| sent.seq), Ok(5));
     assert_eq!(verdicts[1], Err(Refusal::Moved { expected: 4, last: 5 }));
     assert_eq!(verdicts[2].as_ref().map(|sent| sent.seq), Ok(6));
@@ -183,9 +244,13 @@ fn a_repeated_send_is_answered_though_the_room_has_moved_and_the_author_may_no_l
     let again = Case {
         proposal: &first,
         known: kept.receipts.get(&receipt_key(ROOM, first.author.id, first.id)).cloned(),
-        permit: Err(Refusal::Denied("write in this room")),
+        standing: Err(Refusal::Denied("write in this room")),
+        facts: Facts::default(),
     };
-    assert_eq!(decide(&kept.log(), [again], 9).verdicts[0], Ok(Sent { duplicate: true, ..sent }));
+    assert_eq!(
+        decide(&kept.log(), [again], &Limits::default(), 9).verdicts[0],
+        Ok(Sent { duplicate: true, ..sent })
+    );
 }
 
 //= S4.31 (test)
@@ -201,8 +266,8 @@ fn the_same_id_of_two_authors_is_two_events() {
 fn a_refused_send_leaves_no_trace() {
     let log = Log { last: 4, ..Log::empty(ROOM) };
     let one = proposal(1, 1, "x");
-    let denied = Case { permit: Err(Refusal::Denied("write in this room")), ..new(&one) };
-    let decision = decide(&log, [denied], 1);
+    let denied = Case { standing: Err(Refusal::Denied("write in this room")), ..new(&one) };
+    let decision = decide(&log, [denied], &Limits::default(), 1);
     assert_eq!(decision.log, log);
     assert!(decision.events.is_empty() && decision.receipts.is_empty());
 }
@@ -210,11 +275,12 @@ fn a_refused_send_leaves_no_trace() {
 //= S4.16 (test)
 #[test]
 fn a_reference_to_an_event_that_is_not_there_is_refused() {
-    let log = Log { last: 4, ..Log::empty(ROOM) };
-    let about = |seq| Proposal { kind: Kind::REPLY, refs: vec![seq], ..proposal(1, 1, "x") };
+    let log = Log { first: 3, last: 4, ..Log::empty(ROOM) };
+    let about = |seq| Proposal { kind: Kind(0x80), refs: vec![seq], ..proposal(1, 1, "x") };
     assert!(decide_one(&log, &about(4)).is_ok());
     assert_eq!(decide_one(&log, &about(5)), Err(Refusal::RefUnknown { seq: 5, last: 4 }));
     assert_eq!(decide_one(&log, &about(0)), Err(Refusal::RefUnknown { seq: 0, last: 4 }));
+    assert_eq!(decide_one(&log, &about(2)), Err(Refusal::RefTrimmed { seq: 2, first: 3 }));
 }
 
 fn wire_send(kind: Kind, body: usize) -> wire::Send {
@@ -228,6 +294,7 @@ fn wire_send(kind: Kind, body: usize) -> wire::Send {
         expect_last: None,
         sealed: None,
         signature: None,
+        epoch: None,
     }
 }
 
@@ -242,9 +309,8 @@ fn members_cannot_make_the_servers_events() {
         assert_eq!(propose(wire_send(Kind(kind), 1)), Err(Refusal::KindReserved(Kind(kind))));
     }
     assert_eq!(propose(wire_send(Kind(0x80), 1)), Ok(()), "applications' own kinds are relayed");
-    assert_eq!(propose(wire_send(Kind::EDIT, 1)), Err(Refusal::KindUnsupported(Kind::EDIT)));
-    assert_eq!(propose(wire_send(Kind(8), 1)), Err(Refusal::KindUnsupported(Kind(8))));
-    assert_eq!(propose(wire_send(Kind::REPLY, 1)), Err(Refusal::RefsMissing(Kind::REPLY)));
+    assert_eq!(propose(wire_send(Kind(10), 1)), Err(Refusal::KindUnsupported(Kind(10))));
+    assert_eq!(propose(wire_send(Kind(63), 1)), Err(Refusal::KindUnsupported(Kind(63))));
 }
 
 //= S4.15 (test)

@@ -78,7 +78,8 @@ impl Core {
         let mut loaded = HashMap::new();
         for ((id, record), head) in missing.into_iter().zip(records).zip(heads) {
             let Some(record) = record else { continue };
-            let record = Versioned { version: record.version, record: stored::decode(&record.value)? };
+            let record =
+                Versioned { room: id, version: record.version, record: stored::decode(&record.value)? };
             let log = Log::read(id, head.as_ref())?;
             loaded.insert(id, self.keep(LiveRoom::new(log, record, self.rings_bytes.clone())));
         }
@@ -118,8 +119,9 @@ impl Core {
     /// Reads again everything a commit rests on.
     pub(crate) async fn refresh(&self, room: &LiveRoom) -> Result<(), Refusal> {
         let record = self.store.get(&room_key(room.id)).await?.ok_or(Refusal::RoomUnknown)?;
+        let (room_id, version) = (room.id, record.version);
         let record =
-            Versioned { version: record.version, record: stored::decode::<RoomRecord>(&record.value)? };
+            Versioned { room: room_id, version, record: stored::decode::<RoomRecord>(&record.value)? };
         let head = self.store.head(store_room(room.id)).await?;
         room.refresh(Log::read(room.id, head.as_ref())?, Some(record));
         Ok(())

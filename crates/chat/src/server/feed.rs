@@ -129,7 +129,7 @@ impl Feed {
         self.leave(&cursor.room);
         let log = watching.room.log();
         let knows_nothing = cursor.epoch == 0;
-        let rewound = rewound(&watching.room, &log, cursor.epoch);
+        let rewound = log.rewound_since(cursor.epoch);
         let wanted = cursor.next.max(1).min(rewound.unwrap_or(u64::MAX));
         if cursor.epoch > log.epoch || (!knows_nothing && wanted > log.last + 1) {
             self.refuse(cursor.room, &Refusal::Ahead { epoch: log.epoch, last: log.last });
@@ -285,7 +285,7 @@ impl Feed {
 impl Followed {
     /// The log has begun a new epoch: the reader throws away what it replaces.
     fn rewind(&mut self, log: &Log, update: &mut Update) {
-        let rewound = rewound(&self.watching.room, log, self.epoch);
+        let rewound = log.rewound_since(self.epoch);
         self.next = self.next.min(rewound.unwrap_or(u64::MAX));
         self.epoch = log.epoch;
         self.live = false;
@@ -331,10 +331,7 @@ impl Followed {
     fn tell_head(&mut self) -> Option<hikyaku_wire::chat::Head> {
         let log = self.watching.room.log();
         let before = std::mem::replace(&mut self.head, (log.epoch, log.last));
-        (before != self.head).then(|| {
-            let rewound = rewound(&self.watching.room, &log, before.0);
-            log.head(rewound)
-        })
+        (before != self.head).then(|| log.head(log.rewound_since(before.0)))
     }
 }
 
@@ -349,10 +346,4 @@ impl Step {
     fn nothing() -> Self {
         Step::Took(Records::new())
     }
-}
-
-/// What a reader of `epoch` must throw away; all of it, should the record of epochs be incomplete.
-fn rewound(room: &LiveRoom, log: &Log, epoch: u32) -> Option<u64> {
-    let older = epoch != 0 && epoch < log.epoch;
-    older.then(|| room.record().record.rewound_since(epoch).unwrap_or(1))
 }

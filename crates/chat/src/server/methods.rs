@@ -18,7 +18,7 @@ use crate::limits::within;
 use crate::member::{Ask, Author, Member, Operation};
 use crate::name::RoomName;
 use crate::refusal::Refusal;
-use crate::rules::{Case, Log, Proposal, decide};
+use crate::rules::{Case, Facts, Log, Proposal, Standing, decide};
 use crate::stored::{self, RoomRecord, name_key, name_of, names_prefix, room_key, rooms_key, store_room};
 
 /// Makes a room. Asking again with the same id and name is answered as the first time.
@@ -76,13 +76,8 @@ fn new_room(
     author: &Author,
 ) -> Result<(Log, Batch), Refusal> {
     let now_ms = core.now_ms();
-    let record = RoomRecord {
-        name: name.as_str().to_owned(),
-        creator: author.id,
-        created_ms: now_ms,
-        epochs: Vec::new(),
-        trimmed: None,
-    };
+    let record =
+        RoomRecord { name: name.as_str().to_owned(), creator: author.id, created_ms: now_ms, trimmed: None };
     let proposal = Proposal {
         author: author.clone(),
         // The room is new: its own id cannot be that of another message in it.
@@ -92,10 +87,12 @@ fn new_room(
         refs: Vec::new(),
         mentions: Vec::new(),
         expect_last: None,
+        epoch: None,
         salt: salt()?,
     };
-    let first = (!topic.is_empty()).then_some(Case { proposal: &proposal, known: None, permit: Ok(()) });
-    let decision = decide(&Log::empty(*id), first, now_ms);
+    let (known, standing, facts) = (None, Ok(Standing::Moderator), Facts::default());
+    let first = (!topic.is_empty()).then_some(Case { proposal: &proposal, known, standing, facts });
+    let decision = decide(&Log::empty(*id), first, &core.limits, now_ms);
     let mut batch = Batch::new().check(room_key(*id), 0).put(room_key(*id), stored::encode(&record));
     for (key, receipt) in decision.receipts {
         batch = batch.put(key, receipt);
@@ -166,7 +163,7 @@ pub(crate) async fn history(core: &Core, member: &dyn Member, ask: History) -> R
         (None, Some(since)) => core.store.seq_at(store_room(room.id), since).await?,
         (None, None) => log.first,
     };
-    let from = from.clamp(log.first, log.last + 1);
+    let from = from.clamp(log.first, log.last + 1).max(1);
     let limit = ask.limit.map_or(usize::MAX, |limit| usize::try_from(limit).unwrap_or(usize::MAX));
     let (count, bytes) = (limit.min(core.limits.update_events), core.limits.update_bytes);
     let events = core.store.events(store_room(room.id), from, count, bytes).await?.events;
@@ -174,7 +171,8 @@ pub(crate) async fn history(core: &Core, member: &dyn Member, ask: History) -> R
     let events: Vec<_> = events.into_iter().take_while(|event| event.seq <= log.last).collect();
     let first = events.first().map_or(from, |event| event.seq);
     let records: Records = events.into_iter().map(|event| event.record).collect();
-    Ok(Page { head: log.head(None), first, records })
+    let chain = if ask.chain { core.chain_after(&room, &log, first - 1).await? } else { None };
+    Ok(Page { head: log.head(None), first, records, chain: chain.map(|chain| chain.0) })
 }
 
 /// A room the member may read, with its log as the store has it now, and its name.

@@ -36,6 +36,7 @@ struct Tail {
 /// A room's record and the version it was read with.
 #[derive(Debug)]
 pub(crate) struct Versioned {
+    pub(crate) room: RoomId,
     pub(crate) version: u64,
     pub(crate) record: RoomRecord,
 }
@@ -93,10 +94,14 @@ impl LiveRoom {
 
     /// Shows readers what was just committed.
     //= S4.40
-    pub(crate) fn publish(&self, log: Log, chunk: Chunk, limits: &Limits) {
+    pub(crate) fn publish(&self, log: Log, chunk: Chunk, erases: bool, limits: &Limits) {
         {
             let mut tail = lock(&self.tail);
             let before = tail.ring.bytes();
+            if erases {
+                // What was erased may stand in any chunk; readers take it from the log, as it is now.
+                tail.ring.clear();
+            }
             let crowded = self.rings_bytes.load(Ordering::Relaxed) > limits.rings_bytes;
             let events = u64::try_from(limits.ring_events).unwrap_or(u64::MAX);
             let bytes = if crowded { 0 } else { limits.ring_bytes };

@@ -8,16 +8,17 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use hikyaku_storage::{Append, Batch, Conflict, Guard, Key, StoreError};
+use hikyaku_storage::{Append, Batch, Conflict, Guard, Key, Replace, StoreError};
 use hikyaku_wire::chat::Sent;
 use tokio::sync::{OwnedSemaphorePermit, oneshot};
 
+use super::chain_at;
 use super::core::Core;
 use super::ring::Chunk;
 use super::room::{LiveRoom, Versioned};
-use crate::member::{Ask, Member, Operation, Permit};
+use crate::member::{Member, Permit};
 use crate::refusal::Refusal;
-use crate::rules::{Case, Decision, Proposal, decide};
+use crate::rules::{Case, Decision, Erasure, Log, Proposal, Standing, decide};
 use crate::stored::{self, Receipt, receipt_key, room_key, store_room};
 
 /// A send in the queue.
@@ -75,7 +76,7 @@ impl Core {
         let mut bytes = 0;
         let fitting = queue.waiting.iter().take(self.limits.commit_events.max(1)).take_while(|waiting| {
             bytes += waiting.proposal.body.len();
-            bytes <= self.limits.commit_bytes
+            bytes <= self.limits.commit_bytes && !waiting.proposal.is_alone()
         });
         let count = fitting.count().max(1).min(queue.waiting.len());
         if count == 0 {
@@ -116,12 +117,14 @@ impl Core {
             }
             let (record, log) = (room.record(), room.log());
             let mut checks = Checks::default();
-            let permits = self.permits(room, batch, fresh, &mut checks).await;
+            let standings = self.standings(&record, batch, fresh, &mut checks).await;
             let known = if fresh { self.known(room, batch).await? } else { vec![None; batch.len()] };
-            let cases = batch.iter().zip(permits).zip(known);
-            let cases =
-                cases.map(|((waiting, permit), known)| Case { proposal: &waiting.proposal, known, permit });
-            let decision = decide(&log, cases, self.now_ms());
+            let mut cases = Vec::with_capacity(batch.len());
+            for ((waiting, standing), known) in batch.iter().zip(standings).zip(known) {
+                let facts = self.facts(&log, &waiting.proposal).await?;
+                cases.push(Case { proposal: &waiting.proposal, known, standing, facts });
+            }
+            let decision = decide(&log, cases, &self.limits, self.now_ms());
             if !fresh && decision.verdicts.iter().any(Result::is_err) {
                 fresh = true;
                 continue;
@@ -133,12 +136,12 @@ impl Core {
                 fresh = true;
                 continue;
             };
-            let guard = Guard { epoch: log.epoch, expect_last: log.last };
-            match self.store.commit(store_batch(room, guard, &record, checks, &decision)).await {
+            match self.store.commit(store_batch(&log, &record, checks, &decision)).await {
                 Ok(_) => {
                     let records: Vec<&Bytes> = decision.events.iter().map(|event| &event.record).collect();
                     let chunk = Chunk::new(log.last + 1, records);
-                    room.publish(decision.log.clone(), chunk, &self.limits);
+                    let erases = !decision.erasures.is_empty();
+                    room.publish(decision.log.clone(), chunk, erases, &self.limits);
                     return Ok(decision);
                 }
                 Err(StoreError::Conflict(conflict)) => {
@@ -151,25 +154,23 @@ impl Core {
         Err(Refusal::Contended)
     }
 
-    /// Asks whether each author may; neighbours of one member and kind share the answer.
-    async fn permits(
+    /// Asks what each author is in the room; neighbours of one member and kind share the answer.
+    async fn standings(
         &self,
-        room: &LiveRoom,
+        record: &Versioned,
         batch: &[Waiting],
         fresh: bool,
         checks: &mut Checks,
-    ) -> Vec<Result<(), Refusal>> {
-        let mut answers: Vec<Result<(), Refusal>> = Vec::with_capacity(batch.len());
+    ) -> Vec<Result<Standing, Refusal>> {
+        let mut answers: Vec<Result<Standing, Refusal>> = Vec::with_capacity(batch.len());
         let mut previous: Option<&Waiting> = None;
         for waiting in batch {
             let answer = match (&waiting.member, previous.filter(|previous| same_question(previous, waiting)))
             {
-                (None, _) => Ok(()),
-                (Some(_), Some(_)) => answers.last().cloned().unwrap_or(Ok(())),
+                (None, _) => Ok(Standing::Server),
+                (Some(_), Some(_)) => answers.last().cloned().unwrap_or(Err(Refusal::Stopping)),
                 (Some(member), None) => {
-                    let operation = Operation::Append(waiting.proposal.kind);
-                    let ask = Ask { operation, room: Some(room.id), fresh };
-                    member.permit(ask).await.map(|permit| checks.add(permit))
+                    self.standing(&**member, record, waiting.proposal.kind, fresh, checks).await
                 }
             };
             answers.push(answer);
@@ -197,35 +198,44 @@ fn same_question(one: &Waiting, other: &Waiting) -> bool {
 
 /// Appending, remembering the ids and checking everything the decision rests on: one transaction.
 //= S4.37
-fn store_batch(
-    room: &LiveRoom,
-    guard: Guard,
-    record: &Versioned,
-    permissions: BTreeMap<Key, u64>,
-    decision: &Decision,
-) -> Batch {
-    let mut batch = Batch::new().check(room_key(room.id), record.version);
+fn store_batch(log: &Log, record: &Versioned, permissions: BTreeMap<Key, u64>, decision: &Decision) -> Batch {
+    let room = store_room(log.room);
+    let mut batch = Batch::new().check(room_key(log.room), record.version);
     for (key, version) in permissions {
-        if key != room_key(room.id) {
+        if key != room_key(log.room) {
             batch = batch.check(key, version);
         }
     }
     for (key, receipt) in &decision.receipts {
         batch = batch.check(key.clone(), 0).put(key.clone(), receipt.clone());
     }
+    if let Some((key, value)) = chain_at::kept(log, decision) {
+        batch = batch.put(key, value);
+    }
+    for (key, value) in &decision.puts {
+        batch = match value {
+            Some(value) => batch.put(key.clone(), value.clone()),
+            None => batch.delete(key.clone()),
+        };
+    }
+    for Erasure { seq, before, after } in &decision.erasures {
+        let (epoch, seq, expect, record) = (log.epoch_of(*seq), *seq, before.clone(), after.clone());
+        batch = batch.replace(Replace { room, epoch, seq, expect, record });
+    }
+    let guard = Guard { epoch: log.epoch, expect_last: log.last };
     let (events, state) = (decision.events.clone(), decision.log.state());
-    batch.append(Append { room: store_room(room.id), guard, events, state })
+    batch.append(Append { room, guard, events, state })
 }
 
 /// The keys that permissions rest on.
 #[derive(Default)]
-struct Checks {
+pub(crate) struct Checks {
     keys: BTreeMap<Key, u64>,
     contradiction: bool,
 }
 
 impl Checks {
-    fn add(&mut self, permit: Permit) {
+    pub(crate) fn add(&mut self, permit: Permit) {
         for (key, version) in permit.checks {
             let before = *self.keys.entry(key).or_insert(version);
             self.contradiction |= before != version;

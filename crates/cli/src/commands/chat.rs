@@ -18,7 +18,9 @@ use crate::args::Global;
 use crate::client::{Backoff, Client};
 use crate::event::Shown;
 use crate::exit::{self, Exit, Result, Trouble};
-use crate::{letter, output, reference};
+use crate::letter::{self, Letter};
+use crate::window::Window;
+use crate::{output, reference};
 
 /// Events shown at the beginning.
 const SHOWN: u64 = 20;
@@ -42,7 +44,9 @@ impl Chat {
         let past = Past { chat: ChatClient::new(connection.clone()), name: name.clone() };
         let head = past.head().await?;
         output::line(format_args!("#{} on {}; Ctrl-D leaves", name.as_str(), client.name()))?;
-        let end = past.print(head, Start::Newest(SHOWN), |shown| output::line(shown.short_line())).await?;
+        let mut window = Window::new(|shown: &Shown<'_>| output::line(shown.short_line()));
+        let end = past.print(head, Start::Newest(SHOWN), |passage| window.take(passage)).await?;
+        window.finish()?;
         tokio::spawn(async move { connection.close().await });
 
         let (mut screen, typed) = Screen::open(&format!("#{} ", name.as_str()))?;
@@ -138,7 +142,7 @@ impl Outbox {
                 continue;
             }
             let id = MessageId(random()?);
-            let send = letter::post(&mut self.store, (self.room, &self.name), id, line)?;
+            let send = letter::post(&mut self.store, (self.room, &self.name), id, Letter::text(line))?;
             let last = typed.is_closed();
             self.deliver(&mut connection, &send, last.then_some(LAST_TRIES)).await?;
         }

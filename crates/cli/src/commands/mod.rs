@@ -65,7 +65,7 @@ async fn interruptible(work: impl Future<Output = Result>) -> Result {
 }
 
 /// Random bytes for identifiers.
-fn random<const N: usize>() -> Result<[u8; N]> {
+pub(crate) fn random<const N: usize>() -> Result<[u8; N]> {
     let mut bytes = [0; N];
     getrandom::fill(&mut bytes).map_err(|error| {
         Trouble::new(Exit::Failed, format!("the system gives no random numbers: {error}"))

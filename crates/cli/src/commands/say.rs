@@ -1,29 +1,23 @@
 //! `hikyaku say`: one message, done when it is durable on the server.
-//!
-//! The message gets its id from a key before anything is sent: the one given with `--key`, or a fresh one. Trying
-//! again, here or later, with the same key is therefore always safe.
 
 use std::io::Read as _;
 use std::time::{Duration, Instant};
 
 use clap::Args;
-use hikyaku::Error;
-use hikyaku_chat::{ChatClient, RoomName, client};
-use hikyaku_sqlite::client::{ClientError, ClientStore, KnownRoom};
-use hikyaku_wire::chat::{MessageId, RoomId, Send, Sent};
+use hikyaku_wire::chat::Kind;
 use serde::Serialize;
 
-use super::{blocking, random};
+use super::blocking;
 use crate::args::{Global, duration};
-use crate::client::{Backoff, Client};
+use crate::client::Client;
 use crate::exit::{self, Exit, Result, Trouble};
+use crate::letter::{About, Letter};
 use crate::output::{self, JSON_VERSION};
-use crate::{letter, reference};
+use crate::reference;
+use crate::sending::Message;
 
 /// The largest message read from standard input: what a server takes at most.
 const MAX_TEXT: u64 = 64 * 1024;
-/// The longest one attempt may wait for its answer before a new connection is tried.
-const ATTEMPT: Duration = Duration::from_secs(10);
 
 #[derive(Debug, Args)]
 pub(crate) struct Say {
@@ -31,6 +25,8 @@ pub(crate) struct Say {
     room: String,
     /// The text; without it, standard input is read
     text: Option<String>,
+    #[command(flatten)]
+    about: ToEvent,
     /// A name of your own for this message: however often it is said with the same key, it is one message
     #[arg(long, value_name = "K")]
     key: Option<String>,
@@ -40,6 +36,53 @@ pub(crate) struct Say {
     /// One JSON object
     #[arg(long)]
     json: bool,
+}
+
+/// What to do with an event instead of saying something new.
+#[derive(Debug, Clone, Args)]
+#[group(multiple = false)]
+struct ToEvent {
+    /// Answer the event with this number
+    #[arg(long, value_name = "SEQ", value_parser = about)]
+    reply_to: Option<About>,
+    /// Let the text take the place of what you said in this event
+    #[arg(long, value_name = "SEQ", value_parser = about)]
+    edit: Option<About>,
+    /// Delete this event: its text is erased on the server
+    #[arg(long, value_name = "SEQ", value_parser = about, conflicts_with = "text")]
+    delete: Option<About>,
+    /// React to this event; the text is the reaction, one emoji or short word
+    #[arg(long, value_name = "SEQ", value_parser = about)]
+    react: Option<About>,
+    /// Take back your reaction to this event; the text is the reaction
+    #[arg(long, value_name = "SEQ", value_parser = about)]
+    unreact: Option<About>,
+}
+
+impl ToEvent {
+    fn kind(&self) -> (Kind, Option<About>) {
+        let kinds = [
+            (Kind::REPLY, self.reply_to),
+            (Kind::EDIT, self.edit),
+            (Kind::DELETE, self.delete),
+            (Kind::REACTION, self.react),
+            (Kind::UNREACT, self.unreact),
+        ];
+        kinds.into_iter().find(|(_, about)| about.is_some()).unwrap_or((Kind::MESSAGE, None))
+    }
+}
+
+/// `17`, or `2.17` with the epoch that is meant.
+pub(super) fn about(text: &str) -> Result<About, String> {
+    let number = |text: &str| text.parse::<u64>().ok().filter(|seq| *seq > 0);
+    let (epoch, seq) = match text.split_once('.') {
+        Some((epoch, seq)) => (epoch.parse().ok().map(Some), number(seq)),
+        None => (Some(None), number(text)),
+    };
+    match (epoch, seq) {
+        (Some(epoch), Some(seq)) => Ok(About { epoch, seq }),
+        _ => Err("an event is meant by its number: '17', or '2.17' with the epoch".to_owned()),
+    }
 }
 
 #[derive(Serialize)]
@@ -58,21 +101,18 @@ impl Say {
     pub(crate) async fn run(self, global: &Global) -> Result {
         let room = reference::room(&self.room).map_err(|error| Trouble::usage(error.to_string()))?;
         let client = Client::of(global, room.server.as_deref())?;
-        let text = match self.text {
+        let (kind, about) = self.about.kind();
+        let body = match self.text {
+            _ if kind == Kind::DELETE => String::new(),
             Some(text) => text,
             None => blocking(read_text).await?,
         };
-        if text.is_empty() {
+        if body.is_empty() && kind != Kind::DELETE {
             return Err(Trouble::usage("there is nothing to say: the text is empty"));
         }
-        let key = match self.key {
-            Some(key) => key,
-            None => hex(&random::<8>()?),
-        };
-        let mut message =
-            Message { room: room.what, text, key, store: client.server.store()?, attempted: false };
-        let deadline = Instant::now() + self.timeout;
-        let sent = message.say(&client, deadline).await?;
+        let letter = Letter { kind, body, about, mentions: Vec::new() };
+        let mut message = Message::new(&client, room.what, letter, self.key)?;
+        let sent = message.say(&client, Instant::now() + self.timeout).await?;
         if !self.json {
             return output::line(format_args!("#{}:{}", message.room.as_str(), sent.seq));
         }
@@ -89,147 +129,6 @@ impl Say {
     }
 }
 
-/// A message on its way.
-struct Message {
-    room: RoomName,
-    text: String,
-    key: String,
-    store: ClientStore,
-    /// It was handed to a connection at least once: the server may have it.
-    attempted: bool,
-}
-
-impl Message {
-    /// Tries until it is acknowledged, refused, or late.
-    async fn say(&mut self, client: &Client, deadline: Instant) -> Result<Sent> {
-        let mut backoff = Backoff::new();
-        loop {
-            let attempt = tokio::time::timeout_at(deadline.into(), self.attempt(client)).await;
-            let error = match attempt {
-                Ok(Ok(sent)) => return Ok(sent),
-                Ok(Err(Attempt::Trouble(trouble))) => return Err(trouble),
-                Ok(Err(Attempt::Refused(error))) => return Err(self.refused(error)),
-                Ok(Err(Attempt::Again(error))) => error,
-                Err(_) => Error::ConnectTimeout(Duration::ZERO),
-            };
-            if Instant::now() + Duration::from_millis(100) >= deadline {
-                return Err(self.late(error));
-            }
-            backoff.wait().await;
-        }
-    }
-
-    async fn attempt(&mut self, client: &Client) -> Result<Sent, Attempt> {
-        let connection = client.connect().await.map_err(Attempt::of)?;
-        let chat = ChatClient::new(connection.clone());
-        let room = self.resolve(&chat).await?;
-        let send = self.enqueue(room)?;
-        self.attempted = true;
-        let answered = tokio::time::timeout(ATTEMPT, chat.send(&send)).await;
-        let sent = answered.unwrap_or(Err(Error::ConnectTimeout(ATTEMPT))).map_err(Attempt::of)?;
-        self.store
-            .change(|changes| changes.settle(send.id.0))
-            .map_err(|error| Attempt::Trouble(error.into()))?;
-        connection.close().await;
-        Ok(sent)
-    }
-
-    /// The room's id, remembered for the next time.
-    async fn resolve(&mut self, chat: &ChatClient) -> Result<RoomId, Attempt> {
-        let name = self.room.as_str();
-        let stored = |error: ClientError| Attempt::Trouble(error.into());
-        if let Some(known) = self.store.room(name).map_err(stored)? {
-            return Ok(RoomId(known.room.0));
-        }
-        let room =
-            chat.resolve(hikyaku_wire::chat::RoomRef::Name(name.to_owned())).await.map_err(Attempt::of)?;
-        let known = KnownRoom {
-            room: hikyaku_storage::RoomId(room.head.room.0),
-            name: name.to_owned(),
-            epoch: room.head.epoch,
-            last: room.head.last,
-            title: None,
-        };
-        self.store.change(|changes| changes.put_room(&known)).map_err(stored)?;
-        Ok(room.head.room)
-    }
-
-    /// Stores the message before it is sent, under the id that its key stands for.
-    fn enqueue(&mut self, room: RoomId) -> Result<Send, Attempt> {
-        let id: MessageId = client::id_for_key(room, &self.key);
-        let posted = letter::post(&mut self.store, (room, &self.room), id, self.text.clone());
-        posted.map_err(|error| match error {
-            ClientError::KeyReused { .. } => {
-                Attempt::Trouble(self.reused("another text is waiting under the key"))
-            }
-            error => Attempt::Trouble(error.into()),
-        })
-    }
-
-    /// The server has said no: nothing waits any longer.
-    fn refused(&mut self, error: Error) -> Trouble {
-        let known = self.store.room(self.room.as_str()).ok().flatten();
-        if let Some(known) = known {
-            let id = client::id_for_key(RoomId(known.room.0), &self.key);
-            // The refusal is what matters; a row left behind is only shown by `status`.
-            let _ = self.store.change(|changes| {
-                changes.settle(id.0)?;
-                if error.code() == hikyaku::ErrorCode::ROOM_UNKNOWN {
-                    changes.forget_room(known.room)
-                } else {
-                    Ok(())
-                }
-            });
-        }
-        if error.code() == hikyaku::ErrorCode::ID_REUSED {
-            return self.reused(&error.to_string());
-        }
-        Trouble::from(error).during(format_args!("saying it in #{}", self.room.as_str()))
-    }
-
-    fn reused(&self, why: &str) -> Trouble {
-        Trouble::new(
-            Exit::Failed,
-            format!("the key '{}' stands for another message: {why}", hikyaku::printable(&self.key)),
-        )
-        .hint("choose a new key for a new message")
-    }
-
-    fn late(&self, error: Error) -> Trouble {
-        if !self.attempted {
-            let trouble = Trouble::from(error);
-            return trouble.during(format_args!("the message was not sent to #{}", self.room.as_str()));
-        }
-        Trouble::new(
-            Exit::OutcomeUnknown,
-            format!(
-                "no acknowledgement in time: the message may or may not be in #{} ({error})",
-                self.room.as_str()
-            ),
-        )
-        .hint(format!(
-            "say the same again with --key {} : it will be there once, whatever happened",
-            self.key
-        ))
-    }
-}
-
-/// How an attempt failed.
-enum Attempt {
-    /// Another may work.
-    Again(Error),
-    /// The server has said no.
-    Refused(Error),
-    /// This computer has said no.
-    Trouble(Trouble),
-}
-
-impl Attempt {
-    fn of(error: Error) -> Self {
-        if error.is_retryable() { Self::Again(error) } else { Self::Refused(error) }
-    }
-}
-
 fn read_text() -> Result<String> {
     let mut text = Vec::new();
     let read = std::io::stdin().take(MAX_TEXT + 1).read_to_end(&mut text);
@@ -241,8 +140,4 @@ fn read_text() -> Result<String> {
     let text = String::from_utf8(text).map_err(|_| Trouble::usage("standard input is not UTF-8 text"))?;
     // What a shell's echo adds is not part of the message.
     Ok(text.strip_suffix('\n').unwrap_or(&text).to_owned())
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }

@@ -3,13 +3,14 @@
 use clap::Args;
 use hikyaku::{ErrorCode, Failure};
 use hikyaku_chat::client::{Backoff, Follower, Following, News, Position};
-use hikyaku_chat::{ChatClient, RoomName};
+use hikyaku_chat::{Chain, ChatClient, RoomName};
 use hikyaku_wire::chat::{Head, History, Mode, Page, RoomId};
 
 use crate::args::Global;
 use crate::client::Client;
 use crate::event::Shown;
 use crate::exit::{Exit, Result, Trouble};
+use crate::window::{Links, Window};
 use crate::{output, reference, time};
 
 /// Events shown unless more or fewer are asked for.
@@ -41,27 +42,54 @@ impl Tail {
         let room = reference::room(&self.room).map_err(|error| Trouble::usage(error.to_string()))?;
         let client = Client::of(global, room.server.as_deref())?;
         let connection = client.connected().await?;
-        let history = Past { chat: ChatClient::new(connection.clone()), name: room.what.clone() };
+        let past = Past { chat: ChatClient::new(connection.clone()), name: room.what.clone() };
         let start = match (self.since, self.after) {
             (Some(since_ms), _) => Start::Since(since_ms),
             (None, Some(after)) => Start::From(after.saturating_add(1)),
             (None, None) => Start::Newest(self.newest.unwrap_or(SHOWN)),
         };
-        let json = self.json;
-        let head = history.head().await?;
-        let end = history.print(head, start, |shown| print(&shown, json)).await?;
+        let head = past.head().await?;
+        let (mut links, line) = (Links::new(head.room), |shown: &Shown<'_>| output::line(shown.line()));
+        let end = if self.json {
+            past.print(head, start, |passage| links.print(passage)).await?
+        } else {
+            let mut window = Window::new(line);
+            let end = past.print(head, start, |passage| window.take(passage)).await?;
+            window.finish()?;
+            end
+        };
         if !self.follow {
             connection.close().await;
             return end.cut.map_or(Ok(()), Err);
         }
         // The future has a connection of its own, made again as often as it takes, and need not wait for this one.
         tokio::spawn(async move { connection.close().await });
-        follow(&client, &room.what, end, self.after.unwrap_or(0), json).await
+        let after = self.after.unwrap_or(0);
+        let mut following = following(&client, &end);
+        while let Some(news) = following.next().await {
+            let news = news?;
+            links.hear(&news);
+            match news {
+                News::Event(delivery) if delivery.seq <= after => {
+                    links.link(&Shown::delivered(room.what.as_str(), &delivery));
+                }
+                News::Event(delivery) => {
+                    let shown = Shown::delivered(room.what.as_str(), &delivery);
+                    if self.json { links.print(Passage::Event(Box::new(shown)))? } else { line(&shown)? }
+                }
+                news => remark(&room.what, &news)?,
+            }
+        }
+        Ok(())
     }
 }
 
-fn print(shown: &Shown<'_>, json: bool) -> Result {
-    if json { output::json(&shown.json()) } else { output::line(shown.line()) }
+/// What a reader of the past comes by.
+pub(crate) enum Passage<'a> {
+    /// The chain's value before the next event.
+    Chain(Option<Chain>),
+    /// The next event.
+    Event(Box<Shown<'a>>),
 }
 
 /// Where to begin.
@@ -100,11 +128,11 @@ impl Past {
     }
 
     /// Shows everything from `start` to `head`.
-    pub(super) async fn print(
-        &self,
+    pub(super) async fn print<'a>(
+        &'a self,
         head: Head,
         start: Start,
-        mut show: impl FnMut(Shown<'_>) -> Result,
+        mut show: impl FnMut(Passage<'a>) -> Result,
     ) -> Result<End> {
         let mut ask = match start {
             Start::Newest(count) => {
@@ -114,9 +142,13 @@ impl Past {
             Start::Since(since_ms) => History { since_ms: Some(since_ms), ..self.ask(head.room, None) },
         };
         let (mut next, mut cut) = (ask.from.unwrap_or(1), None);
+        ask.chain = true;
+        if ask.since_ms.is_none() && next > head.last {
+            show(Passage::Chain(Some(Chain(head.chain)).filter(|_| next == head.last + 1)))?;
+        }
         // A page may be shorter than asked for: only reaching the newest event of this moment is the end.
         while ask.since_ms.is_some() || next <= head.last {
-            let Page { first, records, .. } = match self.chat.history(&ask).await {
+            let Page { first, records, chain, .. } = match self.chat.history(&ask).await {
                 Ok(page) => page,
                 Err(error) if error.is_retryable() && ask.since_ms.is_none() => {
                     cut = Some(self.trouble(error));
@@ -132,12 +164,16 @@ impl Past {
                 .during(format_args!("#{}", self.name.as_str())));
             }
             let stuck = records.is_empty() && first == next && ask.since_ms.is_none();
+            if ask.chain || first > next {
+                show(Passage::Chain(chain.map(Chain)))?;
+            }
             next = first;
             for record in records.iter() {
                 if next > head.last {
                     break;
                 }
-                show(Shown::record(self.name.as_str(), head.epoch, next, &record))?;
+                let shown = Shown::record(self.name.as_str(), head.epoch, next, &record);
+                show(Passage::Event(Box::new(shown)))?;
                 next += 1;
             }
             if stuck {
@@ -153,7 +189,7 @@ impl Past {
     }
 
     fn ask(&self, room: RoomId, from: Option<u64>) -> History {
-        History { room: room.into(), from, since_ms: None, limit: None }
+        History { room: room.into(), from, since_ms: None, limit: None, chain: false }
     }
 }
 
@@ -166,19 +202,6 @@ pub(super) fn following(client: &Client, end: &End) -> Following {
         let client = client.clone();
         async move { client.connect().await }
     })
-}
-
-/// Shows what comes after `after`, which may be further than the room is now.
-async fn follow(client: &Client, name: &RoomName, end: End, after: u64, json: bool) -> Result {
-    let mut following = following(client, &end);
-    while let Some(news) = following.next().await {
-        match news? {
-            News::Event(delivery) if delivery.seq <= after => {}
-            News::Event(delivery) => print(&Shown::delivered(name.as_str(), &delivery), json)?,
-            news => remark(name, &news)?,
-        }
-    }
-    Ok(())
 }
 
 /// What a person should know besides the events; programs see it in the sequence numbers and epochs. A room that the

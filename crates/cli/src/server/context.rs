@@ -50,6 +50,7 @@ impl Context {
     fn may(&self, operation: Operation) -> bool {
         match operation {
             Operation::Create => self.session.may(Permission::CreateRooms),
+            Operation::Moderate => self.session.may(Permission::Moderate),
             // Every member of the server reads and writes every room; rooms with members of their own come with
             // the room log's roles.
             _ => !self.session.is_stranger(),

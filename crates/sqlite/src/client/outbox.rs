@@ -15,6 +15,8 @@ use crate::queries::{blob, signed, unsigned};
 pub const MAX_OUTBOX: usize = 10_000;
 /// The longest body, in bytes.
 pub const MAX_BODY: usize = 1 << 20;
+/// The longest details of a message, in bytes.
+pub const MAX_DETAILS: usize = 4 << 10;
 /// The longest room name or key, in bytes.
 pub const MAX_NAME: usize = 512;
 
@@ -32,6 +34,8 @@ pub struct NewMessage {
     pub kind: u32,
     /// The encoded body.
     pub body: Bytes,
+    /// What else there is to it, such as what it is about.
+    pub details: Bytes,
     /// When it was said, in milliseconds since 1970.
     pub created_ms: u64,
 }
@@ -76,7 +80,7 @@ pub struct OutboxLock {
     _lock: Lock,
 }
 
-const COLUMNS: &str = "id, room, kind, body, created_ms, state, attempts, reason";
+const COLUMNS: &str = "id, room, kind, body, created_ms, state, attempts, reason, details";
 
 impl ClientStore {
     /// Takes the right to send, or returns `None` at once if another process has it.
@@ -117,6 +121,7 @@ impl Changes<'_> {
     /// message still waiting is [`ClientError::KeyReused`]; once it was acknowledged, the server says so.
     pub fn enqueue(&self, message: &NewMessage, key: Option<&str>) -> Result<MessageId> {
         within("message body (bytes)", message.body.len(), MAX_BODY)?;
+        within("message details (bytes)", message.details.len(), MAX_DETAILS)?;
         within("room name (bytes)", message.room.len(), MAX_NAME)?;
         within("key (bytes)", key.map_or(0, str::len), MAX_NAME)?;
         let waiting: i64 = self
@@ -136,13 +141,13 @@ impl Changes<'_> {
 
     /// Queues a message under `id` unless it waits already; one that was refused is tried again.
     fn insert(&self, message: &NewMessage, id: MessageId, key: Option<&str>) -> Result<()> {
-        let sql = "INSERT INTO outbox (id, room, kind, body, created_ms) VALUES (?1, ?2, ?3, ?4, ?5)
+        let sql = "INSERT INTO outbox (id, room, kind, body, created_ms, details) VALUES (?1, ?2, ?3, ?4, ?5, ?6)
                    ON CONFLICT (id) DO UPDATE SET kind = excluded.kind, body = excluded.body,
-                       state = CASE state WHEN 2 THEN 0 ELSE state END, reason = NULL
-                   WHERE state = 2 OR (kind, body) = (excluded.kind, excluded.body)";
-        let NewMessage { room, kind, body, created_ms, .. } = message;
+                       details = excluded.details, state = CASE state WHEN 2 THEN 0 ELSE state END, reason = NULL
+                   WHERE state = 2 OR (kind, body, details) = (excluded.kind, excluded.body, excluded.details)";
+        let NewMessage { room, kind, body, created_ms, details, .. } = message;
         let mut insert = self.transaction.prepare_cached(sql)?;
-        match insert.execute(params![id, room, kind, &body[..], signed(*created_ms)])? {
+        match insert.execute(params![id, room, kind, &body[..], signed(*created_ms), &details[..]])? {
             0 => Err(ClientError::KeyReused { key: key.unwrap_or_default().to_owned() }),
             _ => Ok(()),
         }
@@ -184,6 +189,7 @@ fn entry(row: &Row<'_>) -> rusqlite::Result<OutboxEntry> {
         room: row.get(1)?,
         kind: row.get(2)?,
         body: blob(row, 3)?,
+        details: blob(row, 8)?,
         created_ms: unsigned(row, 4)?,
     };
     let state = match row.get(5)? {

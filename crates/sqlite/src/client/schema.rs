@@ -3,7 +3,7 @@
 use crate::file::Format;
 
 pub(crate) const FORMAT: Format =
-    Format { application_id: i32::from_be_bytes(*b"HKYC"), migrations: &[FORMAT_1] };
+    Format { application_id: i32::from_be_bytes(*b"HKYC"), migrations: &[FORMAT_1, FORMAT_2] };
 
 const FORMAT_1: &str = "
 CREATE TABLE meta (
@@ -71,4 +71,9 @@ CREATE TABLE transfers (
     state      BLOB    NOT NULL,
     updated_ms INTEGER NOT NULL
 ) STRICT, WITHOUT ROWID;
+";
+
+/// What a message is about and whom it mentions, as the application encodes it.
+const FORMAT_2: &str = "
+ALTER TABLE outbox ADD COLUMN details BLOB NOT NULL DEFAULT x'';
 ";

@@ -16,7 +16,14 @@ fn home() -> TempDir {
 }
 
 fn message(number: u8) -> NewMessage {
-    NewMessage { id: [number; 16], room: "ops".to_owned(), kind: 1, body: vec![number].into(), created_ms: 5 }
+    NewMessage {
+        id: [number; 16],
+        room: "ops".to_owned(),
+        kind: 1,
+        body: vec![number].into(),
+        details: Bytes::new(),
+        created_ms: 5,
+    }
 }
 
 fn waiting(store: &ClientStore) -> Vec<u8> {

@@ -27,6 +27,10 @@ impl Kind {
     pub const PIN: Kind = Kind(6);
     /// What the room is about, as text.
     pub const TOPIC: Kind = Kind(7);
+    /// Takes back one's own reaction, the same word, to the event in `refs[0]`.
+    pub const UNREACT: Kind = Kind(8);
+    /// Keeps the event in `refs[0]` in view no longer.
+    pub const UNPIN: Kind = Kind(9);
     /// Somebody joined.
     pub const JOIN: Kind = Kind(0x40);
     /// Somebody left.
@@ -50,6 +54,8 @@ impl Kind {
             Kind::REACTION => "reaction",
             Kind::PIN => "pin",
             Kind::TOPIC => "topic",
+            Kind::UNREACT => "unreact",
+            Kind::UNPIN => "unpin",
             Kind::JOIN => "join",
             Kind::LEAVE => "leave",
             Kind::INVITE => "invite",

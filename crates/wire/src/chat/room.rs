@@ -124,6 +124,9 @@ pub struct History {
     /// At most so many events; the server may return fewer.
     #[n(3)]
     pub limit: Option<u32>,
+    /// Whether the chain's value before the first event is wanted.
+    #[cbor(n(4), skip_if = "is_false", default)]
+    pub chain: bool,
 }
 
 /// Consecutive events. Fewer than asked for is no sign of the end: `head.last` is.
@@ -139,4 +142,12 @@ pub struct Page {
     /// The events.
     #[n(2)]
     pub records: Records,
+    /// If it was asked for: the chain's value before the first record, where the server can tell.
+    #[n(3)]
+    pub chain: Option<Digest>,
+}
+
+/// Whether a flag need not be written.
+pub(super) fn is_false(flag: &bool) -> bool {
+    !flag
 }

@@ -73,6 +73,9 @@ pub struct Send {
     /// Reserved: the device's signature.
     #[n(8)]
     pub signature: Option<Octets>,
+    /// The epoch whose numbers `refs` and `expect_last` are: in another one they would mean other events.
+    #[n(9)]
+    pub epoch: Option<u32>,
 }
 
 /// The event is durable, and this is its place.

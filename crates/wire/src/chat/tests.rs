@@ -37,8 +37,19 @@ fn every_message_decodes_to_what_was_encoded() {
     round_trip(List { after: Some("a".into()), limit: Some(3) });
     round_trip(Rooms { rooms: vec![Room { name: "ops".into(), head: head() }], more: None });
     round_trip(Resolve { room: RoomRef::Name("ops".into()) });
-    round_trip(History { room: RoomId([1; 16]).into(), from: Some(3), since_ms: None, limit: Some(10) });
-    round_trip(Page { head: head(), first: 1, records: [Bytes::from_static(b"x")].into_iter().collect() });
+    round_trip(History {
+        room: RoomId([1; 16]).into(),
+        from: Some(3),
+        since_ms: None,
+        limit: Some(10),
+        chain: true,
+    });
+    round_trip(Page {
+        head: head(),
+        first: 1,
+        records: [Bytes::from_static(b"x")].into_iter().collect(),
+        chain: None,
+    });
     round_trip(Sent { room: RoomId([1; 16]), epoch: 1, seq: 4, ts_ms: 7, duplicate: false });
     round_trip(Follow {
         subscribe: vec![Cursor { room: RoomId([1; 16]), epoch: 1, next: 2, mode: Mode::Heads }],
@@ -119,6 +130,8 @@ fn kinds_have_their_registered_numbers() {
         (5, "reaction"),
         (6, "pin"),
         (7, "topic"),
+        (8, "unreact"),
+        (9, "unpin"),
         (0x40, "join"),
         (0x41, "leave"),
         (0x42, "invite"),

@@ -263,17 +263,17 @@ async fn trimmed_events_are_said_to_be_trimmed() {
 //= S4.43 (test)
 #[tokio::test]
 async fn a_reader_of_an_older_epoch_is_told_what_to_throw_away() {
-    use crate::stored::{RoomRecord, decode, encode, room_key};
+    use hikyaku_storage::{Guard, Raise};
     let world = World::new(Limits::default()).await;
-    for n in 1..=6 {
+    for n in 1..=3 {
         world.say(OPS, &n.to_string()).await;
     }
     // An operator has restored a backup that ended at event 3, and three other events have followed since.
-    let key = room_key(OPS);
-    let mut record: RoomRecord = decode(&world.store.get(&key).await.unwrap().unwrap().value).unwrap();
-    record.epochs = vec![(2, 4)];
-    world.store.commit(Batch::new().put(key, encode(&record))).await.unwrap();
-    *world.store.edit_head.lock().unwrap() = Some(|head| Head { epoch: 2, ..head });
+    let raise = Raise { room: StoreRoom(OPS.0), guard: Guard { epoch: 1, expect_last: 3 }, epoch: 2 };
+    world.store.commit(Batch::new().raise(raise)).await.unwrap();
+    for n in 4..=6 {
+        world.say(OPS, &n.to_string()).await;
+    }
 
     let mut feed = world.feed();
     feed.apply(follow(OPS, 1, 7, Mode::Live)).await.unwrap();
@@ -324,6 +324,7 @@ fn no_message_is_larger_than_every_peer_accepts() {
         expect_last: Some(MAX_INTEGER),
         sealed: None,
         signature: None,
+        epoch: Some(u32::MAX),
     };
     assert!(encode(&send).len() < ACCEPTED);
 

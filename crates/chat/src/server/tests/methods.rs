@@ -90,7 +90,7 @@ async fn history_is_what_followers_saw() {
     let seen = events(&updates(&mut feed).await, OPS, 1);
     let (member, mut read) = (world.somebody(1), Vec::new());
     let page = async |from, limit| {
-        let ask = History { room: OPS.into(), from: Some(from), since_ms: None, limit };
+        let ask = History { room: OPS.into(), from: Some(from), since_ms: None, limit, chain: false };
         methods::history(&world.core, &*member, ask).await.unwrap()
     };
     loop {
@@ -125,10 +125,41 @@ async fn history_begins_at_a_time() {
     }
     let member = world.somebody(1);
     let since = async |since| {
-        let ask = History { room: OPS.into(), from: None, since_ms: Some(since), limit: None };
+        let ask = History { room: OPS.into(), from: None, since_ms: Some(since), limit: None, chain: false };
         methods::history(&world.core, &*member, ask).await.unwrap().first
     };
     assert_eq!([since(0).await, since(300).await, since(301).await, since(999).await], [1, 3, 4, 6]);
-    let both = History { room: OPS.into(), from: Some(1), since_ms: Some(1), limit: None };
+    let both = History { room: OPS.into(), from: Some(1), since_ms: Some(1), limit: None, chain: false };
     assert!(matches!(methods::history(&world.core, &*member, both).await, Err(Refusal::Invalid(_))));
+}
+
+//= S4.52 (test)
+#[tokio::test]
+async fn the_chain_is_told_at_any_place_also_where_events_were_erased() {
+    let world = World::new(Limits { update_events: 500, ..Limits::default() }).await;
+    let mut pending = Vec::new();
+    for n in 0..2_500_u32 {
+        let id = [[0; 12].as_slice(), &n.to_be_bytes()].concat().try_into().unwrap();
+        pending.push(world.submit(OPS, proposal(1, id, &n.to_string())).await.unwrap());
+    }
+    for pending in pending {
+        pending.await.unwrap().unwrap();
+    }
+    let delete = Proposal { kind: Kind::DELETE, refs: vec![1_500], ..proposal(1, [9; 16], "") };
+    assert_eq!(world.send(OPS, delete).await.unwrap().seq, 2_501);
+    let member = world.somebody(1);
+    let page = async |from| {
+        let ask = History { room: OPS.into(), from: Some(from), since_ms: None, limit: None, chain: true };
+        methods::history(&world.core, &*member, ask).await.unwrap()
+    };
+    let (mut chain, mut next) = (crate::chain::Chain::genesis(OPS), 1);
+    while next <= 2_501 {
+        let page = page(next).await;
+        assert_eq!(page.chain, Some(chain.0), "before event {next}");
+        for record in page.records.iter() {
+            chain = Event::from_record(&record).unwrap().link(chain);
+            next += 1;
+        }
+    }
+    assert_eq!(page(2_502).await.chain, Some(chain.0), "behind the newest");
 }

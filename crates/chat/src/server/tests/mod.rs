@@ -53,6 +53,13 @@ impl Member for Somebody {
 
     fn permit(&self, ask: Ask) -> Answer<'_> {
         Box::pin(async move {
+            if ask.operation == crate::member::Operation::Moderate {
+                // Whoever has the key `mod/<n>` moderates.
+                let key = Key::join([b"mod/".as_slice(), &[self.n]]);
+                let found = self.store.get(&key).await?;
+                let found = found.ok_or(Refusal::Denied(ask.operation.describe()))?;
+                return Ok(Permit { checks: vec![(key, found.version)] });
+            }
             let remembered = self.remembered.lock().unwrap().filter(|_| !ask.fresh);
             let version = match remembered {
                 Some(version) => version,
@@ -76,7 +83,7 @@ pub(super) fn author(n: u8) -> Author {
 /// A store in memory that can be held up, counted, and made to fail or to show another head.
 #[derive(Default)]
 pub(super) struct TestStore {
-    inner: MemoryStore,
+    pub(super) inner: MemoryStore,
     /// While set, a commit takes a permit of `gate` first.
     pub(super) gated: AtomicBool,
     pub(super) gate: Semaphore0,
@@ -219,6 +226,7 @@ pub(super) fn proposal(user: u8, id: [u8; 16], body: &str) -> Proposal {
         refs: Vec::new(),
         mentions: Vec::new(),
         expect_last: None,
+        epoch: None,
         salt: Salt([1; 16]),
     }
 }

@@ -243,3 +243,57 @@ proptest! {
         });
     }
 }
+
+//= S4.25 (test)
+#[tokio::test]
+async fn what_is_deleted_is_gone_from_the_store_and_from_memory_before_anybody_is_told() {
+    let world = World::new(Limits::default()).await;
+    let mut feed = world.feed();
+    feed.apply(follow(OPS, 0, 1, Mode::Live)).await.unwrap();
+    updates(&mut feed).await;
+    for text in ["a secret", "not so"] {
+        world.say(OPS, text).await;
+    }
+    let edit = Proposal { kind: Kind::EDIT, refs: vec![1], ..proposal(1, [70; 16], "still a secret") };
+    assert_eq!(world.send(OPS, edit).await.unwrap().seq, 3);
+    let delete = |user, id| Proposal { kind: Kind::DELETE, refs: vec![1], ..proposal(user, [id; 16], "") };
+    let denied = world.send(OPS, delete(2, 71)).await;
+    assert_eq!(denied, Err(Refusal::Denied("delete what others wrote")));
+    assert_eq!(world.send(OPS, delete(1, 72)).await.unwrap().seq, 4);
+    assert_eq!(world.send(OPS, delete(1, 72)).await.map(|sent| sent.duplicate), Ok(true));
+    assert_eq!(world.send(OPS, delete(1, 73)).await, Err(Refusal::RefErased { seq: 1 }));
+
+    // The reader had not looked since: it takes everything from memory, if memory has it.
+    let told = updates(&mut feed).await;
+    let seen: Vec<_> = told
+        .iter()
+        .flat_map(|update| &update.batches)
+        .flat_map(|batch| batch.records.iter().collect::<Vec<_>>())
+        .map(|record| Event::from_record(&record).unwrap().body)
+        .collect();
+    assert_eq!(seen, [None, Some("not so".into()), None, Some("".into())]);
+    let kept = world.store.get(&crate::stored::edits_key(OPS, 1)).await.unwrap();
+    assert_eq!(kept, None);
+}
+
+//= S4.37 (test)
+#[tokio::test]
+async fn a_moderator_is_who_made_the_room_or_whom_the_program_calls_one_at_that_moment() {
+    let world = World::new(Limits::default()).await;
+    world.say(OPS, "x").await;
+    let pin = |user, id, kind| Proposal { kind, refs: vec![1], ..proposal(user, [id; 16], "") };
+    assert_eq!(world.send(OPS, pin(0, 1, Kind::PIN)).await.map(|sent| sent.seq), Ok(2), "made the room");
+    assert!(matches!(world.send(OPS, pin(3, 2, Kind::UNPIN)).await, Err(Refusal::Denied(_))));
+    let moderator = Key::join([b"mod/".as_slice(), &[3]]);
+    world.store.commit(Batch::new().put(moderator.clone(), "yes")).await.unwrap();
+    assert_eq!(world.send(OPS, pin(3, 3, Kind::UNPIN)).await.map(|sent| sent.seq), Ok(3));
+
+    // The right is withdrawn while the pin waits for its commit.
+    world.store.gated.store(true, Ordering::SeqCst);
+    let pending = world.submit(OPS, pin(3, 4, Kind::PIN)).await.unwrap();
+    tokio::task::yield_now().await;
+    world.store.inner.commit(Batch::new().delete(moderator)).await.unwrap();
+    world.store.gated.store(false, Ordering::SeqCst);
+    world.store.gate.0.add_permits(8);
+    assert!(matches!(pending.await.unwrap(), Err(Refusal::Denied(_))));
+}

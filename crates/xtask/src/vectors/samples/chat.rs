@@ -98,6 +98,8 @@ fn rooms() -> Vec<Sample> {
     let described = Create { topic: Some("what runs, and what does not".into()), ..create.clone() };
     let empty = Head { first: 1, last: 0, count: 0, ts_ms: 0, ..head() };
     let rewound = Head { epoch: 2, rewound: Some(15), ..head() };
+    let page = Page { head: head(), first: 17, records: records(), chain: None };
+    let chained = Page { chain: Some(Digest(counting(0xc0))), ..page.clone() };
     vec![
         sample("create-room", "with a name", &create),
         sample("create-room", "with a topic", &described),
@@ -115,13 +117,15 @@ fn rooms() -> Vec<Sample> {
         sample("history", "everything", &history(None, None, None)),
         sample("history", "from an event on", &history(Some(4812), None, Some(100))),
         sample("history", "from a time on", &history(None, Some(NOW), None)),
-        sample("history-page", "one event", &Page { head: head(), first: 17, records: records() }),
-        sample("history-page", "no event", &Page { head: head(), first: 18, records: Records::new() }),
+        sample("history", "with the chain", &History { chain: true, ..history(Some(4812), None, None) }),
+        sample("history-page", "one event", &page),
+        sample("history-page", "one event and the chain before it", &chained),
+        sample("history-page", "no event", &Page { first: 18, records: Records::new(), ..page.clone() }),
     ]
 }
 
 fn history(from: Option<u64>, since_ms: Option<u64>, limit: Option<u32>) -> History {
-    History { room: RoomRef::Name("ops".into()), from, since_ms, limit }
+    History { room: RoomRef::Name("ops".into()), from, since_ms, limit, chain: false }
 }
 
 fn sending() -> Vec<Sample> {
@@ -135,6 +139,7 @@ fn sending() -> Vec<Sample> {
         expect_last: None,
         sealed: None,
         signature: None,
+        epoch: None,
     };
     let full = Send {
         room: room_id().into(),
@@ -144,12 +149,22 @@ fn sending() -> Vec<Sample> {
         expect_last: Some(16),
         sealed: Some(Bytes::new().into()),
         signature: Some(vec![0x77; 64].into()),
+        epoch: Some(2),
         ..least.clone()
     };
+    let reaction = Send {
+        kind: Kind::REACTION,
+        body: Bytes::from_static("\u{1f44d}".as_bytes()).into(),
+        refs: vec![16],
+        ..least.clone()
+    };
+    let delete = Send { kind: Kind::DELETE, body: Bytes::new().into(), refs: vec![16], ..least.clone() };
     let sent = Sent { room: room_id(), epoch: 1, seq: 17, ts_ms: NOW, duplicate: false };
     vec![
         sample("send", "a message", &least),
         sample("send", "a reply with everything", &full),
+        sample("send", "a reaction", &reaction),
+        sample("send", "a deletion", &delete),
         sample("sent", "a new event", &sent),
         sample("sent", "an event that was there", &Sent { duplicate: true, ..sent }),
     ]
