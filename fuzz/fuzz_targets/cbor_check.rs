@@ -1,7 +1,3 @@
 #![no_main]
 
-#[path = "../bodies/wire.rs"]
-#[allow(dead_code, reason = "each target uses one body")]
-mod wire;
-
-libfuzzer_sys::fuzz_target!(|data: &[u8]| wire::cbor_check(data));
+libfuzzer_sys::fuzz_target!(|data: &[u8]| hikyaku_fuzz_bodies::run("cbor_check", data));

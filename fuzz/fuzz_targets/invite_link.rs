@@ -1,7 +1,3 @@
 #![no_main]
 
-#[path = "../bodies/accounts.rs"]
-#[allow(dead_code, reason = "each target uses one body")]
-mod accounts;
-
-libfuzzer_sys::fuzz_target!(|data: &[u8]| accounts::invite_link(data));
+libfuzzer_sys::fuzz_target!(|data: &[u8]| hikyaku_fuzz_bodies::run("invite_link", data));

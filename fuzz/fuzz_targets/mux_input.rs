@@ -1,6 +1,3 @@
 #![no_main]
 
-#[path = "../bodies/mux.rs"]
-mod mux;
-
-libfuzzer_sys::fuzz_target!(|data: &[u8]| mux::mux_input(data));
+libfuzzer_sys::fuzz_target!(|data: &[u8]| hikyaku_fuzz_bodies::run("mux_input", data));

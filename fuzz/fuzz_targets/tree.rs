@@ -1,7 +1,3 @@
 #![no_main]
 
-#[path = "../bodies/files.rs"]
-#[allow(dead_code, reason = "each target uses one body")]
-mod files;
-
-libfuzzer_sys::fuzz_target!(|data: &[u8]| files::tree(data));
+libfuzzer_sys::fuzz_target!(|data: &[u8]| hikyaku_fuzz_bodies::run("tree", data));

@@ -5,7 +5,12 @@
 
 use minicbor::{Decode, Encode};
 
-pub use crate::enroll::{DeviceId, InviteId, SecretBytes, UserId};
+pub use crate::enroll::{DeviceId, InviteId, MAX_ROLES, SecretBytes, UserId};
+
+/// The most entries that one page of a list is read with.
+pub const MAX_PAGE: usize = 128;
+/// The most devices that one revocation is read with.
+pub const MAX_REVOKED: usize = 1_024;
 
 /// The name in OPEN.
 pub const PROTOCOL: &str = "accounts/1";
@@ -57,6 +62,7 @@ pub struct Me {
     pub server: String,
     /// The user's roles.
     #[n(4)]
+    #[cbor(decode_with = "crate::cbor::few::<_, _, MAX_ROLES>")]
     pub roles: Vec<String>,
     /// Whether the caller administers the server.
     #[n(5)]
@@ -156,6 +162,7 @@ pub struct Invite {
 pub struct Invites {
     /// In the order of their names.
     #[n(0)]
+    #[cbor(decode_with = "crate::cbor::few::<_, _, MAX_PAGE>")]
     pub invites: Vec<Invite>,
     /// Whether more follow.
     #[n(1)]
@@ -207,6 +214,7 @@ pub struct Device {
 pub struct Devices {
     /// In the order of their ids.
     #[n(0)]
+    #[cbor(decode_with = "crate::cbor::few::<_, _, MAX_PAGE>")]
     pub devices: Vec<Device>,
 }
 
@@ -246,6 +254,7 @@ pub struct RevokeUser {
 pub struct Revoked {
     /// Devices that are unknown now.
     #[n(0)]
+    #[cbor(decode_with = "crate::cbor::few::<_, _, MAX_REVOKED>")]
     pub devices: Vec<DeviceId>,
     /// How many open invites ended with them.
     #[n(1)]
@@ -273,6 +282,7 @@ pub struct User {
     pub name: String,
     /// The user's roles.
     #[n(2)]
+    #[cbor(decode_with = "crate::cbor::few::<_, _, MAX_ROLES>")]
     pub roles: Vec<String>,
     /// When the user joined.
     #[n(3)]
@@ -285,6 +295,7 @@ pub struct User {
 pub struct Users {
     /// In the order of their ids; may be empty although more follow.
     #[n(0)]
+    #[cbor(decode_with = "crate::cbor::few::<_, _, MAX_PAGE>")]
     pub users: Vec<User>,
     /// What to ask the next page after; absent on the last page.
     #[n(1)]

@@ -9,6 +9,7 @@ mod check;
 #[cfg(test)]
 mod tests;
 
+use minicbor::decode::{Decoder, Error as DecodeError};
 use minicbor::{Decode, Encode};
 
 pub use check::{check, is_sorted};
@@ -122,6 +123,26 @@ pub fn encode<T: Encode<()>>(message: &T) -> Vec<u8> {
     debug_assert!(encoded.is_ok(), "a message type of ours refuses to be encoded: {encoded:?}");
     debug_assert!(is_sorted(&out), "a message of ours is outside the CBOR profile: {out:02x?}");
     out
+}
+
+/// Reads an array of at most `MOST` items: for items that take fewer bytes in a message than in memory, so that a
+/// message costs no more than a few times its length. To be named in `decode_with`.
+pub fn few<'b, C, T: Decode<'b, C>, const MOST: usize>(
+    decoder: &mut Decoder<'b>,
+    context: &mut C,
+) -> Result<Vec<T>, DecodeError> {
+    let at = decoder.position();
+    let count = decoder.array()?.ok_or_else(|| DecodeError::message("an array has no count").at(at))?;
+    let count = usize::try_from(count).ok().filter(|count| *count <= MOST).ok_or_else(|| {
+        DecodeError::message(format!("an array of {count} items; {MOST} are the most")).at(at)
+    })?;
+    // What a count claims is believed as far as bytes have come for it.
+    let bytes = decoder.input().len().saturating_sub(decoder.position());
+    let mut items = Vec::with_capacity(count.min(3 * bytes / size_of::<T>().max(1)));
+    for _ in 0..count {
+        items.push(decoder.decode_with(context)?);
+    }
+    Ok(items)
 }
 
 /// Checks `bytes` and reads a message from them. Unknown keys are ignored.

@@ -13,11 +13,11 @@ mod sync;
 #[cfg(test)]
 mod tests;
 
-pub use event::{Envelope, Kind, RESERVED_FOR_THE_SERVER, Record};
+pub use event::{Envelope, Kind, MAX_REFS, RESERVED_FOR_THE_SERVER, Record};
 pub use ids::{DeviceId, Digest, MessageId, Octets, RoomId, Salt, UserId};
 pub use room::{Create, Created, Head, History, List, Page, Resolve, Room, Rooms};
 pub use send::{RoomRef, Send, Sent};
-pub use sync::{Batch, Cursor, Follow, Live, Mode, Records, Refused, Trimmed, Update};
+pub use sync::{Batch, Cursor, Follow, Live, MAX_ROOMS, Mode, Records, Refused, Trimmed, Update};
 
 /// The name in OPEN.
 pub const PROTOCOL: &str = "chat/1";

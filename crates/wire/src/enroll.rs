@@ -13,6 +13,9 @@ use minicbor::{Decode, Encode};
 /// The name in OPEN.
 pub const PROTOCOL: &str = "enroll/1";
 
+/// The most roles that a user is read with.
+pub const MAX_ROLES: usize = 16;
+
 /// The methods of `enroll/1`, as named in OPEN.
 pub mod method {
     /// [`Redeem`](super::Redeem) → [`Welcome`](super::Welcome).
@@ -118,6 +121,7 @@ pub struct Welcome {
     pub server: String,
     /// The user's roles: `owner`, `member`; a reader skips those it does not know.
     #[n(4)]
+    #[cbor(decode_with = "crate::cbor::few::<_, _, MAX_ROLES>")]
     pub roles: Vec<String>,
 }
 

@@ -39,7 +39,11 @@ pub enum Target {
     Room(#[n(0)] String),
     /// Into the receiver's drop directory, below these components (none: the directory itself).
     #[n(1)]
-    Drop(#[n(0)] Vec<Component>),
+    Drop(
+        #[n(0)]
+        #[cbor(decode_with = "crate::cbor::few::<_, _, 1024>")]
+        Vec<Component>,
+    ),
 }
 
 /// One component of a path: bytes, never text.

@@ -13,6 +13,7 @@ pub struct Hello {
     pub limits: HelloLimits,
     /// Ids of the extensions the sender speaks. An extension is in use when both sides listed it.
     #[n(1)]
+    #[cbor(decode_with = "crate::cbor::few::<_, _, 1024>")]
     pub extensions: Vec<u64>,
     /// The sender's name and version, for people: at most [`Hello::MAX_AGENT`] bytes.
     #[n(2)]

@@ -1,5 +1,7 @@
 //! Long runs: they look for what a test of a few seconds cannot find, and are started by hand.
 
+mod fuzz;
+
 use crate::Outcome;
 
 /// One long run, as listed by `cargo xtask soak`.
@@ -11,14 +13,16 @@ struct Soak {
 }
 
 /// A new run is one line here and one module.
-const RUNS: &[Soak] = &[];
+const RUNS: &[Soak] = &[Soak {
+    name: "fuzz",
+    arguments: "[--minutes N] [--target NAME,…] [--keep] [--list]",
+    about: "libFuzzer on every fuzz target, N minutes each; --keep puts what is new into fuzz/corpus",
+    run: fuzz::run,
+}];
 
 /// Starts the run named by the first argument, or lists them all.
 pub(crate) fn run(arguments: &[String]) -> Outcome {
     let Some((name, rest)) = arguments.split_first() else {
-        if RUNS.is_empty() {
-            println!("no soak run is defined yet");
-        }
         for soak in RUNS {
             println!("cargo xtask soak {} {}\n    {}", soak.name, soak.arguments, soak.about);
         }

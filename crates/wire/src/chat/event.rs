@@ -81,6 +81,9 @@ impl std::fmt::Display for Kind {
     }
 }
 
+/// The most references, and the most mentions, that an event is read with. What a server takes is less.
+pub const MAX_REFS: usize = 1_024;
+
 /// Who said what kind of thing when. The chain covers these bytes as they are stored, so a reader never
 /// encodes an envelope again.
 #[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
@@ -108,10 +111,10 @@ pub struct Envelope {
     #[n(6)]
     pub count: u64,
     /// Sequence numbers of the events this one is about.
-    #[cbor(n(7), skip_if = "Vec::is_empty")]
+    #[cbor(n(7), skip_if = "Vec::is_empty", decode_with = "crate::cbor::few::<_, _, MAX_REFS>")]
     pub refs: Vec<u64>,
     /// Users whose attention is asked for.
-    #[cbor(n(8), skip_if = "Vec::is_empty")]
+    #[cbor(n(8), skip_if = "Vec::is_empty", decode_with = "crate::cbor::few::<_, _, MAX_REFS>")]
     pub mentions: Vec<UserId>,
     /// Reserved: how the body is sealed against the server. Absent: it is not.
     #[n(9)]

@@ -93,6 +93,7 @@ pub struct List {
 pub struct Rooms {
     /// The rooms.
     #[n(0)]
+    #[cbor(decode_with = "crate::cbor::few::<_, _, 512>")]
     pub rooms: Vec<Room>,
     /// Ask again with `after` = this; absent at the end.
     #[n(1)]

@@ -5,7 +5,7 @@ use minicbor::decode::{Decoder, Error as DecodeError};
 use minicbor::encode::{Encoder, Error as EncodeError, Write};
 use minicbor::{Decode, Encode};
 
-use super::event::Kind;
+use super::event::{Kind, MAX_REFS};
 use super::ids::{MessageId, Octets, RoomId, UserId};
 
 /// A room as a person or a program names it: CBOR text is a name, a byte string an id.
@@ -59,10 +59,10 @@ pub struct Send {
     #[n(3)]
     pub body: Octets,
     /// Sequence numbers of the events it is about.
-    #[cbor(n(4), skip_if = "Vec::is_empty")]
+    #[cbor(n(4), skip_if = "Vec::is_empty", decode_with = "crate::cbor::few::<_, _, MAX_REFS>")]
     pub refs: Vec<u64>,
     /// Users whose attention is asked for.
-    #[cbor(n(5), skip_if = "Vec::is_empty")]
+    #[cbor(n(5), skip_if = "Vec::is_empty", decode_with = "crate::cbor::few::<_, _, MAX_REFS>")]
     pub mentions: Vec<UserId>,
     /// Append only if this is the newest event.
     #[n(6)]

@@ -8,15 +8,18 @@ use minicbor::{Decode, Encode};
 use super::ids::{Digest, Octets, RoomId};
 use super::room::Head;
 
+/// The most rooms that one message speaks of: as many as one exchange follows.
+pub const MAX_ROOMS: usize = 4_096;
+
 /// From the client: rooms to follow from now on, and rooms no longer. May be sent at any time.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Encode, Decode)]
 #[cbor(map)]
 pub struct Follow {
     /// Cursors; one for a room already followed moves it.
-    #[cbor(n(0), skip_if = "Vec::is_empty")]
+    #[cbor(n(0), skip_if = "Vec::is_empty", decode_with = "crate::cbor::few::<_, _, MAX_ROOMS>")]
     pub subscribe: Vec<Cursor>,
     /// Rooms to leave alone.
-    #[cbor(n(1), skip_if = "Vec::is_empty")]
+    #[cbor(n(1), skip_if = "Vec::is_empty", decode_with = "crate::cbor::few::<_, _, MAX_ROOMS>")]
     pub unsubscribe: Vec<RoomId>,
 }
 
@@ -55,19 +58,19 @@ pub struct Cursor {
 #[cbor(map)]
 pub struct Update {
     /// Where logs stand: first thing for each subscription, then when a tail could have been missed.
-    #[cbor(n(0), skip_if = "Vec::is_empty")]
+    #[cbor(n(0), skip_if = "Vec::is_empty", decode_with = "crate::cbor::few::<_, _, MAX_ROOMS>")]
     pub heads: Vec<Head>,
     /// Events that are gone; the reader goes on behind them.
-    #[cbor(n(1), skip_if = "Vec::is_empty")]
+    #[cbor(n(1), skip_if = "Vec::is_empty", decode_with = "crate::cbor::few::<_, _, MAX_ROOMS>")]
     pub trimmed: Vec<Trimmed>,
     /// Events.
-    #[cbor(n(2), skip_if = "Vec::is_empty")]
+    #[cbor(n(2), skip_if = "Vec::is_empty", decode_with = "crate::cbor::few::<_, _, MAX_ROOMS>")]
     pub batches: Vec<Batch>,
     /// Rooms in which the reader now has everything.
-    #[cbor(n(3), skip_if = "Vec::is_empty")]
+    #[cbor(n(3), skip_if = "Vec::is_empty", decode_with = "crate::cbor::few::<_, _, MAX_ROOMS>")]
     pub live: Vec<Live>,
     /// Subscriptions that were refused or have ended.
-    #[cbor(n(4), skip_if = "Vec::is_empty")]
+    #[cbor(n(4), skip_if = "Vec::is_empty", decode_with = "crate::cbor::few::<_, _, MAX_ROOMS>")]
     pub refused: Vec<Refused>,
 }
 

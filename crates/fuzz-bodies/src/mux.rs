@@ -1,5 +1,5 @@
-//! What is done with hostile bytes in the crate `hikyaku-mux`: the fuzz target calls it with whatever libFuzzer finds, and
-//! `crates/mux/tests/suite/input.rs` with the corpus, with mutilated conversations and with made-up frames.
+//! What is done with hostile bytes in the crate `hikyaku-mux`, whose tests also call it with mutilated conversations and
+//! with made-up frames (`crates/mux/tests/suite/input.rs`).
 
 use bytes::Bytes;
 use hikyaku_mux::{Config, Connection, Dir, Event, Side};
@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 /// Hands `bytes` to a server in pieces that the bytes themselves choose, uses everything it offers, and checks that
 /// it keeps its own bounds. Never panics.
-pub(crate) fn mux_input(bytes: &[u8]) {
+pub fn mux_input(bytes: &[u8]) {
     let start = Instant::now();
     let mut server = Connection::new(Side::Server, limits(), start);
     let mut out = Vec::new();

@@ -1,5 +1,4 @@
-//! What is done with hostile bytes in the crate `hikyaku-wire`. Each function panics when a promise is broken; the fuzz
-//! targets call them with whatever libFuzzer finds, and a test replays the corpus through them.
+//! What is done with hostile bytes in the crate `hikyaku-wire`: numbers, frames, CBOR and every message.
 
 use bytes::Bytes;
 use hikyaku_wire::cbor::{self, Limits};
@@ -10,7 +9,7 @@ use hikyaku_wire::{accounts, chat, enroll, files, parcel, varint};
 use minicbor::{Decode, Encode};
 
 /// A varint is a value of the length its first byte says, and its shortest form reads as the same value.
-pub(crate) fn varint(data: &[u8]) {
+pub fn varint(data: &[u8]) {
     let Some((value, length)) = varint::decode(data) else {
         assert!(data.first().is_none_or(|first| data.len() < varint::encoded_len(*first)));
         return;
@@ -24,7 +23,7 @@ pub(crate) fn varint(data: &[u8]) {
 
 /// A stream has the same frames whole and in pieces, and the decoder never holds more than its limits say. The first
 /// byte says how the stream is cut.
-pub(crate) fn frame_decoder(data: &[u8]) {
+pub fn frame_decoder(data: &[u8]) {
     let Some((cut, stream)) = data.split_first() else { return };
     let whole = frames(stream, usize::MAX);
     assert_eq!(frames(stream, usize::from(*cut) + 1), whole);
@@ -63,7 +62,7 @@ fn frames(stream: &[u8], cut: usize) -> (Seen, Result<(), FrameError>) {
 }
 
 /// What the profile accepts, a decoder can walk to its end; what is sorted is accepted; limits only narrow.
-pub(crate) fn cbor_check(data: &[u8]) {
+pub fn cbor_check(data: &[u8]) {
     let roomy = Limits { items: usize::MAX, ..Limits::default() };
     let accepted = cbor::check(data, &roomy);
     if accepted.is_ok() {
@@ -77,8 +76,8 @@ pub(crate) fn cbor_check(data: &[u8]) {
     }
 }
 
-/// No bytes make a message's decoder panic, and a message that was read survives being written.
-pub(crate) fn message(data: &[u8]) {
+/// No bytes make the decoder of a session's message panic, and a message that was read survives being written.
+pub fn session_messages(data: &[u8]) {
     if let Ok(hello) = Hello::decode(data) {
         assert_eq!(Hello::decode(&hello.encode()), Ok(hello));
     }
@@ -96,14 +95,13 @@ pub(crate) fn message(data: &[u8]) {
         exchange::encode_datagram(number, &payload, &mut out);
         assert_eq!(out, data);
     }
-    of_accounts(data);
-    of_chat(data);
-    of_files(data);
 }
 
-fn of_accounts(data: &[u8]) {
+/// The same for `enroll/1` and `accounts/1`.
+pub fn account_messages(data: &[u8]) {
     again::<enroll::Redeem>(data);
     again::<enroll::Welcome>(data);
+    again::<accounts::Nothing>(data);
     again::<accounts::Me>(data);
     again::<accounts::CreateInvite>(data);
     again::<accounts::InviteDevice>(data);
@@ -114,12 +112,15 @@ fn of_accounts(data: &[u8]) {
     again::<accounts::ListDevices>(data);
     again::<accounts::Devices>(data);
     again::<accounts::RenameDevice>(data);
+    again::<accounts::RevokeDevice>(data);
     again::<accounts::RevokeUser>(data);
     again::<accounts::Revoked>(data);
+    again::<accounts::ListUsers>(data);
     again::<accounts::Users>(data);
 }
 
-fn of_chat(data: &[u8]) {
+/// The same for `chat/1`.
+pub fn chat_messages(data: &[u8]) {
     again::<chat::Envelope>(data);
     again::<chat::Record>(data);
     again::<chat::Create>(data);
@@ -135,7 +136,8 @@ fn of_chat(data: &[u8]) {
     again::<chat::Update>(data);
 }
 
-fn of_files(data: &[u8]) {
+/// The same for `files/1` and for parcels in rooms.
+pub fn file_messages(data: &[u8]) {
     again::<parcel::Parcel>(data);
     again::<parcel::ParcelEnd>(data);
     again::<files::Offer>(data);

@@ -3,7 +3,7 @@
 use hikyaku_accounts::{InviteLink, UserName, parse_invite_id};
 
 /// A link is read or refused; what is read is written in the one spelling that reads back as the same link.
-pub(crate) fn invite_link(bytes: &[u8]) {
+pub fn invite_link(bytes: &[u8]) {
     let Ok(text) = std::str::from_utf8(bytes) else { return };
     if let Ok(link) = text.parse::<InviteLink>() {
         assert!(!link.addresses.is_empty());

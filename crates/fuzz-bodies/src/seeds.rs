@@ -1,0 +1,108 @@
+//! What a target begins with: its corpus in the repository, the vectors of the specification, and a few inputs that are
+//! made here because the code that makes them is the best description of them.
+
+use std::path::{Path, PathBuf};
+
+use hikyaku_files::journal::{Contents, Record};
+use hikyaku_files::tree::{GROUP, Tree, group};
+use hikyaku_wire::parcel::Root;
+use serde_json::Value;
+
+/// The project.
+pub fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../..")
+}
+
+/// Every input that a target begins with.
+///
+/// # Panics
+/// If the corpus or the vectors cannot be read.
+pub fn seeds(target: &str) -> Vec<Vec<u8>> {
+    let mut seeds = corpus(target);
+    seeds.extend(made(target));
+    seeds
+}
+
+/// The inputs kept for one target.
+///
+/// # Panics
+/// If they cannot be read.
+pub fn corpus(target: &str) -> Vec<Vec<u8>> {
+    let directory = root().join("fuzz/corpus").join(target);
+    read_all(&directory).unwrap_or_else(|error| panic!("{}: {error}", directory.display()))
+}
+
+fn read_all(directory: &Path) -> std::io::Result<Vec<Vec<u8>>> {
+    let entries: Vec<_> = std::fs::read_dir(directory)?.collect::<Result<_, _>>()?;
+    let mut files: Vec<PathBuf> = entries.iter().map(std::fs::DirEntry::path).collect();
+    files.sort();
+    files.iter().map(std::fs::read).collect()
+}
+
+/// The inputs that are not kept: those of the vectors, and those made here.
+fn made(target: &str) -> Vec<Vec<u8>> {
+    let family = |name| vectors(name, "hex");
+    let behind = |head: &'static [u8], streams: Vec<Vec<u8>>| -> Vec<Vec<u8>> {
+        streams.into_iter().map(|stream| [head, &stream[..]].concat()).collect()
+    };
+    let streams = || [vectors("frames", "hex"), vectors("errors", "frame")].concat();
+    match target {
+        "varint" => family("varint"),
+        "cbor_check" => [family("cbor"), family("chat")].concat(),
+        "frame_decoder" => behind(&[2], streams()),
+        "session_inbound" => [behind(&[0, 2], streams()), behind(&[1, 2], streams())].concat(),
+        // Without the stream's type, which comes before the frames.
+        "session_control" => behind(
+            &[2],
+            streams().into_iter().map(|stream| stream.get(1..).unwrap_or_default().to_vec()).collect(),
+        ),
+        "session_messages" => [family("session"), family("datagrams")].concat(),
+        "account_messages" => family("accounts"),
+        "chat_messages" | "chat_event" => family("chat"),
+        "chat_follower" => behind(&[0xff], family("chat")),
+        "file_messages" => family("files"),
+        "journal" => vec![journal()],
+        "tree" => trees(),
+        _ => Vec::new(),
+    }
+}
+
+/// Every hexadecimal string called `field` in a file of vectors.
+fn vectors(file: &str, field: &str) -> Vec<Vec<u8>> {
+    let path = root().join("spec/vectors").join(file).with_extension("json");
+    let text = std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+    let table: Value =
+        serde_json::from_str(&text).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+    let vectors = table["vectors"].as_array().map(Vec::as_slice).unwrap_or_default();
+    let found: Vec<_> = vectors.iter().filter_map(|vector| vector[field].as_str()).map(unhex).collect();
+    assert!(!found.is_empty(), "{} has no vectors with '{field}'", path.display());
+    found
+}
+
+fn unhex(text: &str) -> Vec<u8> {
+    let digits = text.as_bytes().chunks(2);
+    let byte = |digits: &[u8]| u8::from_str_radix(std::str::from_utf8(digits).unwrap_or("?"), 16);
+    digits.map(|digits| byte(digits).unwrap_or_else(|error| panic!("{text}: {error}"))).collect()
+}
+
+/// A journal with a record of each kind.
+fn journal() -> Vec<u8> {
+    let mut contents = Contents::default();
+    let mut journal = contents.append(Record::Begin(b"what is transferred".to_vec()));
+    let (root, size) = (Root([7; 32]), 3);
+    for record in [Record::Sealing { root, size, inode: 1 }, Record::Settled { root, size }] {
+        journal.extend(contents.append(record));
+    }
+    journal
+}
+
+/// The trees of the first groups of a file.
+fn trees() -> Vec<Vec<u8>> {
+    let mut tree = Tree::new();
+    (0..5)
+        .map(|number| {
+            tree.push(&group(number * GROUP as u64, &vec![1; GROUP]));
+            tree.encode()
+        })
+        .collect()
+}
