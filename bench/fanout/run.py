@@ -1,0 +1,190 @@
+#!/usr/bin/env python3
+"""Runs the room log's benchmark: each end a process of its own, every server fresh for every run, peers in between.
+
+usage: run.py FANOUT [--runs 3] [--store DIRECTORY] [--scenarios fan1000,…] [--only-ours] [--output FILE.jsonl]
+              [--peers HARNESS --fanload PROGRAM] [--peer 'nats tls' …]
+
+FANOUT is the program of this folder. DIRECTORY must be on a real disk: our store is made durable there, and the time of
+an fsync is printed. HARNESS is a folder with `fan.py` (the load generator's runner for NATS, mosquitto and ngircd; its
+README says how to set it up, with BENCH_WORK in the environment) and PROGRAM its generator. Both generators keep the same
+loop: one worker thread, so many messages in flight, each delivery read and its latency counted.
+
+Run it where nothing else uses the loopback interface, such as below `unshare -n sh -c 'ip link set lo up; …'`: wire bytes
+are that interface's.
+"""
+import argparse
+import json
+import os
+import pathlib
+import resource
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+
+FAN = [(1000, 64), (1000, 8), (1000, 1), (100, 64), (100, 8), (100, 1)]
+
+
+def messages(members, window):
+    return {64: 3_000_000, 8: 800_000, 1: 200_000}[window] // members
+
+
+# name: our scenario, keys of ours, server options, scenario of the peers' generator (None: not theirs)
+SCENARIOS = {}
+for m, w in FAN:
+    keys = f"members={m} messages={messages(m, w)} window={w}"
+    SCENARIOS[f"fan{m}w{w}"] = ("fan", keys, "", f"fan {keys}")
+SCENARIOS["rooms"] = ("rooms", "rooms=100 members=10 rate=2 secs=5", "", "rooms rooms=100 members=10 rate=2 secs=5")
+for n in (1000, 5000, 10000):
+    SCENARIOS[f"idle{n}"] = ("idle", f"conns={n}", "", f"idle conns={n}")
+    SCENARIOS[f"following{n}"] = ("idle", f"conns={n} follow=1", "", None)
+    SCENARIOS[f"idle{n}quic"] = ("idle", f"conns={n} transport=quic", "", None)
+SCENARIOS["authors64"] = ("authors", "authors=64", "", None)
+SCENARIOS["authors64single"] = ("authors", "authors=64", "--commit-events 1", None)
+SCENARIOS["resume"] = ("resume", "conns=5000 missed=1000", "", None)
+SCENARIOS["steady"] = ("stall", "members=100 rate=500", "", None)
+SCENARIOS["stalled"] = ("stall", "members=100 rate=500 stalled=1", "", None)
+USUAL = [f"fan{m}w{w}" for m, w in FAN] + ["rooms", "idle1000", "idle5000", "idle10000", "authors64", "authors64single", "steady", "stalled"]
+
+COLUMNS = {
+    "fan": "per_s server_us_per_msg gen_us_per_msg msgs_per_update wire_bytes_per_msg p50_us p99_us max_us lost broken rss_mb",
+    "idle": "conns connect_s cpu_us_per_connect kb_per_conn rss_before_mb rss_mb idle_cpu_s",
+    "resume": "secs per_s server_us_per_msg gen_us_per_msg steady_mb peak_mb peak_ratio lost broken",
+}
+for other in ("rooms", "authors", "stall"):
+    COLUMNS[other] = COLUMNS["fan"]
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("fanout", type=pathlib.Path)
+    parser.add_argument("--runs", type=int, default=3)
+    parser.add_argument("--store", default=tempfile.gettempdir())
+    parser.add_argument("--scenarios", default=",".join(USUAL))
+    parser.add_argument("--peers", type=pathlib.Path)
+    parser.add_argument("--fanload")
+    parser.add_argument("--peer", action="append")
+    parser.add_argument("--only-ours", action="store_true")
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--output")
+    options = parser.parse_args()
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    peers = [] if options.only_ours or not options.peers else load_peers(options)
+    print(f"fsync of 16 KiB in the store's directory: {fsync(options.store)}; load {os.getloadavg()[0]:.1f}")
+    rows = []
+    for scenario in options.scenarios.split(","):
+        ours, keys, server, theirs = SCENARIOS[scenario]
+        runs = options.runs if ours in ("fan", "rooms", "authors", "stall") else 1
+        for run in range(runs):
+            turns = [("hikyaku", lambda: once(options, ours, keys, server))]
+            if theirs:
+                turns += [(peer.name, lambda peer=peer: peer.once(theirs)) for peer in peers if peer.can(scenario)]
+            # Another order each time, so that nobody always comes after the same neighbour.
+            for name, measure in turns[run % len(turns) :] + turns[: run % len(turns)]:
+                try:
+                    row = measure() | {"scenario": scenario, "peer": name, "run": run, "kind": ours}
+                except Exception as error:
+                    print(f"{scenario}: {name}: {error!r}"[:500], file=sys.stderr)
+                    continue
+                rows.append(row)
+                if options.output:
+                    with open(options.output, "a") as file:
+                        print(json.dumps(row), file=file)
+    print_tables(rows)
+
+
+def once(options, scenario, keys, server):
+    """One run of ours, with a fresh store."""
+    with tempfile.TemporaryDirectory(dir=options.store, prefix="bench-fanout-") as store:
+        command = [options.fanout, "serve", store, "--threads", str(options.threads), *server.split()]
+        process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True)
+        try:
+            _, address, trust = process.stdout.readline().split()
+            command = [options.fanout, "load", scenario, address, trust, *keys.split(), f"pid={process.pid}"]
+            result = subprocess.run(command, capture_output=True, text=True, timeout=200)
+            if result.returncode != 0 or result.stderr:
+                print(result.stderr.strip()[:500], file=sys.stderr)
+            return json.loads(result.stdout)
+        finally:
+            process.kill()
+            process.wait()
+
+
+def load_peers(options):
+    sys.path.insert(0, str(options.peers.resolve()))
+    os.environ["FANLOAD"] = options.fanload or "fanload"
+    import fan
+
+    class Peer:
+        def __init__(self, peer):
+            self.peer, self.name = peer, peer[0]
+
+        def can(self, scenario):
+            # ngircd's logins take ever longer as it fills, and mosquitto needs minutes for what others do in seconds.
+            return not ("ngircd" in self.name and scenario.startswith("idle")) and not (
+                "mosquitto" in self.name and scenario.startswith("fan1000")
+            )
+
+        def once(self, scenario):
+            fan.SCENARIOS["here"] = scenario
+            before = loopback_bytes()
+            row = fan.once(self.peer, "here")
+            # Connecting is in it: some 5 KB a connection.
+            if row.get("delivered"):
+                row["wire_bytes_per_msg"] = (loopback_bytes() - before) / row["delivered"]
+            return row
+
+    wanted = options.peer or ["nats tls", "mosquitto tls", "ngircd tls"]
+    return [Peer(peer) for peer in fan.PEERS if peer[0] in wanted]
+
+
+def loopback_bytes():
+    for line in pathlib.Path("/proc/net/dev").read_text().splitlines():
+        name, _, rest = line.strip().partition(":")
+        if name == "lo":
+            return int(rest.split()[0])
+    return 0
+
+
+def fsync(directory):
+    with tempfile.NamedTemporaryFile(dir=directory, prefix="bench-fsync-") as file:
+        times = []
+        for _ in range(200):
+            file.write(bytes(16 * 1024))
+            file.flush()
+            begun = time.monotonic()
+            os.fdatasync(file.fileno())
+            times.append((time.monotonic() - begun) * 1e3)
+    times.sort()
+    return f"median {times[100]:.2f} ms, p90 {times[180]:.2f} ms, p99 {times[198]:.2f} ms"
+
+
+def print_tables(rows):
+    header = None
+    groups = {}
+    for row in rows:
+        groups.setdefault((row["scenario"], row["peer"]), []).append(row)
+    for (scenario, peer), runs in groups.items():
+        columns = COLUMNS[runs[0]["kind"]].split()
+        if columns != header:
+            header = columns
+            print("\n| scenario | server | runs | " + " | ".join(columns) + " |\n" + "|---" * (len(columns) + 3) + "|")
+        cells = [cell([run[column] for run in runs if column in run]) for column in columns]
+        print(f"| {scenario} | {peer} | {len(runs)} | " + " | ".join(cells) + " |")
+
+
+def cell(values):
+    if not values:
+        return "-"
+    middle = statistics.median(values)
+    form = "{:.2f}" if abs(middle) < 100 and middle != int(middle) else "{:.0f}"
+    text = form.format(middle)
+    if min(values) == max(values):
+        return text
+    return f"{text} ({form.format(min(values))} to {form.format(max(values))})"
+
+
+if __name__ == "__main__":
+    main()
