@@ -16,10 +16,19 @@ pub struct Event {
     pub envelope: Envelope,
     /// What was said; `None` once it was erased.
     pub body: Option<Bytes>,
-    /// The digest of the body.
-    digest: Digest,
+    /// What the chain covers in the body's place.
+    covered: Covered,
     /// The envelope's bytes as stored.
     encoded: Bytes,
+}
+
+/// From what the digest of the body is had. Most readers never ask for it, and hashing is most of reading an event.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Covered {
+    /// The body is there, and this is its salt.
+    Body(Salt),
+    /// The body was erased; its digest stays.
+    Erased(Digest),
 }
 
 /// Why bytes are no event.
@@ -40,22 +49,25 @@ impl Event {
     pub fn from_record(record: &[u8]) -> Result<Self, EventError> {
         let record: Record = cbor::decode(record, &cbor::Limits::default())?;
         let envelope: Envelope = cbor::decode(&record.envelope, &cbor::Limits::default())?;
-        let (body, digest) = match (record.salt, record.body, record.digest) {
-            (Some(salt), Some(body), None) => (Some(body.0.clone()), digest(&salt, &body)),
-            (None, None, Some(digest)) => (None, digest),
+        let (body, covered) = match (record.salt, record.body, record.digest) {
+            (Some(salt), Some(body), None) => (Some(body.0), Covered::Body(salt)),
+            (None, None, Some(digest)) => (None, Covered::Erased(digest)),
             _ => return Err(EventError::Parts),
         };
-        Ok(Self { envelope, body, digest, encoded: record.envelope.0 })
+        Ok(Self { envelope, body, covered, encoded: record.envelope.0 })
     }
 
     /// The digest of the body, whether the body is still there or not.
-    pub(crate) fn digest(&self) -> &Digest {
-        &self.digest
+    pub(crate) fn digest(&self) -> Digest {
+        match self.covered {
+            Covered::Body(salt) => digest(&salt, self.body.as_deref().unwrap_or_default()),
+            Covered::Erased(digest) => digest,
+        }
     }
 
     /// The chain's value after this event, given the value before it.
     pub fn link(&self, chain: Chain) -> Chain {
-        chain.link(&self.encoded, &self.digest)
+        chain.link(&self.encoded, &self.digest())
     }
 }
 
@@ -80,10 +92,10 @@ pub(crate) fn compose(envelope: &Envelope, salt: Salt, body: &Bytes, chain: Chai
 pub fn erase(record: &[u8]) -> Result<Bytes, EventError> {
     let event = Event::from_record(record)?;
     let record = Record {
+        digest: Some(event.digest()),
         envelope: Octets(event.encoded),
         salt: None,
         body: None,
-        digest: Some(event.digest),
         signature: None,
     };
     Ok(cbor::encode(&record).into())

@@ -47,7 +47,7 @@ fn without_salt(
 ) -> Option<(hikyaku_storage::Key, Option<Bytes>)> {
     let receipt = stored.receipt.as_ref()?;
     let envelope = &event.envelope;
-    let fingerprint = fingerprint(event.digest(), envelope.kind, &envelope.refs);
+    let fingerprint = fingerprint(&event.digest(), envelope.kind, &envelope.refs);
     let receipt = Receipt { salt: None, fingerprint, ..receipt.clone() };
     Some((receipt_key(room, envelope.author, envelope.id), Some(stored::encode(&receipt))))
 }

@@ -29,6 +29,9 @@ pub fn is_sorted(bytes: &[u8]) -> bool {
     walk.item() == Ok(true) && walk.position == bytes.len()
 }
 
+/// Nearly all messages open no more arrays and maps at once; the room for them is cleared for every message.
+const SHALLOW: usize = 6;
+
 /// An array or map that is not finished.
 #[derive(Clone, Copy, Default)]
 struct Open {
@@ -65,7 +68,18 @@ impl<'a> Walk<'a> {
 
     /// Walks over one item with everything in it; whether the keys of all maps in it ascend.
     fn item(&mut self) -> Result<bool, CborError> {
-        let mut stack = [Open::default(); Limits::MAX_DEPTH];
+        let (position, items) = (self.position, self.items);
+        if let Some(sorted) = self.item_within::<SHALLOW>()? {
+            return Ok(sorted);
+        }
+        (self.position, self.items) = (position, items);
+        // The deepest permitted item fits, so there is an answer.
+        Ok(self.item_within::<{ Limits::MAX_DEPTH }>()?.unwrap_or(false))
+    }
+
+    /// The same, for an item that opens at most `DEPTH` arrays and maps at once; `None` if it opens more.
+    fn item_within<const DEPTH: usize>(&mut self) -> Result<Option<bool>, CborError> {
+        let mut stack = [Open::default(); DEPTH];
         let mut depth = 0_usize;
         let mut sorted = true;
         loop {
@@ -85,9 +99,8 @@ impl<'a> Walk<'a> {
                 if depth >= self.limits.depth {
                     return Err(CborError::Limit { name: "depth", limit: self.limits.depth });
                 }
-                if let Some(slot) = stack.get_mut(depth) {
-                    *slot = opened;
-                }
+                let Some(slot) = stack.get_mut(depth) else { return Ok(None) };
+                *slot = opened;
                 depth += 1;
             }
             while let Some(top) = depth.checked_sub(1) {
@@ -97,12 +110,13 @@ impl<'a> Walk<'a> {
                 depth = top;
             }
             if depth == 0 {
-                return Ok(sorted);
+                return Ok(Some(sorted));
             }
         }
     }
 
     /// Reads an item's first byte and its argument.
+    #[inline(always)]
     fn head(&mut self) -> Result<Head, CborError> {
         let offset = self.position;
         self.items += 1;
@@ -136,6 +150,7 @@ impl<'a> Walk<'a> {
     }
 
     /// Checks and passes over what belongs to the item itself: a string's bytes.
+    #[inline(always)]
     fn content(&mut self, head: Head, is_key: bool) -> Result<(), CborError> {
         let Head { offset, major, argument } = head;
         let forbidden = |what| Err(CborError::Forbidden { what, offset });
@@ -184,6 +199,15 @@ impl<'a> Walk<'a> {
 
     /// Whether `key` follows the map's previous key in the order of their encoded bytes.
     fn ascends(&self, open: &Open, key: (usize, usize)) -> Result<bool, CborError> {
+        // Nearly all keys are one byte long: a comparison instead of a call.
+        if open.key.1 == open.key.0 + 1 && key.1 == key.0 + 1 {
+            let byte = |at: usize| self.bytes.get(at).copied();
+            return match byte(open.key.0).cmp(&byte(key.0)) {
+                std::cmp::Ordering::Less => Ok(true),
+                std::cmp::Ordering::Equal => Err(CborError::DuplicateKey { offset: open.offset }),
+                std::cmp::Ordering::Greater => Ok(false),
+            };
+        }
         let slice = |(from, to): (usize, usize)| self.bytes.get(from..to).unwrap_or_default();
         match slice(open.key).cmp(slice(key)) {
             std::cmp::Ordering::Less => Ok(true),
