@@ -184,7 +184,7 @@ impl<C: Send + Sync + 'static> Builder<C> {
         });
         let endpoint = quic::endpoint_config(&self.identity);
         let mut server = Server { shared, addresses: Vec::new(), endpoints: Vec::new(), stop };
-        let tls = tokio_rustls::TlsAcceptor::from(Arc::new(tcp_tls));
+        let tls = Arc::new(tcp_tls);
         for address in self.listen {
             server.listen(address, &tls, &quic, &endpoint, &stopped)?;
         }
@@ -309,7 +309,7 @@ impl<C: Send + Sync + 'static> Server<C> {
     fn listen(
         &mut self,
         address: SocketAddr,
-        tls: &tokio_rustls::TlsAcceptor,
+        tls: &Arc<rustls::ServerConfig>,
         quic: &quinn::ServerConfig,
         endpoint: &quinn::EndpointConfig,
         stopped: &watch::Receiver<bool>,

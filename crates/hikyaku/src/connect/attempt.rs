@@ -7,7 +7,6 @@ use std::time::Instant;
 
 use rustls::pki_types::ServerName;
 use tokio::net::TcpStream;
-use tokio_rustls::TlsConnector;
 
 use super::Target;
 use crate::budget::Share;
@@ -22,6 +21,7 @@ use crate::router::Router;
 use crate::session;
 use crate::tls::{self, Negotiated};
 use crate::transport::mux::{MuxLink, Side};
+use crate::transport::tls_stream::TlsStream;
 use crate::transport::{Link, Transport, quic, socket};
 
 /// What all attempts share.
@@ -91,16 +91,15 @@ impl Attempt {
                 .map_err(|error| Error::Tls(error.to_string()))?;
         let stream = TcpStream::connect(address).await.map_err(io)?;
         socket::tune_tcp(&stream).map_err(io)?;
-        let connector = TlsConnector::from(Arc::new(config));
-        let stream = connector.connect(server_name(), stream).await.map_err(|e| Error::Tls(e.to_string()))?;
+        let connecting = TlsStream::connect(stream, server_name(), Arc::new(config));
+        let stream = connecting.await.map_err(|error| Error::Tls(error.to_string()))?;
         // A server that does not know our protocol's name is not a Hikyaku server.
-        if stream.get_ref().1.alpn_protocol() != Some(tls::ALPN_TCP) {
+        if stream.session().alpn_protocol() != Some(tls::ALPN_TCP) {
             return Err(Error::Tls("the server chose no application protocol".to_owned()));
         }
-        let negotiated = Negotiated::of_tls(stream.get_ref().1);
+        let negotiated = Negotiated::of_tls(stream.session());
         let tap = self.tap(events, Transport::Tcp, address);
-        let io = Box::new(stream);
-        let link = MuxLink::spawn_tapped(io, Side::Client, &self.limits, Some(address), tap.clone());
+        let link = MuxLink::spawn_tapped(stream, Side::Client, &self.limits, Some(address), tap.clone());
         Ok(Linked { link: Link::Mux(link), negotiated, tap })
     }
 

@@ -6,9 +6,9 @@ use std::time::{Duration, Instant};
 
 use hikyaku_wire::codes::ErrorCode;
 use hikyaku_wire::exchange::milliseconds;
+use rustls::ServerConfig;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
-use tokio_rustls::TlsAcceptor;
 
 use super::gate::Origin;
 use super::register::{Register, Slot};
@@ -24,6 +24,7 @@ use crate::session;
 use crate::tls::{self, Negotiated};
 use crate::transport::mux::{MuxLink, Side};
 use crate::transport::quic::{self, QuicLink};
+use crate::transport::tls_stream::TlsStream;
 use crate::transport::{Link, Transport, socket};
 
 /// How long accepting pauses when the system refuses, such as for want of descriptors: at first, and at most. Each
@@ -34,7 +35,7 @@ const PAUSE: (Duration, Duration) = (Duration::from_millis(10), Duration::from_s
 pub(super) async fn tcp<C: Send + Sync + 'static>(
     shared: Arc<Shared<C>>,
     listener: TcpListener,
-    tls: TlsAcceptor,
+    tls: Arc<ServerConfig>,
     mut stopped: watch::Receiver<bool>,
 ) {
     let mut pause = PAUSE.0;
@@ -94,27 +95,27 @@ async fn tcp_handshake<C: Send + Sync + 'static>(
     shared: Arc<Shared<C>>,
     stream: TcpStream,
     address: SocketAddr,
-    tls: TlsAcceptor,
+    tls: Arc<ServerConfig>,
     ticket: Ticket,
 ) {
     let caller = Caller::new(&shared, Transport::Tcp, address);
     if let Err(error) = socket::tune_tcp(&stream) {
         event!(caller.events, SocketOptionsFailed { error: error.to_string().into() });
     }
-    let accepted = tokio::time::timeout(shared.limits.handshake_timeout, tls.accept(stream)).await;
+    let accepted =
+        tokio::time::timeout(shared.limits.handshake_timeout, TlsStream::accept(stream, tls)).await;
     let stream = match accepted {
         Ok(Ok(stream)) => stream,
         Ok(Err(error)) => return caller.refused(tls::refusal(&error), &error.to_string()),
         Err(_) => return caller.refused(Refusal::HandshakeTimeout, ""),
     };
-    let session = stream.get_ref().1;
+    let session = stream.session();
     let id = session.peer_certificates().and_then(tls::peer_key);
     // Both are there, or the handshake would have failed.
     let (Some(id), Some(tls::ALPN_TCP)) = (id, session.alpn_protocol()) else { return };
     let guest = caller.proved(&shared, id, Negotiated::of_tls(session));
     let limits = &shared.limits;
-    let link =
-        MuxLink::spawn_tapped(Box::new(stream), Side::Server, limits, Some(address), guest.tap.clone());
+    let link = MuxLink::spawn_tapped(stream, Side::Server, limits, Some(address), guest.tap.clone());
     let link = Link::Mux(link);
     admit(shared.clone(), link, guest, ticket).await;
 }

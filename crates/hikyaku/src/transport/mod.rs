@@ -7,6 +7,7 @@
 pub(crate) mod mux;
 pub(crate) mod quic;
 pub(crate) mod socket;
+pub(crate) mod tls_stream;
 
 use std::net::SocketAddr;
 use std::time::Duration;

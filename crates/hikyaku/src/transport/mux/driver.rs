@@ -21,8 +21,8 @@ use crate::error::{Closed, ClosedBy};
 
 /// Bytes asked from the byte stream at once. Large reads keep the hash and the disk behind them in big blocks.
 const READ_CHUNK: usize = 128 * 1024;
-/// Free room below which a fresh read buffer is taken.
-const READ_MINIMUM: usize = 16 * 1024;
+/// Free room below which a fresh read buffer is taken: one more TLS record must always fit.
+const READ_MINIMUM: usize = 20 * 1024;
 /// Bytes taken from the state machine at once: eight full TLS records. More would deepen the queue ahead of chat.
 const TRANSMIT_BUDGET: usize = 128 * 1024;
 /// Rounds of reading and writing before other tasks of the thread get their turn.
