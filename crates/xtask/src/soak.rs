@@ -1,6 +1,7 @@
 //! Long runs: they look for what a test of a few seconds cannot find, and are started by hand.
 
 mod fuzz;
+mod long_tests;
 
 use crate::Outcome;
 
@@ -13,12 +14,20 @@ struct Soak {
 }
 
 /// A new run is one line here and one module.
-const RUNS: &[Soak] = &[Soak {
-    name: "fuzz",
-    arguments: "[--minutes N] [--target NAME,…] [--keep] [--list]",
-    about: "libFuzzer on every fuzz target, N minutes each; --keep puts what is new into fuzz/corpus",
-    run: fuzz::run,
-}];
+const RUNS: &[Soak] = &[
+    Soak {
+        name: "fuzz",
+        arguments: "[--minutes N] [--target NAME,…] [--keep] [--list]",
+        about: "libFuzzer on every fuzz target, N minutes each; --keep puts what is new into fuzz/corpus",
+        run: fuzz::run,
+    },
+    Soak {
+        name: "interop",
+        arguments: "",
+        about: "QMux with an implementation by other people: 256 MiB with a reader that stops for ten seconds",
+        run: long_tests::interop,
+    },
+];
 
 /// Starts the run named by the first argument, or lists them all.
 pub(crate) fn run(arguments: &[String]) -> Outcome {

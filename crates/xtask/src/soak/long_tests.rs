@@ -1,0 +1,16 @@
+//! Tests that take too long for every day: they stand beside their shorter versions, marked `ignore`.
+
+use crate::Outcome;
+use crate::workspace::{Workspace, must};
+
+/// A reader that stops for ten seconds in the middle of 256 MiB, between us and `qmux`, and between two of ours.
+pub(super) fn interop(arguments: &[String]) -> Outcome {
+    ignored(&["--package", "hikyaku", "--test", "interop"], arguments)
+}
+
+fn ignored(which: &[&str], arguments: &[String]) -> Outcome {
+    let workspace = Workspace::find()?;
+    let mut command = workspace.cargo(&["test", "--locked"]);
+    command.args(which).args(["--", "--ignored", "--nocapture"]).args(arguments);
+    must(&mut command)
+}
