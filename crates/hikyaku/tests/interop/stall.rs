@@ -24,7 +24,7 @@ struct Size {
     pause: Duration,
 }
 
-const ORDINARY: Size = Size { bytes: 64 * MIB, pause: Duration::ZERO };
+const ORDINARY: Size = Size { bytes: 32 * MIB, pause: Duration::ZERO };
 const SOAK: Size = Size { bytes: 256 * MIB, pause: Duration::from_secs(10) };
 
 fn limits() -> Limits {
@@ -111,9 +111,10 @@ async fn they_pour(size: Size) {
                 }
             })
             .await;
+        pouring.await.unwrap();
+        reader.read.reaches(size.bytes).await;
         let (ty, message) = heard.frame().await.unwrap();
         assert_eq!((ty, message), (FrameType::MESSAGE, Bytes::from(minicbor::to_vec(size.bytes).unwrap())));
-        pouring.await.unwrap();
         soon(meeting.echoes(1)).await;
     }
 }

@@ -159,14 +159,17 @@ impl Count {
         self.0.load(Ordering::SeqCst)
     }
 
-    /// Waits until it is at least this.
+    /// Waits until it is at least this, as long as it goes on rising.
     pub(crate) async fn reaches(&self, bytes: u64) {
-        soon(async {
-            while self.now() < bytes {
-                tokio::task::yield_now().await;
-            }
-        })
-        .await;
+        while self.now() < bytes {
+            let before = self.now();
+            soon(async {
+                while self.now() == before {
+                    tokio::task::yield_now().await;
+                }
+            })
+            .await;
+        }
     }
 }
 
