@@ -10,8 +10,8 @@ use std::process::Stdio;
 use std::time::Instant;
 
 use common::{
-    PATIENCE, Place, Program, Proxy, Server, assert_harmless, dropped, hikyaku, json, noise, server_behind,
-    server_with_room,
+    PATIENCE, Place, Program, Proxy, Server, assert_harmless, dropped, hikyaku, json, names, noise,
+    server_behind, server_with_room,
 };
 use rustix::process::Signal;
 
@@ -86,6 +86,34 @@ fn a_revoked_device_is_cut_off_at_once() {
         assert!(done.err.contains("revoked") && done.err.contains("ask for an invite"), "{done:#?}");
         phone.run(["say", "ops", "me again"]).fails(4, &["not enrolled", "hikyaku join"]);
         assert_eq!(ana.texts("ops"), ["hello", "live"]);
+    }
+}
+
+#[test]
+fn a_user_revoked_in_the_middle_of_an_upload_is_cut_off_and_nothing_of_it_gets_a_name() {
+    for target in [":", "#ops"] {
+        let (place, proxy) = (Place::new(), Proxy::start());
+        let drop = place.directory("drop");
+        let (server, ana) = server_behind(&place, &proxy, &["--into", "drop"]);
+        let ben = place.home("ben").over("tcp");
+        ben.join(ana.run(["invite", "create", "--role", "owner"]).ok(), "ben");
+        place.file("big.iso", &noise(7, 24 << 20));
+        proxy.hold_after(12 << 20);
+        let sending = ben.start(["send", "big.iso", "--to", target]);
+        proxy.until_held();
+        let begun = Instant::now();
+        ana.run(["user", "revoke", "@ben", "--data", server.data()]).ok();
+        println!("to {target}: revoking took {:?}", begun.elapsed());
+        proxy.mend();
+        let done = sending.finish();
+        assert_eq!(done.code(), 4, "{done:#?}");
+        assert!(done.err.contains("revoked"), "{done:#?}");
+        // What is unfinished waits in a directory of ours until it is swept.
+        let finished: Vec<_> = names(&drop).into_iter().filter(|name| name != ".hikyaku").collect();
+        assert_eq!(finished, [""; 0]);
+        let settled = ana.events("ops").into_iter().filter(|event| event["status"] == "settled").count();
+        assert_eq!(settled, 0);
+        ben.run(["send", "big.iso", "--to", target]).fails(4, &["not enrolled"]);
     }
 }
 

@@ -22,6 +22,7 @@ use crate::limits::{Limits, MIN_MESSAGE, MIN_METADATA};
 use crate::recording::Tap;
 use crate::session::datagrams::{Demux, Fate};
 use crate::session::inbound::Inbound;
+use crate::session::void::Allowance;
 use crate::tls::Negotiated;
 use crate::transport::{Bidirectional, Link, SendStream, Transport};
 
@@ -43,6 +44,7 @@ pub(crate) struct Inner {
     peer: KeyId,
     transport: Transport,
     pub(crate) limits: Arc<Limits>,
+    void: Mutex<Allowance>,
     /// What this connection may make this side hold.
     pub(crate) share: Share,
     /// Whether the peer is a stranger, who is given next to nothing.
@@ -125,6 +127,7 @@ impl Connection {
             going_away: AtomicBool::new(false),
             peer_going_away: AtomicBool::new(false),
             open_exchanges: AtomicUsize::new(0),
+            void: Mutex::new(Allowance::new(limits.max_void_frames)),
             datagrams: Mutex::new(Demux::new(limits.datagram_queue)),
             control: tokio::sync::Mutex::new(None),
             greeted: AtomicBool::new(false),
@@ -364,6 +367,15 @@ impl Inner {
     /// Holds the connection without keeping a client's open.
     pub(crate) fn handle(self: &Arc<Self>) -> Connection {
         Connection { inner: self.clone(), _close: None }
+    }
+
+    /// Counts frames of the peer that carried nothing.
+    pub(crate) fn count_void(&self, frames: u64) -> Result<()> {
+        let spent = self.void.lock().unwrap_or_else(PoisonError::into_inner).spend(frames, Instant::now());
+        spent.inspect_err(|_| {
+            let value = self.limits.max_void_frames;
+            event!(self.events, LimitReached { limit: "max_void_frames", value, owner: By::Us });
+        })
     }
 
     /// Bytes of the peer were read. Whoever uses its credit up quickly gets more.

@@ -36,6 +36,8 @@ pub struct Limits {
     /// Bytes that all connections of a server together may make it hold: the credit they were given and what is buffered
     /// of their messages. One connection gets an eighth of what is left of it.
     pub max_memory: u64,
+    /// Frames in one second that carry nothing (unknown ones, empty DATA), on all streams of a connection.
+    pub max_void_frames: u64,
     /// From the first byte of a message to its last.
     pub message_timeout: Duration,
     /// From the first byte of an exchange to its OPEN.
@@ -73,6 +75,7 @@ impl Default for Limits {
             connection_window: 24 * 1024 * 1024,
             max_buffered: 24 * 1024 * 1024,
             max_memory: 512 * 1024 * 1024,
+            max_void_frames: 4096,
             message_timeout: Duration::from_secs(60),
             max_exchanges: 1024,
             max_unidirectional: 8,

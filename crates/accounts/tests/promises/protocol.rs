@@ -2,7 +2,7 @@
 
 use std::sync::{Arc, Mutex};
 
-use hikyaku::{Error, ErrorCode, KeyId, Router, local};
+use hikyaku::{Admission, Error, ErrorCode, Identity, KeyId, Limits, Router, Server, Transport, local};
 use hikyaku_accounts::{AccountsClient, Address, InviteLink, IssuedInvite, Service, Session};
 use hikyaku_wire::accounts::{CreateInvite, InviteDevice};
 
@@ -93,6 +93,54 @@ async fn a_server_without_an_address_lets_the_client_name_its_own() {
     let link = ada.invite_device(&InviteDevice::default(), &own).await.unwrap();
     assert_eq!(link.addresses, own);
     assert_eq!(code(ada.invite_device(&InviteDevice::default(), &[]).await), ErrorCode::INVALID_MESSAGE);
+}
+
+/// Over the network: real keys, real handshakes, both transports.
+#[tokio::test]
+async fn of_sixty_four_connections_that_race_for_one_invite_exactly_one_wins() {
+    let (world, ada) = World::owned().await;
+    let invite = link(world.invite(&ada, 1).await);
+    let host = Host::new(world.clone());
+    let limits = Limits { max_unauthenticated_per_network: 128, ..Limits::default() };
+    let server = Server::builder(Identity::generate().unwrap())
+        .limits(limits)
+        .authorize(move |peer| {
+            let world = world.clone();
+            async move {
+                let session = world.accounts.session(peer.id, world.now()).await?;
+                Ok(match session.is_stranger() {
+                    true => Admission::Stranger(session),
+                    false => Admission::Member(session),
+                })
+            }
+        })
+        .router(host.service.mount(Router::new()))
+        .start()
+        .await
+        .unwrap();
+    let mut racers = Vec::new();
+    for number in 0..64 {
+        let transport = if number % 2 == 0 { Transport::Tcp } else { Transport::Quic };
+        let connected = hikyaku::connect(server.address(), server.id()).transport(transport).await;
+        racers.push(AccountsClient::new(connected.unwrap()));
+    }
+    let running: Vec<_> = racers
+        .into_iter()
+        .enumerate()
+        .map(|(number, client)| {
+            let invite = invite.clone();
+            tokio::spawn(async move { client.redeem(&invite, &format!("racer{number}"), "pc").await })
+        })
+        .collect();
+    let (mut won, mut used) = (0, 0);
+    for racer in running {
+        match racer.await.unwrap() {
+            Ok(_) => won += 1,
+            Err(error) if error.code() == ErrorCode::INVITE_USED => used += 1,
+            Err(error) => panic!("{error}"),
+        }
+    }
+    assert_eq!((won, used), (1, 63));
 }
 
 //= S6.28 (test)

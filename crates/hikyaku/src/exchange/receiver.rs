@@ -34,6 +34,8 @@ pub struct Receiver {
     held: Held,
     /// Since when a frame is not whole.
     begun: Option<Instant>,
+    /// Frames that carried nothing, as far as they are counted.
+    void: u64,
     /// Something was handed out already.
     heard: bool,
     /// The peer's ERROR, until its stream has ended too.
@@ -49,8 +51,20 @@ impl Receiver {
         deadline: Option<Instant>,
         guard: Arc<ExchangeGuard>,
     ) -> Self {
-        let (held, begun, heard) = (Held::default(), None, false);
-        Self { stream, inbound, connection, deadline, over: false, held, begun, heard, failure: None, guard }
+        let (held, begun, void, heard) = (Held::default(), None, 0, false);
+        Self {
+            stream,
+            inbound,
+            connection,
+            deadline,
+            over: false,
+            held,
+            begun,
+            void,
+            heard,
+            failure: None,
+            guard,
+        }
     }
 
     pub(crate) fn set_deadline(&mut self, deadline: Option<Instant>) {
@@ -115,7 +129,9 @@ impl Receiver {
         // Whoever asks for more has done with what came before.
         self.held.shrink(&self.connection.inner().share, self.inbound.held());
         loop {
-            match self.inbound.next() {
+            let next = self.inbound.next();
+            self.count_void()?;
+            match next {
                 Ok(Some(said)) => return self.hand_out(said).map(Some),
                 Ok(None) => self.make_room(0)?,
                 Err(error) => return Err(self.broken(error)),
@@ -149,6 +165,7 @@ impl Receiver {
         self.guard.set_outcome(By::Peer, Outcome::Cancelled(code));
         self.stream.stop(code.0);
         self.inbound.give_up();
+        self.void = 0;
         self.held.clear(&self.connection.inner().share);
     }
 
@@ -189,6 +206,17 @@ impl Receiver {
         self.make_room(size as u64)?;
         self.heard |= !is_open;
         Ok(said)
+    }
+
+    /// Counts the frames that came and carried nothing.
+    fn count_void(&mut self) -> Result<()> {
+        let void = self.inbound.void_frames();
+        let new = void - std::mem::replace(&mut self.void, void);
+        if new == 0 {
+            return Ok(());
+        }
+        let counted = self.connection.inner().count_void(new);
+        counted.map_err(|error| self.broken(error))
     }
 
     /// Room for what is held, and so many bytes beside it.

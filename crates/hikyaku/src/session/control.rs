@@ -115,6 +115,7 @@ async fn read(inner: &Inner, stream: &mut RecvStream) -> Result<()> {
     let mut decoder = Decoder::new(inner.frame_limits());
     decoder.push(head.freeze());
     let mut rules = Control::default();
+    let mut void = 0;
     loop {
         while let Some(piece) = decoder.next()? {
             match rules.hear(piece)? {
@@ -125,6 +126,10 @@ async fn read(inner: &Inner, stream: &mut RecvStream) -> Result<()> {
                     inner.set_peer_going_away();
                 }
             }
+        }
+        let new = decoder.void_frames() - std::mem::replace(&mut void, decoder.void_frames());
+        if new > 0 {
+            inner.count_void(new)?;
         }
         match stream.read(16 * 1024).await {
             Ok(Some(chunk)) => decoder.push(chunk),

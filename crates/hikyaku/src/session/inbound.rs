@@ -83,6 +83,11 @@ impl Inbound {
         self.decoder.buffered() as u64
     }
 
+    /// Frames so far that carried nothing.
+    pub(crate) fn void_frames(&self) -> u64 {
+        self.decoder.void_frames()
+    }
+
     /// Whether the peer has begun a frame, other than DATA, that is not whole yet.
     pub(crate) fn is_inside_frame(&self) -> bool {
         self.decoder.is_inside_frame()

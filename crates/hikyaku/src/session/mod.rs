@@ -7,6 +7,7 @@ pub(crate) mod control;
 pub(crate) mod datagrams;
 mod handler;
 pub(crate) mod inbound;
+pub(crate) mod void;
 
 use std::pin::pin;
 use std::sync::Arc;

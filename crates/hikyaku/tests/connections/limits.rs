@@ -337,3 +337,30 @@ async fn while_many_hold_all_they_can_a_late_member_is_served() {
         }
     }
 }
+
+//= S3.94 (test)
+#[tokio::test]
+async fn frames_that_carry_nothing_have_a_bound_over_all_streams_of_a_connection() {
+    let limits = Limits { max_void_frames: 100, ..Limits::default() };
+    let server = echo_server(limits).await;
+    let mut raw = Raw::greeted(server.address()).await;
+    let unknown = frames(&[(FrameType(0x21), &[])]).repeat(60);
+    let empty = frames(&[(FrameType::DATA, &[])]).repeat(40);
+    raw.say(Dir::Bi, &[exchange("echo/1", &[]), unknown].concat()).await;
+    let other = raw.say(Dir::Bi, &[exchange("echo/1", &[]), empty].concat()).await;
+    raw.ping().await;
+    raw.lives().await;
+    // A second later there would be a hundred more; so many at once are too many at any time.
+    raw.say_on(other, &frames(&[(FrameType::DATA, &[])]).repeat(101)).await;
+    let ended = raw.ended().await;
+    assert_eq!(ended.code, ErrorCode::LIMIT_EXCEEDED);
+    assert!(
+        ended.reason.contains("100 frames in a second that carry nothing (max_void_frames)"),
+        "{ended:?}"
+    );
+    // The control stream has no other purse.
+    let mut raw = Raw::greeted(server.address()).await;
+    let control = raw.own_control.unwrap();
+    raw.say_on(control, &frames(&[(FrameType(0x21), &[])]).repeat(101)).await;
+    assert_eq!(raw.ended().await.code, ErrorCode::LIMIT_EXCEEDED);
+}

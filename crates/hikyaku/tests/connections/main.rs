@@ -7,8 +7,10 @@
 mod common;
 mod ending;
 mod events;
+mod floods;
 mod goodbye;
 mod identity;
+mod impostors;
 mod limits;
 mod raw;
 mod reaching;

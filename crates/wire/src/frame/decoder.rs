@@ -70,6 +70,8 @@ pub struct Decoder {
     state: State,
     /// What was pushed and not yet read.
     input: Bytes,
+    /// Frames begun that carry nothing: of unknown types, and DATA without bytes.
+    void: u64,
     /// The beginning of a header (at most [`MAX_HEADER`] bytes) or of a payload, from earlier chunks.
     held: BytesMut,
 }
@@ -77,7 +79,7 @@ pub struct Decoder {
 impl Decoder {
     /// A decoder at the beginning of a stream.
     pub fn new(limits: FrameLimits) -> Self {
-        Decoder { limits, state: State::Header, input: Bytes::new(), held: BytesMut::new() }
+        Decoder { limits, state: State::Header, input: Bytes::new(), void: 0, held: BytesMut::new() }
     }
 
     /// Changes the limits, from the next header on. They rise when a peer turns out to be more than a stranger.
@@ -111,6 +113,8 @@ impl Decoder {
                     };
                     self.state =
                         self.begin(ty, length).inspect_err(|error| self.state = State::Failed(*error))?;
+                    self.void +=
+                        u64::from(matches!(self.state, State::Skip { .. } | State::Data { remaining: 0 }));
                     continue;
                 }
                 State::Payload { ty, length } => self.payload(ty, length),
@@ -142,6 +146,11 @@ impl Decoder {
     /// How many bytes the decoder holds of a frame that is not complete; at most the largest limit.
     pub fn held(&self) -> usize {
         self.held.len()
+    }
+
+    /// How many frames so far carried nothing: those of unknown types, and DATA without bytes.
+    pub fn void_frames(&self) -> u64 {
+        self.void
     }
 
     /// How many bytes the decoder holds in all: of an incomplete frame, and what was pushed and not yet read.

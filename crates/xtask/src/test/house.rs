@@ -6,6 +6,7 @@
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 
+use super::claims;
 use super::source::Source;
 use crate::Outcome;
 use crate::workspace::Workspace;
@@ -38,6 +39,10 @@ pub(super) fn run(workspace: &Workspace) -> Outcome<String> {
         }
         report_sizes(file, &mut sizes);
     }
+    let tests = files.iter().flat_map(|file| claims::tests(&file.source.code)).collect();
+    let security = std::fs::read_to_string(workspace.root.join("SECURITY.md"));
+    let security = security.map_err(|error| format!("SECURITY.md could not be read: {error}"))?;
+    broken.extend(claims::broken(&security, &tests));
     for line in &sizes {
         println!("long: {line}");
     }

@@ -3,6 +3,7 @@
 //! The run stops at the first step that fails. Every step says its name and its time, and a table closes the run.
 
 mod build;
+mod claims;
 mod deny;
 mod examples;
 mod house;
