@@ -1,5 +1,6 @@
 //! Long runs: they look for what a test of a few seconds cannot find, and are started by hand.
 
+mod chat;
 mod fuzz;
 mod long_tests;
 
@@ -15,6 +16,13 @@ struct Soak {
 
 /// A new run is one line here and one module.
 const RUNS: &[Soak] = &[
+    Soak {
+        name: "chat",
+        arguments: "[--mutants [WORD]…] [--NAME VALUE]…",
+        about: "clients and a server under 300 kills, 50 power cuts (as root), 10,000 broken connections, stops and clock \
+                jumps, and a check of what they saw; --mutants: mistakes made on purpose must be found",
+        run: chat::run,
+    },
     Soak {
         name: "fuzz",
         arguments: "[--minutes N] [--target NAME,…] [--keep] [--list]",

@@ -1,0 +1,100 @@
+//! A run of the checker as a program: `cargo xtask soak chat` starts it.
+
+#![forbid(unsafe_code)]
+
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::time::{Duration, SystemTime};
+
+use hikyaku_checker::{Faults, Plan, run};
+
+const USAGE: &str = "chat-soak [--NAME VALUE]…
+    --seed N             where randomness begins [default: the time]
+    --rounds N           runs, each with a seed of its own [1]
+    --clients N          clients [8]; one more is revoked on the way
+    --rooms N            rooms [2]
+    --server-kills N     kill -9 of the server [4]
+    --client-kills N     kill -9 of a client [6]
+    --power-cuts N       power cuts under the server's disk, as root [0]
+    --client-stops N     SIGSTOP of a client [1]
+    --server-stops N     SIGSTOP of the server [0]
+    --stop-for SECONDS   how long [1]
+    --clock-jumps N      jumps of the server's clock [2]
+    --connections N      connections to be made in all [60]
+    --breaks N           one of so many sends breaks its connection [12]
+    --gap N              acknowledgements between faults [25]
+    --pause MS           the longest pause between two sends [60]
+    --patience SECONDS   how long nothing may move [90]
+    --server PATH        the program hikyaku [beside this one]
+    --directory DIR      where to keep everything while it runs [the system's]
+    --keep 1             keep everything
+    --late-cursor 1      with clients that are wrong on purpose";
+
+fn main() -> ExitCode {
+    match soak() {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
+        Err(sentence) => {
+            eprintln!("chat-soak: {sentence}");
+            ExitCode::from(2)
+        }
+    }
+}
+
+/// Whether all runs were good.
+fn soak() -> Result<bool, String> {
+    let own = std::env::current_exe().map_err(|error| error.to_string())?;
+    let beside = |name: &str| own.parent().unwrap_or(Path::new(".")).join(name);
+    let seed = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(0, |time| time.as_secs());
+    let mut plan = Plan::small(beside("hikyaku"), beside("chat-client"), std::env::temp_dir(), seed);
+    let mut rounds = 1;
+    let mut arguments = std::env::args().skip(1);
+    while let Some(name) = arguments.next() {
+        if name == "--help" {
+            println!("{USAGE}");
+            return Ok(true);
+        }
+        let value = arguments.next().ok_or_else(|| format!("{name} needs a value\n{USAGE}"))?;
+        set(&mut plan, &mut rounds, &name, &value)?;
+    }
+    let mut good = true;
+    for round in 0..rounds {
+        let plan = Plan { seed: plan.seed + round, ..plan.clone() };
+        println!("== round {} of {rounds}, seed {}", round + 1, plan.seed);
+        let outcome = run::run(&plan)?;
+        println!("{outcome}");
+        good &= outcome.report.is_good();
+    }
+    println!("== {rounds} rounds: {}", if good { "good" } else { "NOT GOOD" });
+    Ok(good)
+}
+
+fn set(plan: &mut Plan, rounds: &mut u64, name: &str, value: &str) -> Result<(), String> {
+    let number = || value.parse::<u64>().map_err(|_| format!("{name}: '{value}' is no number"));
+    let Plan { faults, .. } = plan;
+    let Faults { server_kills, client_kills, power_cuts, client_stops, server_stops, clock_jumps } = faults;
+    match name {
+        "--seed" => plan.seed = number()?,
+        "--rounds" => *rounds = number()?,
+        "--clients" => plan.clients = number()?,
+        "--rooms" => plan.rooms = number()?,
+        "--server-kills" => *server_kills = number()?,
+        "--client-kills" => *client_kills = number()?,
+        "--power-cuts" => *power_cuts = number()?,
+        "--client-stops" => *client_stops = number()?,
+        "--server-stops" => *server_stops = number()?,
+        "--clock-jumps" => *clock_jumps = number()?,
+        "--stop-for" => plan.stop_for = Duration::from_secs(number()?),
+        "--connections" => plan.connections = number()?,
+        "--breaks" => plan.breaks = number()?,
+        "--gap" => plan.gap = number()?,
+        "--pause" => plan.pause = Duration::from_millis(number()?),
+        "--patience" => plan.patience = Duration::from_secs(number()?),
+        "--server" => plan.server = PathBuf::from(value),
+        "--directory" => plan.directory = PathBuf::from(value),
+        "--keep" => plan.keep = number()? > 0,
+        "--late-cursor" => plan.late_cursor = number()? > 0,
+        _ => return Err(format!("there is no {name}\n{USAGE}")),
+    }
+    Ok(())
+}

@@ -1,0 +1,416 @@
+//! One run: a server, its clients, faults in random order, healing, and the check.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::path::PathBuf;
+use std::process::Command;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use rustix::process::Signal;
+
+use crate::check::{Demands, Report, check};
+use crate::client::Options;
+use crate::history::{self, Event, History, What};
+use crate::plan::{Plan, Random};
+use crate::power::{Clock, Disk};
+use crate::program::{Program, Progress, hikyaku, serve};
+
+/// The names of the faults, as a report shows them.
+const KILL_SERVER: &str = "server killed";
+const KILL_CLIENT: &str = "client killed";
+const CUT: &str = "power cut";
+const STOP_CLIENT: &str = "client stopped";
+const STOP_SERVER: &str = "server stopped";
+const JUMP: &str = "clock jumped";
+const REVOKE: &str = "device revoked";
+/// The client that is revoked on the way.
+const REVOKED: &str = "revoked";
+
+/// What a run came to.
+#[derive(Clone, Debug)]
+pub struct Outcome {
+    /// The seed it was had with.
+    pub seed: u64,
+    /// The check.
+    pub report: Report,
+    /// How often each fault was done.
+    pub faults: BTreeMap<&'static str, u64>,
+    /// Connections that went over another transport than the one before.
+    pub switches: u64,
+    /// How long it took.
+    pub took: Duration,
+    /// Where everything is, if it was kept.
+    pub kept: Option<PathBuf>,
+}
+
+impl fmt::Display for Outcome {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Report { violations, vacuous, acknowledged, delivered, logged, connections } = &self.report;
+        writeln!(f, "seed {} in {:.1} s", self.seed, self.took.as_secs_f64())?;
+        let faults: Vec<_> = self.faults.iter().map(|(what, count)| format!("{what} {count}")).collect();
+        writeln!(f, "faults: {}", faults.join(", "))?;
+        writeln!(f, "connections: {connections}, {} of them over another transport", self.switches)?;
+        writeln!(
+            f,
+            "events checked: {acknowledged} acknowledged, {logged} in the logs, {delivered} delivered"
+        )?;
+        for what in vacuous {
+            writeln!(f, "proves nothing: {what}")?;
+        }
+        for violation in violations.iter().take(20) {
+            writeln!(f, "I{} is broken: {}", violation.invariant, violation.says)?;
+        }
+        if violations.len() > 20 {
+            writeln!(f, "… and {} more", violations.len() - 20)?;
+        }
+        if let Some(kept) = &self.kept {
+            writeln!(f, "everything is in {}", kept.display())?;
+        }
+        write!(f, "violations: {}", violations.len())
+    }
+}
+
+/// Does one run and checks it. An error means that there was nothing to check.
+pub fn run(plan: &Plan) -> Result<Outcome, String> {
+    let begun = Instant::now();
+    let home = tempfile::Builder::new().prefix("checker-").tempdir_in(&plan.directory);
+    let home = home.map_err(|error| error.to_string())?;
+    let mut world = World::new(plan, home.path().to_owned())?;
+    let history = world.play()?;
+    let report = check(&history, &world.demands());
+    drop(world);
+    let keep = plan.keep || !report.is_good();
+    let kept = keep.then(|| home.keep());
+    let switches = switches(&history);
+    Ok(Outcome { seed: plan.seed, report, faults: history.faults, switches, took: begun.elapsed(), kept })
+}
+
+fn switches(history: &History) -> u64 {
+    let mut switches = 0;
+    for lines in history.journals.values() {
+        let mut before: Option<&str> = None;
+        for line in lines {
+            let What::Connected { over } = &line.what else { continue };
+            switches += u64::from(before.is_some_and(|before| before != over));
+            before = Some(over);
+        }
+    }
+    switches
+}
+
+/// Whether this process may cut the power of a disk.
+pub fn can_cut_power() -> bool {
+    Disk::is_possible()
+}
+
+/// Everything that lives during a run. Dropped in this order: clients, server, disk.
+struct World<'a> {
+    plan: &'a Plan,
+    home: PathBuf,
+    random: Random,
+    progress: Arc<Progress>,
+    clients: BTreeMap<String, (Options, Program)>,
+    server: Option<Program>,
+    address: String,
+    disk: Option<Disk>,
+    clock: Option<Clock>,
+    history: History,
+}
+
+impl<'a> World<'a> {
+    fn new(plan: &'a Plan, home: PathBuf) -> Result<Self, String> {
+        let disk = if plan.faults.power_cuts > 0 { Some(Disk::new(&home)?) } else { None };
+        let clock = if plan.faults.clock_jumps > 0 { Some(Clock::new(&home)?) } else { None };
+        // A loopback address of its own keeps the port free while the server is down.
+        let [.., high, low] = std::process::id().to_be_bytes();
+        let address = format!("127.{}.{low}.{}:0", high.max(1), 1 + plan.seed % 250);
+        let mut world = Self {
+            plan,
+            home,
+            random: Random::new(plan.seed),
+            progress: Arc::default(),
+            clients: BTreeMap::new(),
+            server: None,
+            address,
+            disk,
+            clock,
+            history: History::default(),
+        };
+        world.serve()?;
+        Ok(world)
+    }
+
+    /// Everything from the first join to the last page.
+    fn play(&mut self) -> Result<History, String> {
+        let rooms = self.settle()?;
+        let mut faults = self.schedule();
+        while let Some(fault) = faults.pop() {
+            self.after(self.plan.gap)?;
+            self.fault(fault)?;
+        }
+        while self.connections()? < self.plan.connections {
+            self.after(self.plan.gap)?;
+        }
+        self.heal(&rooms)?;
+        self.read(&rooms)?;
+        Ok(std::mem::take(&mut self.history))
+    }
+
+    fn demands(&self) -> Demands {
+        let faults = self.plan.faults;
+        let faults = BTreeMap::from([
+            (KILL_SERVER, faults.server_kills),
+            (KILL_CLIENT, faults.client_kills),
+            (CUT, faults.power_cuts),
+            (STOP_CLIENT, faults.client_stops),
+            (STOP_SERVER, faults.server_stops),
+            (JUMP, faults.clock_jumps),
+            (REVOKE, 1),
+        ]);
+        Demands { acknowledged: 100, connections: 2, faults }
+    }
+
+    fn data(&self) -> PathBuf {
+        self.disk.as_ref().map_or(&self.home, |disk| &disk.path).join("data")
+    }
+
+    fn serve(&mut self) -> Result<(), String> {
+        let mut command = Command::new(&self.plan.server);
+        command.arg("serve").arg("--data").arg(self.data()).args(["--listen", &self.address]);
+        command.arg("--invite-file").arg(self.home.join("invite"));
+        command.stderr(
+            std::fs::File::options()
+                .append(true)
+                .create(true)
+                .open(self.home.join("server.log"))
+                .map_err(|error| error.to_string())?,
+        );
+        if let Some(clock) = &self.clock {
+            clock.apply(&mut command);
+        }
+        let (server, address) = serve(command)?;
+        self.server = Some(server);
+        self.address = address;
+        Ok(())
+    }
+
+    /// Everybody joins, rooms are made, clients begin. Names and ids of the rooms.
+    fn settle(&mut self) -> Result<Vec<(String, String)>, String> {
+        let binary = self.plan.server.clone();
+        let invite = std::fs::read_to_string(self.home.join("invite")).map_err(|error| error.to_string())?;
+        let names: Vec<String> = (0..self.plan.clients).map(|number| format!("c{number}")).collect();
+        let all: Vec<String> = names.into_iter().chain([REVOKED.to_owned()]).collect();
+        let owner = self.home.join("c0");
+        let join = |who: &str, link: &str| {
+            hikyaku(&binary, &self.home.join(who), &["join", "-", "--name", who, "--device", "d"], link)
+        };
+        join("c0", &invite)?;
+        let link = hikyaku(&binary, &owner, &["invite", "create", "--uses", &all.len().to_string()], "")?;
+        for who in all.iter().skip(1) {
+            join(who, &link)?;
+        }
+        for number in 0..self.plan.rooms {
+            hikyaku(&binary, &owner, &["room", "create", &format!("r{number}")], "")?;
+        }
+        let list = hikyaku(&binary, &owner, &["room", "list", "--json"], "")?;
+        let rooms = list.lines().map(|line| {
+            let room: serde_json::Value = serde_json::from_str(line).ok()?;
+            Some((room["name"].as_str()?.to_owned(), room["id"].as_str()?.to_owned()))
+        });
+        let rooms: Vec<_> = rooms.collect::<Option<_>>().ok_or("the list of rooms cannot be read")?;
+        for (number, who) in (0_u64..).zip(&all) {
+            let options = Options {
+                home: self.home.join(who),
+                journal: self.home.join(format!("{who}.journal")),
+                rooms: rooms.clone(),
+                quic: number % 2 == 1,
+                breaks: self.plan.breaks,
+                pause_ms: u64::try_from(self.plan.pause.as_millis()).unwrap_or(u64::MAX),
+                seed: self.random.next(),
+                late_cursor: self.plan.late_cursor,
+            };
+            let program = self.progress.start(&self.plan.client, &options)?;
+            self.clients.insert(who.clone(), (options, program));
+        }
+        Ok(rooms)
+    }
+
+    /// All faults in random order; the revocation somewhere among them.
+    fn schedule(&mut self) -> Vec<&'static str> {
+        let demands = self.demands();
+        let mut all: Vec<_> = demands
+            .faults
+            .iter()
+            .flat_map(|(what, count)| std::iter::repeat_n(*what, usize::try_from(*count).unwrap_or(0)))
+            .collect();
+        for last in (1..all.len()).rev() {
+            let with = self.random.below(last as u64 + 1);
+            all.swap(last, usize::try_from(with).unwrap_or(0));
+        }
+        all
+    }
+
+    /// Waits for so many more acknowledgements.
+    fn after(&mut self, more: u64) -> Result<(), String> {
+        let goal = self.progress.acks() + 1 + self.random.below(2 * more.max(1));
+        if self.progress.wait(self.plan.patience, |state| state.acks >= goal) {
+            return Ok(());
+        }
+        let log = std::fs::read_to_string(self.home.join("server.log")).unwrap_or_default();
+        let end: Vec<_> = log.lines().rev().take(5).collect();
+        Err(format!(
+            "nothing is acknowledged any more; faults so far {:?}; the server says {end:?}",
+            self.history.faults
+        ))
+    }
+
+    fn connections(&self) -> Result<u64, String> {
+        let mut connections = 0;
+        for (options, _) in self.clients.values() {
+            let lines = history::read(&options.journal).map_err(|error| error.to_string())?;
+            connections +=
+                lines.iter().filter(|line| matches!(line.what, What::Connected { .. })).count() as u64;
+        }
+        Ok(connections)
+    }
+
+    fn fault(&mut self, what: &'static str) -> Result<(), String> {
+        match what {
+            KILL_SERVER => {
+                self.kill_server()?;
+                self.serve()?;
+            }
+            CUT => {
+                if let Some(disk) = &self.disk {
+                    disk.cut()?;
+                }
+                self.kill_server()?;
+                if let Some(disk) = &self.disk {
+                    disk.heal()?;
+                }
+                self.serve()?;
+            }
+            KILL_CLIENT => {
+                let who = self.somebody();
+                if let Some((options, program)) = self.clients.get_mut(&who) {
+                    program.kill()?;
+                    options.seed = self.random.next();
+                    *program = self.progress.start(&self.plan.client, options)?;
+                }
+            }
+            STOP_CLIENT => {
+                let who = self.somebody();
+                if let Some((_, program)) = self.clients.get(&who) {
+                    stop(program, self.plan.stop_for)?;
+                }
+            }
+            STOP_SERVER => {
+                if let Some(server) = &self.server {
+                    stop(server, self.plan.stop_for)?;
+                }
+            }
+            JUMP => {
+                let seconds = i64::try_from(self.random.below(2 * 86_400)).unwrap_or(0) - 86_400;
+                if let Some(clock) = &self.clock {
+                    clock.set(seconds)?;
+                }
+            }
+            REVOKE => {
+                let data = self.data();
+                let data = data.to_str().ok_or("the path is no text")?;
+                hikyaku(
+                    &self.plan.server,
+                    &self.home.join("c0"),
+                    &["user", "revoke", REVOKED, "--data", data],
+                    "",
+                )?;
+                self.history.revoked.insert(REVOKED.to_owned(), history::now());
+            }
+            other => return Err(format!("there is no fault '{other}'")),
+        }
+        *self.history.faults.entry(what).or_default() += 1;
+        Ok(())
+    }
+
+    fn kill_server(&mut self) -> Result<(), String> {
+        self.server.as_mut().map_or(Ok(()), Program::kill)
+    }
+
+    /// Any client but the one that is revoked.
+    fn somebody(&mut self) -> String {
+        format!("c{}", self.random.below(self.plan.clients))
+    }
+
+    /// No more sends and no more faults; everybody gets what there is.
+    fn heal(&mut self, rooms: &[(String, String)]) -> Result<(), String> {
+        let patience = self.plan.patience;
+        let mut waiting = Vec::new();
+        for (who, (_, program)) in &mut self.clients {
+            program.tell("quiet");
+            if who != REVOKED {
+                waiting.push(program.pid());
+            }
+        }
+        let quiet = self.progress.wait(patience, |state| waiting.iter().all(|pid| state.quiet.contains(pid)));
+        if !quiet {
+            return Err("not every client came to an end of its sends".to_owned());
+        }
+        // Whatever was still on its way in the server is decided when it starts again.
+        self.kill_server()?;
+        self.serve()?;
+        self.history.faults.entry(KILL_SERVER).and_modify(|count| *count += 1).or_insert(1);
+        let mut order = "until".to_owned();
+        for (room, _) in rooms {
+            let last = self.log(room, &["-n", "1"])?.last().map_or(0, |event| event.seq);
+            order.push_str(&format!(" {room} {last}"));
+        }
+        for (who, (_, program)) in &mut self.clients {
+            if who != REVOKED {
+                program.tell(&order);
+            }
+        }
+        // Who does not come to an end is told by the check.
+        self.progress.wait(patience, |state| waiting.iter().all(|pid| state.ended.contains(pid)));
+        for (_, program) in self.clients.values_mut() {
+            program.kill()?;
+        }
+        Ok(())
+    }
+
+    fn read(&mut self, rooms: &[(String, String)]) -> Result<(), String> {
+        for (room, _) in rooms {
+            let log = self.log(room, &["--after", "0"])?;
+            self.history.logs.insert(room.clone(), log);
+        }
+        for (who, (options, _)) in &self.clients {
+            let lines = history::read(&options.journal).map_err(|error| error.to_string())?;
+            self.history.journals.insert(who.clone(), lines);
+        }
+        Ok(())
+    }
+
+    /// A room's log as pages of history show it.
+    fn log(&self, room: &str, which: &[&str]) -> Result<Vec<Event>, String> {
+        let arguments = [&["tail", room, "--json"], which].concat();
+        let text = hikyaku(&self.plan.server, &self.home.join("c0"), &arguments, "")?;
+        let events = text.lines().map(|line| {
+            let event: serde_json::Value = serde_json::from_str(line).ok()?;
+            let is_message = event["kind"] == "message";
+            Some(Event {
+                room: room.to_owned(),
+                epoch: u32::try_from(event["epoch"].as_u64()?).ok()?,
+                seq: event["seq"].as_u64()?,
+                id: event["id"].as_str()?.to_owned(),
+                text: event["text"].as_str().filter(|_| is_message).map(str::to_owned),
+            })
+        });
+        events.collect::<Option<_>>().ok_or_else(|| format!("the log of {room} cannot be read"))
+    }
+}
+
+fn stop(program: &Program, time: Duration) -> Result<(), String> {
+    program.signal(Signal::STOP)?;
+    std::thread::sleep(time);
+    program.signal(Signal::CONT)
+}
