@@ -12,7 +12,7 @@ import session
 import varint
 
 ROOT = pathlib.Path(__file__).parents[2]
-PROGRAM = os.environ.get("HIKYAKU_BIN") or str(ROOT / "target" / "debug" / "hikyaku")
+PROGRAM = os.path.abspath(os.environ.get("HIKYAKU_BIN") or ROOT / "target" / "debug" / "hikyaku")
 
 
 class Server:

@@ -159,6 +159,7 @@ class Connection:
         self.receive_limit = self.ours[INITIAL_MAX_DATA]
         self.pinged = self.ping_seen = -1
         self.closed: Closed | None = None
+        self._waiting: set[int] = set()  # streams that have something to send
         self._input, self._output, self._events = bytearray(), bytearray(), []
         self._send(encode_parameters(self.ours))  # S2.15: at once
 
@@ -246,7 +247,7 @@ class Connection:
         while at < len(data) and self.closed is None:
             kind, after = varint.decode(data, at)
             if not varint.is_shortest(data, at):  # S2.14
-                raise TransportError(FRAME_ENCODING_ERROR, "a frame type in a long form")
+                raise TransportError(PROTOCOL_VIOLATION, "a frame type in a long form")
             if (self.theirs is None) != (kind == TRANSPORT_PARAMETERS):  # S2.16
                 raise TransportError(PROTOCOL_VIOLATION, "the transport parameters come first, and once")
             at = self._frame(kind, data, after)
@@ -397,7 +398,7 @@ class Connection:
             self._send(frame(MAX_DATA, self.receive_limit))
 
     def _flush(self, only: int | None = None) -> None:
-        for stream in list(self.streams) if only is None else [only]:
+        for stream in sorted(self._waiting) if only is None else [only]:
             state = self.streams[stream]
             while not state.send_over and (state.pending or state.fin):
                 credit = min(state.send_limit - state.sent, self.send_limit - self.sent, DEFAULT_RECORD - 32)
@@ -408,6 +409,8 @@ class Connection:
                 self._send(stream_frame(stream, state.sent, data, last))
                 del state.pending[: len(data)]
                 state.sent, self.sent, state.send_over = state.sent + len(data), self.sent + len(data), last
+            waits = not state.send_over and (state.pending or state.fin)
+            self._waiting.add(stream) if waits else self._waiting.discard(stream)
 
     def _send(self, *frames: bytes) -> None:
         if self.closed is None:

@@ -1,6 +1,8 @@
 //! The client's side of `enroll/1` and `accounts/1`: typed calls over one connection.
 
-use hikyaku::{Connection, Error, ErrorCode, Failure, KeyId, Result, Transport};
+use std::time::Duration;
+
+use hikyaku::{CallOptions, Connection, Error, ErrorCode, Failure, KeyId, Result, Transport};
 use hikyaku_wire::accounts::{
     self, CancelInvite, CreateInvite, CreatedInvite, Device, Devices, Invite, InviteDevice, Invites,
     ListDevices, ListInvites, ListUsers, Me, Nothing, RenameDevice, RevokeDevice, RevokeUser, Revoked, User,
@@ -14,6 +16,12 @@ use crate::secret::Secret;
 
 /// The most pages of one list that are asked for; a server that always says "more" is left after them.
 const MAX_PAGES: usize = 1_000;
+
+/// How many bytes of one list are held at most.
+const MAX_BYTES: usize = 32 << 20;
+/// How long one question may take. A server that says nothing for longer is not waited for.
+//= S3.54
+const ANSWER: Duration = Duration::from_secs(30);
 
 /// Asks a server about accounts.
 #[derive(Clone, Debug)]
@@ -36,7 +44,7 @@ impl AccountsClient {
             user: user.to_owned(),
             device: device.to_owned(),
         };
-        self.connection.call(enroll::PROTOCOL, enroll::method::REDEEM, &redeem).await
+        self.connection.call_with(enroll::PROTOCOL, enroll::method::REDEEM, &redeem, options()).await
     }
 
     /// Who the server takes us for.
@@ -56,11 +64,15 @@ impl AccountsClient {
 
     /// All invites that we may see.
     pub async fn invites(&self) -> Result<Vec<Invite>> {
-        let mut all: Vec<Invite> = Vec::new();
+        let (mut all, mut bytes) = (Vec::<Invite>::new(), 0);
         for _ in 0..MAX_PAGES {
             let after = all.last().map(|invite| invite.id);
             let Invites { invites, more } = self.call(method::INVITE_LIST, &ListInvites { after }).await?;
             let ends = invites.is_empty() || !more;
+            bytes += invites.iter().map(|invite| invite.role.len() + size_of::<Invite>()).sum::<usize>();
+            if bytes > MAX_BYTES {
+                break;
+            }
             all.extend(invites);
             if ends {
                 return Ok(all);
@@ -94,10 +106,14 @@ impl AccountsClient {
     /// All users of the server.
     pub async fn users(&self) -> Result<Vec<User>> {
         let mut all: Vec<User> = Vec::new();
-        let mut after = None;
+        let (mut after, mut bytes) = (None, 0);
         for _ in 0..MAX_PAGES {
             let Users { users, next } = self.call(method::USER_LIST, &ListUsers { after }).await?;
             after = next;
+            bytes += users.iter().map(bytes_of).sum::<usize>();
+            if bytes > MAX_BYTES {
+                break;
+            }
             all.extend(users);
             if after.is_none() {
                 return Ok(all);
@@ -116,7 +132,7 @@ impl AccountsClient {
         Q: Encode<()>,
         A: for<'b> Decode<'b, ()>,
     {
-        self.connection.call(accounts::PROTOCOL, method, question).await
+        self.connection.call_with(accounts::PROTOCOL, method, question, options()).await
     }
 
     fn link(&self, created: CreatedInvite, own: &[Address]) -> Result<InviteLink> {
@@ -137,6 +153,14 @@ impl AccountsClient {
     }
 }
 
+fn options() -> CallOptions {
+    CallOptions { deadline: Some(ANSWER), ..CallOptions::default() }
+}
+
+fn bytes_of(user: &User) -> usize {
+    user.name.len() + user.roles.iter().map(|role| role.len() + 24).sum::<usize>() + size_of::<User>()
+}
+
 fn malformed(reason: &str) -> Error {
     Failure::new(ErrorCode::INVALID_MESSAGE, format!("the server's answer is of no use: {reason}")).into()
 }
@@ -144,7 +168,7 @@ fn malformed(reason: &str) -> Error {
 fn endless(what: &str) -> Error {
     Failure::new(
         ErrorCode::LIMIT,
-        format!("the server's list of {what} does not end within {MAX_PAGES} pages"),
+        format!("the server's list of {what} does not end within {MAX_PAGES} pages or {MAX_BYTES} bytes"),
     )
     .into()
 }

@@ -1,8 +1,11 @@
 //! A client of one known server: how it connects, and how often it tries again.
 
+use std::pin::pin;
 use std::time::{Duration, Instant};
 
-use hikyaku::{Connection, Identity, KeyId, Prefer, Transport};
+use hikyaku::{Connection, ErrorCode, Failure, Identity, KeyId, Prefer, Retry, Transport};
+use hikyaku_files::{FilesError, Moment};
+use tokio::sync::watch;
 
 use crate::args::Global;
 use crate::exit::{Result, Trouble};
@@ -69,6 +72,8 @@ pub(crate) struct Patience {
     backoff: Backoff,
     reached: u64,
     moved_at: Instant,
+    /// It moved since somebody asked.
+    moved: bool,
 }
 
 impl Patience {
@@ -76,16 +81,41 @@ impl Patience {
     const LIMIT: Duration = Duration::from_secs(60);
 
     pub(crate) fn new() -> Self {
-        Self { backoff: Backoff::new(), reached: 0, moved_at: Instant::now() }
+        Self { backoff: Backoff::new(), reached: 0, moved_at: Instant::now(), moved: false }
     }
 
     /// Whether the failed attempt got further than those before it, to `bytes`.
     pub(crate) fn has_moved(&mut self, bytes: u64) -> bool {
-        let moved = bytes > self.reached;
-        if moved {
-            *self = Self { reached: bytes, ..Self::new() };
+        self.note(bytes);
+        std::mem::take(&mut self.moved)
+    }
+
+    fn note(&mut self, bytes: u64) {
+        if bytes > self.reached {
+            *self = Self { reached: bytes, moved: true, ..Self::new() };
         }
-        moved
+    }
+
+    /// Makes an attempt, and gives it up when nothing has moved for too long: a peer that is there and says nothing.
+    pub(crate) async fn attempt<T>(
+        &mut self,
+        mut moments: watch::Receiver<Moment>,
+        attempt: impl Future<Output = Result<T, FilesError>>,
+    ) -> Result<T, FilesError> {
+        let mut attempt = pin!(attempt);
+        let mut watched = true;
+        loop {
+            let patient = tokio::time::timeout_at((self.moved_at + Self::LIMIT).into(), moments.changed());
+            tokio::select! {
+                done = &mut attempt => return done,
+                moved = patient, if watched => match moved {
+                    Ok(moved) => watched = moved.is_ok(),
+                    Err(_) => return Err(stalled().into()),
+                },
+            }
+            let bytes = moments.borrow().bytes;
+            self.note(bytes);
+        }
     }
 
     /// Waits for the next attempt; false if there should be none.
@@ -96,6 +126,11 @@ impl Patience {
         }
         again
     }
+}
+
+fn stalled() -> Failure {
+    let silence = format!("nothing has moved for {} s", Patience::LIMIT.as_secs());
+    Failure::new(ErrorCode::DEADLINE_EXCEEDED, silence).with_retry(Retry::NewConnection)
 }
 
 /// Waits between attempts: doubling from 100 ms to 5 s.

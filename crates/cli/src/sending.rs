@@ -5,9 +5,9 @@
 
 use std::time::{Duration, Instant};
 
-use hikyaku::Error;
+use hikyaku::{Error, ErrorCode};
 use hikyaku_chat::{ChatClient, RoomName, client};
-use hikyaku_sqlite::client::{ClientError, ClientStore, KnownRoom};
+use hikyaku_sqlite::client::{ClientError, ClientStore, KnownRoom, OutboxState};
 use hikyaku_wire::chat::{MessageId, RoomId, Send, Sent};
 
 use crate::client::{Backoff, Client};
@@ -25,8 +25,10 @@ pub(crate) struct Message {
     pub(crate) key: String,
     letter: Letter,
     store: ClientStore,
-    /// It was handed to a connection at least once: the server may have it.
-    attempted: bool,
+    /// It is in the outbox, put there by this process.
+    posted: bool,
+    /// An attempt, of this process or an earlier one, ended without an answer: the server may have it.
+    unsure: bool,
 }
 
 impl Message {
@@ -36,23 +38,24 @@ impl Message {
             Some(key) => key,
             None => random::<8>()?.iter().map(|byte| format!("{byte:02x}")).collect(),
         };
-        Ok(Self { room, key, letter, store: client.server.store()?, attempted: false })
+        Ok(Self { room, key, letter, store: client.server.store()?, posted: false, unsure: false })
     }
 
     /// Tries until it is acknowledged, refused, or late.
-    pub(crate) async fn say(&mut self, client: &Client, deadline: Instant) -> Result<Sent> {
-        let mut backoff = Backoff::new();
+    pub(crate) async fn say(&mut self, client: &Client, time: Duration) -> Result<Sent> {
+        let deadline = Instant::now() + time;
+        let (mut backoff, mut why) = (Backoff::new(), Error::ConnectTimeout(time));
         loop {
-            let attempt = tokio::time::timeout_at(deadline.into(), self.attempt(client)).await;
-            let error = match attempt {
+            match tokio::time::timeout_at(deadline.into(), self.attempt(client)).await {
                 Ok(Ok(sent)) => return Ok(sent),
                 Ok(Err(Attempt::Trouble(trouble))) => return Err(trouble),
                 Ok(Err(Attempt::Refused(error))) => return Err(self.refused(error)),
-                Ok(Err(Attempt::Again(error))) => error,
-                Err(_) => Error::ConnectTimeout(Duration::ZERO),
-            };
+                Ok(Err(Attempt::Hopeless(error))) => return Err(self.late(error)),
+                Ok(Err(Attempt::Again(error))) => why = error,
+                Err(_) => return Err(self.late(why)),
+            }
             if Instant::now() + Duration::from_millis(100) >= deadline {
-                return Err(self.late(error));
+                return Err(self.late(why));
             }
             backoff.wait().await;
         }
@@ -66,9 +69,13 @@ impl Message {
             self.letter.mentions = mentions::of(&self.letter.body, &connection).await.map_err(Attempt::of)?;
         }
         let send = self.enqueue(room)?;
-        self.attempted = true;
+        // Until the answer is here, also when this future is dropped.
+        let was_unsure = std::mem::replace(&mut self.unsure, true);
         let answered = tokio::time::timeout(ATTEMPT, chat.send(&send)).await;
-        let sent = answered.unwrap_or(Err(Error::ConnectTimeout(ATTEMPT))).map_err(Attempt::of)?;
+        let sent = answered.unwrap_or(Err(Error::Deadline)).map_err(|error| {
+            self.unsure = was_unsure || !error.says_no();
+            Attempt::of_send(error, was_unsure)
+        })?;
         self.store
             .change(|changes| changes.settle(send.id.0))
             .map_err(|error| Attempt::Trouble(error.into()))?;
@@ -99,6 +106,10 @@ impl Message {
     /// Stores the message before it is sent, under the id that its key stands for.
     fn enqueue(&mut self, room: RoomId) -> Result<Send, Attempt> {
         let id: MessageId = client::id_for_key(room, &self.key);
+        if !std::mem::replace(&mut self.posted, true) {
+            let waiting = self.store.outbox_entry(id.0).map_err(|error| Attempt::Trouble(error.into()))?;
+            self.unsure = waiting.is_some_and(|waiting| waiting.state == OutboxState::Attempted);
+        }
         let posted = letter::post(&mut self.store, (room, &self.room), id, self.letter.clone());
         posted.map_err(|error| match error {
             ClientError::KeyReused { .. } => {
@@ -110,23 +121,22 @@ impl Message {
 
     /// The server has said no: nothing waits any longer.
     fn refused(&mut self, error: Error) -> Trouble {
-        let known = self.store.room(self.room.as_str()).ok().flatten();
-        if let Some(known) = known {
-            let id = client::id_for_key(RoomId(known.room.0), &self.key);
-            // The refusal is what matters; a row left behind is only shown by `status`.
-            let _ = self.store.change(|changes| {
-                changes.settle(id.0)?;
-                if error.code() == hikyaku::ErrorCode::ROOM_UNKNOWN {
-                    changes.forget_room(known.room)
-                } else {
-                    Ok(())
-                }
-            });
-        }
-        if error.code() == hikyaku::ErrorCode::ID_REUSED {
+        self.settle(error.code() == ErrorCode::ROOM_UNKNOWN);
+        if error.code() == ErrorCode::ID_REUSED {
             return self.reused(&error.to_string());
         }
         Trouble::from(error).during(format_args!("saying it in #{}", self.room.as_str()))
+    }
+
+    /// It waits no longer; `forgotten`: nor is the room's id remembered.
+    fn settle(&mut self, forgotten: bool) {
+        let Some(known) = self.store.room(self.room.as_str()).ok().flatten() else { return };
+        let id = client::id_for_key(RoomId(known.room.0), &self.key);
+        // Why it was not sent is what matters; a row left behind is only shown by `status`.
+        let _ = self.store.change(|changes| {
+            changes.settle(id.0)?;
+            if forgotten { changes.forget_room(known.room) } else { Ok(()) }
+        });
     }
 
     fn reused(&self, why: &str) -> Trouble {
@@ -137,17 +147,15 @@ impl Message {
         .hint("choose a new key for a new message")
     }
 
-    fn late(&self, error: Error) -> Trouble {
-        if !self.attempted {
+    fn late(&mut self, error: Error) -> Trouble {
+        if !self.unsure {
+            self.settle(false);
             let trouble = Trouble::from(error);
             return trouble.during(format_args!("the message was not sent to #{}", self.room.as_str()));
         }
         Trouble::new(
             Exit::OutcomeUnknown,
-            format!(
-                "no acknowledgement in time: the message may or may not be in #{} ({error})",
-                self.room.as_str()
-            ),
+            format!("no acknowledgement: the message may or may not be in #{} ({error})", self.room.as_str()),
         )
         .hint(format!(
             "say the same again with --key {} : it will be there once, whatever happened",
@@ -157,10 +165,13 @@ impl Message {
 }
 
 /// How an attempt failed.
+#[derive(Debug)]
 enum Attempt {
     /// Another may work.
     Again(Error),
-    /// The server has said no.
+    /// No other will work. The message was not handed over in this attempt.
+    Hopeless(Error),
+    /// The server has said no to the message.
     Refused(Error),
     /// This computer has said no.
     Trouble(Trouble),
@@ -168,6 +179,53 @@ enum Attempt {
 
 impl Attempt {
     fn of(error: Error) -> Self {
-        if error.is_retryable() { Self::Again(error) } else { Self::Refused(error) }
+        if error.is_retryable() { Self::Again(error) } else { Self::Hopeless(error) }
+    }
+
+    /// After an answer that is none the message may be there: the same is said again, until there is an answer that is one.
+    //= S3.63
+    fn of_send(error: Error, unsure: bool) -> Self {
+        // A device that was revoked since is told nothing of what it had sent before.
+        if unsure && error.code() == ErrorCode::ENROLL_REQUIRED {
+            Self::Hopeless(error)
+        } else if error.says_no() && !error.is_retryable() {
+            Self::Refused(error)
+        } else {
+            Self::Again(error)
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use hikyaku::{Failure, Retry};
+
+    fn answered(code: ErrorCode, retry: Retry, unsure: bool) -> Attempt {
+        Attempt::of_send(Failure::new(code, "").with_retry(retry).into(), unsure)
+    }
+
+    #[test]
+    fn only_a_clear_no_ends_the_wait_for_an_acknowledgement() {
+        let clear =
+            [ErrorCode::DENIED, ErrorCode::FAILED, ErrorCode::ENROLL_REQUIRED, ErrorCode(0x7fff_ffff)];
+        for code in clear {
+            assert!(matches!(answered(code, Retry::No, false), Attempt::Refused(_)), "{code}");
+        }
+        for code in [ErrorCode::INTERNAL, ErrorCode::DEADLINE_EXCEEDED] {
+            assert!(matches!(answered(code, Retry::No, false), Attempt::Again(_)), "{code}");
+        }
+        assert!(matches!(answered(ErrorCode::BUSY, Retry::NewConnection, false), Attempt::Again(_)));
+        for error in [Error::Truncated, Error::Ended, Error::UnexpectedData, Error::Deadline, Error::Refused]
+        {
+            assert!(matches!(Attempt::of_send(error.clone(), false), Attempt::Again(_)), "{error}");
+        }
+    }
+
+    #[test]
+    fn a_device_that_became_unknown_learns_nothing_of_what_it_sent_before() {
+        let unknown = answered(ErrorCode::ENROLL_REQUIRED, Retry::No, true);
+        assert!(matches!(unknown, Attempt::Hopeless(_)));
+        assert!(matches!(answered(ErrorCode::DENIED, Retry::No, true), Attempt::Refused(_)));
     }
 }

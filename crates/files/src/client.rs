@@ -28,7 +28,7 @@ use crate::source::Outgoing;
 use crate::staging::{Opened, Staged, Staging};
 use crate::writer::{QUEUE, write_all};
 
-/// How long the reason is waited for when the peer stops taking bytes.
+/// How long the peer's last word is waited for: why it stops taking bytes, or that it has heard of the receipt.
 const REASON: Duration = Duration::from_secs(5);
 
 /// Files over one connection.
@@ -144,11 +144,13 @@ impl FilesClient {
         let reporting = progress.clone();
         let thread = tokio::task::spawn_blocking(move || {
             match write_all(&mut incoming.staged, receiving, work, &reporting) {
-                Ok((root, _)) if incoming.head.root.is_some_and(|said| said != root) => {
-                    incoming.staged.discard()?;
-                    Err(FilesError::Order("the file is not the one that was announced"))
-                }
-                Ok((root, size)) => incoming.publish(root, size),
+                Ok((root, size)) => match incoming.head.root {
+                    Some(said) if said != root => {
+                        incoming.staged.discard()?;
+                        Err(FilesError::RootMismatch { said, found: root, size })
+                    }
+                    _ => incoming.publish(root, size),
+                },
                 Err(error @ FilesError::RootMismatch { .. }) => {
                     incoming.staged.discard()?;
                     Err(error)
@@ -167,9 +169,13 @@ impl FilesClient {
                 return Err(error);
             }
         };
-        sender.feed(&Answer::Receipt(receipt.clone())).await?;
-        sender.finish().await?;
-        receiver.ended().await?;
+        // The file is whole, durable and in its place, whether the sender still hears of it or not.
+        let told = async {
+            sender.feed(&Answer::Receipt(receipt.clone())).await?;
+            sender.finish().await?;
+            receiver.ended().await
+        };
+        let _ = tokio::time::timeout(REASON, told).await;
         Ok(Fetched { head, receipt, name })
     }
 

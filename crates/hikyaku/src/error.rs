@@ -101,6 +101,9 @@ pub enum Error {
     /// Data arrived where a message was expected.
     #[error("the peer sent DATA where a message was expected")]
     UnexpectedData,
+    /// A message arrived where END was expected.
+    #[error("the peer sent a message where its END was expected")]
+    UnexpectedMessage,
     /// This side has already ended the exchange.
     #[error("this side has already ended the exchange")]
     AlreadyFinished,
@@ -186,7 +189,9 @@ impl Error {
             Self::Refused => ErrorCode::REFUSED,
             Self::Deadline | Self::ConnectTimeout(_) => ErrorCode::DEADLINE_EXCEEDED,
             Self::Truncated => ErrorCode::TRUNCATED,
-            Self::Ended | Self::UnexpectedData | Self::Message(_) => ErrorCode::INVALID_MESSAGE,
+            Self::Ended | Self::UnexpectedData | Self::UnexpectedMessage | Self::Message(_) => {
+                ErrorCode::INVALID_MESSAGE
+            }
             Self::Frame(error) => error.code(),
             Self::NoRoom { nothing_done: true, .. } => ErrorCode::BUSY,
             Self::TooLarge { .. } | Self::NoRoom { .. } | Self::Stalled(_) => ErrorCode::LIMIT,
@@ -215,6 +220,18 @@ impl Error {
         }
     }
 
+    /// Whether the peer has said no: what was asked was not done. After any other error the peer may have done it, unless
+    /// nothing was asked; only who can recognise a repetition may ask again.
+    pub fn says_no(&self) -> bool {
+        match self {
+            Self::Failure(failure) => {
+                !matches!(failure.code, ErrorCode::DEADLINE_EXCEEDED | ErrorCode::INTERNAL)
+            }
+            Self::Refused | Self::TooLarge { .. } => true,
+            _ => false,
+        }
+    }
+
     pub(crate) fn io(what: impl Into<String>, source: io::Error) -> Self {
         Self::Io { what: what.into(), source: Arc::new(source) }
     }
@@ -228,9 +245,17 @@ impl Error {
         match self {
             Self::Failure(failure) => failure,
             Self::Message(error) => Failure::new(ErrorCode::INVALID_MESSAGE, error.to_string()),
-            error @ (Self::Ended | Self::UnexpectedData) => {
+            error @ (Self::Ended | Self::UnexpectedData | Self::UnexpectedMessage) => {
                 Failure::new(ErrorCode::INVALID_MESSAGE, error.to_string())
             }
+            //= S3.14
+            //= S3.90
+            Self::TooLarge { what, size, name, limit } => Failure::new(
+                ErrorCode::LIMIT,
+                format!(
+                    "the answer's {what} of {size} bytes exceeds the asking side's {name} of {limit} bytes"
+                ),
+            ),
             Self::Deadline => Failure::new(ErrorCode::DEADLINE_EXCEEDED, "the deadline has passed"),
             error @ Self::NoRoom { nothing_done: true, .. } => {
                 Failure::new(error.code(), error.to_string()).with_retry(Retry::After(RETRY_WHEN_BUSY))
@@ -328,4 +353,31 @@ pub fn is_hostile(character: char) -> bool {
         || matches!(character,
             '\u{00ad}' | '\u{061c}' | '\u{180e}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}'
             | '\u{2060}'..='\u{206f}' | '\u{feff}' | '\u{fff9}'..='\u{fffb}' | '\u{e0000}'..='\u{e007f}')
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    //= S3.14 (test)
+    //= S3.90 (test)
+    #[test]
+    fn an_answer_that_is_too_long_for_the_peer_says_so_with_the_limit() {
+        let error = Error::TooLarge { what: "message", size: 70_000, name: "max_message", limit: 65_536 };
+        assert!(error.says_no());
+        let told = error.into_failure();
+        assert_eq!(told.code, ErrorCode::LIMIT);
+        assert!(told.message.contains("max_message of 65536"), "{}", told.message);
+    }
+
+    #[test]
+    fn only_an_answer_says_no() {
+        assert!(Error::Failure(Failure::new(ErrorCode::DENIED, "")).says_no());
+        assert!(Error::Refused.says_no());
+        let unknown = [ErrorCode::INTERNAL, ErrorCode::DEADLINE_EXCEEDED];
+        assert!(unknown.into_iter().all(|code| !Error::Failure(Failure::new(code, "")).says_no()));
+        assert!(
+            !Error::Truncated.says_no() && !Error::Deadline.says_no() && !Error::UnexpectedMessage.says_no()
+        );
+    }
 }

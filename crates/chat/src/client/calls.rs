@@ -1,10 +1,14 @@
 //! `chat/1` on one connection.
 
-use hikyaku::{Connection, Error, ErrorCode, Failure, Receiver, Result, Sender};
+use std::time::Duration;
+
+use hikyaku::{CallOptions, Connection, Error, ErrorCode, Failure, Receiver, Result, Sender};
 use hikyaku_wire::chat::{
     Create, Created, Follow, History, Kind, List, MessageId, PROTOCOL, Page, Resolve, Room, RoomId, RoomRef,
     Rooms, Send, Sent, Update, method,
 };
+
+use minicbor::{Decode, Encode};
 
 use crate::refusal::Refusal;
 use crate::server::random;
@@ -12,6 +16,12 @@ use crate::server::random;
 /// The most pages of rooms that are asked for; a server that always has more is left after them. One with as many rooms
 /// as servers take by default needs 391.
 const MAX_PAGES: usize = 1_000;
+
+/// How long one question may take. A server that says nothing for longer is not waited for.
+//= S3.54
+const ANSWER: Duration = Duration::from_secs(30);
+/// How many bytes of rooms are held at most: the names of as many rooms as servers take by default are a third of it.
+const MAX_ROOMS_BYTES: usize = 32 << 20;
 
 /// The chat of one server, over a connection to it. Cheap to make.
 #[derive(Clone)]
@@ -30,18 +40,31 @@ impl ChatClient {
         &self.connection
     }
 
+    async fn call<Q, A>(&self, method: &str, question: &Q) -> Result<A>
+    where
+        Q: Encode<()>,
+        A: for<'b> Decode<'b, ()>,
+    {
+        let options = CallOptions { deadline: Some(ANSWER), ..CallOptions::default() };
+        self.connection.call_with(PROTOCOL, method, question, options).await
+    }
+
     /// Makes a room. To repeat a call whose outcome is unknown, pass the same id.
     pub async fn create_room(&self, id: RoomId, name: &str, topic: Option<&str>) -> Result<Created> {
         let ask = Create { room: id, name: name.to_owned(), topic: topic.map(str::to_owned) };
-        self.connection.call(PROTOCOL, method::CREATE, &ask).await
+        self.call(method::CREATE, &ask).await
     }
 
     /// All rooms one may see, by name.
     pub async fn rooms(&self) -> Result<Vec<Room>> {
-        let (mut rooms, mut after) = (Vec::new(), None);
+        let (mut rooms, mut after, mut bytes) = (Vec::new(), None, 0);
         for _ in 0..MAX_PAGES {
             let ask = List { after: after.clone(), limit: None };
-            let page: Rooms = self.connection.call(PROTOCOL, method::LIST, &ask).await?;
+            let page: Rooms = self.call(method::LIST, &ask).await?;
+            bytes += page.rooms.iter().map(|room| room.name.len() + size_of::<Room>()).sum::<usize>();
+            if bytes > MAX_ROOMS_BYTES {
+                break;
+            }
             rooms.extend(page.rooms);
             match page.more {
                 // Names rise, so even a server that never ends the list cannot keep us here with the same page.
@@ -49,19 +72,21 @@ impl ChatClient {
                 _ => return Ok(rooms),
             }
         }
-        let endless = format!("the server's list of rooms does not end within {MAX_PAGES} pages");
+        let endless = format!(
+            "the server's list of rooms does not end within {MAX_PAGES} pages or {MAX_ROOMS_BYTES} bytes"
+        );
         Err(Failure::new(ErrorCode::LIMIT, endless).into())
     }
 
     /// Which room a name or id means, and where its log stands.
     pub async fn resolve(&self, room: impl Into<RoomRef>) -> Result<Room> {
-        self.connection.call(PROTOCOL, method::RESOLVE, &Resolve { room: room.into() }).await
+        self.call(method::RESOLVE, &Resolve { room: room.into() }).await
     }
 
     /// Sends one event; when it returns, the event is durable. If it fails without an answer, sending the same again
     /// is safe: the id makes it one event.
     pub async fn send(&self, send: &Send) -> Result<Sent> {
-        self.connection.call(PROTOCOL, method::SEND, send).await
+        self.call(method::SEND, send).await
     }
 
     /// Sends many events over one exchange: in order, without waiting for each answer.
@@ -72,7 +97,7 @@ impl ChatClient {
 
     /// One page of stored events.
     pub async fn history(&self, ask: &History) -> Result<Page> {
-        self.connection.call(PROTOCOL, method::HISTORY, ask).await
+        self.call(method::HISTORY, ask).await
     }
 
     /// Follows rooms on this connection; [`Following`](super::Following) does so across connections.

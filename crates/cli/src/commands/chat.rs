@@ -1,7 +1,7 @@
 //! `hikyaku chat`: a room, line by line. What others write appears; what you type is sent; the line being typed survives
 //! what comes in between.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use clap::Args;
 use hikyaku::{Connection, Error};
@@ -28,6 +28,8 @@ const SHOWN: u64 = 20;
 const TYPED: usize = 64;
 /// How long unsent lines are tried once the person has left.
 const LAST_TRIES: Duration = Duration::from_secs(10);
+/// The longest one attempt may wait for its answer before a new connection is tried.
+const ATTEMPT: Duration = Duration::from_secs(10);
 
 #[derive(Debug, Args)]
 pub(crate) struct Chat {
@@ -143,8 +145,7 @@ impl Outbox {
             }
             let id = MessageId(random()?);
             let send = letter::post(&mut self.store, (self.room, &self.name), id, Letter::text(line))?;
-            let last = typed.is_closed();
-            self.deliver(&mut connection, &send, last.then_some(LAST_TRIES)).await?;
+            self.deliver(&mut connection, &send, &typed).await?;
         }
         if let Some(connection) = connection {
             let connection: Connection = connection;
@@ -153,31 +154,38 @@ impl Outbox {
         Ok(())
     }
 
-    /// Sends one message, over new connections if it must be, for as long as it takes or `limit`.
+    /// Sends one message, over new connections if it must be: for as long as it takes while the person is there, and a
+    /// while longer.
     async fn deliver(
         &mut self,
         connection: &mut Option<Connection>,
         send: &Send,
-        limit: Option<Duration>,
+        typed: &mpsc::Receiver<String>,
     ) -> Result {
-        let begun = std::time::Instant::now();
+        let mut alone = None;
         let mut backoff = Backoff::new();
         loop {
-            let error = match attempt(&self.client, connection, send).await {
+            if typed.is_closed() {
+                alone.get_or_insert_with(Instant::now);
+            }
+            let answered = tokio::time::timeout(ATTEMPT, attempt(&self.client, connection, send)).await;
+            let error = match answered.unwrap_or(Err(Error::Deadline)) {
                 Ok(()) => {
                     self.store.change(|changes| changes.settle(send.id.0))?;
                     return Ok(());
                 }
-                Err(error) if !error.is_retryable() => {
+                Err(error) if is_final(&error) => {
                     // Told and given up; the conversation goes on.
                     output::note(format_args!("not sent: {error}"));
-                    self.store.change(|changes| changes.settle(send.id.0))?;
+                    if error.says_no() {
+                        self.store.change(|changes| changes.settle(send.id.0))?;
+                    }
                     return Ok(());
                 }
                 Err(error) => error,
             };
             *connection = None;
-            if limit.is_some_and(|limit| begun.elapsed() >= limit) {
+            if alone.is_some_and(|since| since.elapsed() >= LAST_TRIES) {
                 return Err(Trouble::new(
                     Exit::OutcomeUnknown,
                     format!("the last line may or may not be in #{} ({error})", self.name.as_str()),
@@ -186,6 +194,11 @@ impl Outbox {
             backoff.wait().await;
         }
     }
+}
+
+/// Whether trying again is of no use. After an answer that is none the message may be there, and is sent again.
+fn is_final(error: &Error) -> bool {
+    !error.is_retryable() && (error.says_no() || matches!(error, Error::IdentityRefused { .. }))
 }
 
 async fn attempt(client: &Client, connection: &mut Option<Connection>, send: &Send) -> Result<(), Error> {

@@ -55,7 +55,8 @@ impl Get {
         let wanted = Wanted::Event(event.what);
         let mut patience = Patience::new();
         let fetched = loop {
-            let error = match attempt(&client, &wanted, &destination, &progress).await {
+            let attempt = attempt(&client, &wanted, &destination, &progress);
+            let error = match patience.attempt(moments.clone(), attempt).await {
                 Ok(fetched) => break Ok(fetched),
                 Err(error) if !error.is_retryable() => break Err(error),
                 Err(error) => error,

@@ -3,7 +3,7 @@
 use std::io::Read as _;
 
 use clap::Args;
-use hikyaku::Transport;
+use hikyaku::{Transport, printable};
 use hikyaku_accounts::{AccountsClient, InviteLink};
 use hikyaku_wire::enroll::Welcome;
 
@@ -48,7 +48,9 @@ impl Join {
         let (server, welcome) = join(&Home::find()?, &link, &name, &device, transport, &seeing).await?;
         output::line(format_args!(
             "joined: {} as {} (device {})",
-            server.known.name, welcome.user, welcome.device
+            server.known.name,
+            printable(&welcome.user),
+            printable(&welcome.device)
         ))
     }
 }

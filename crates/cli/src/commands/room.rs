@@ -54,7 +54,7 @@ impl Room {
                 let created =
                     created.map_err(|error| Trouble::from(error).during(format_args!("#{name}")))?;
                 connection.close().await;
-                output::line(format_args!("#{}", created.room.name))
+                output::line(format_args!("#{}", hikyaku::printable(&created.room.name)))
             }
             Self::List { json } => {
                 let connection = Client::of(global, None)?.connected().await?;

@@ -1,7 +1,7 @@
 //! `hikyaku say`: one message, done when it is durable on the server.
 
 use std::io::Read as _;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use clap::Args;
 use hikyaku_wire::chat::Kind;
@@ -112,7 +112,7 @@ impl Say {
         }
         let letter = Letter { kind, body, about, mentions: Vec::new() };
         let mut message = Message::new(&client, room.what, letter, self.key)?;
-        let sent = message.say(&client, Instant::now() + self.timeout).await?;
+        let sent = message.say(&client, self.timeout).await?;
         if !self.json {
             return output::line(format_args!("#{}:{}", message.room.as_str(), sent.seq));
         }

@@ -103,7 +103,8 @@ impl Sending {
         let bar = Bar::show(show, path.file_name().unwrap_or_default().as_encoded_bytes(), moments.clone());
         let mut patience = Patience::new();
         let sent = loop {
-            let error = match self.attempt(&outgoing, &progress).await {
+            let attempt = self.attempt(&outgoing, &progress);
+            let error = match patience.attempt(moments.clone(), attempt).await {
                 Ok(receipt) => break Ok(receipt),
                 Err(error) if !error.is_retryable() => break Err(error),
                 Err(error) => error,

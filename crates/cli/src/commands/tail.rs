@@ -134,6 +134,11 @@ impl Past {
         start: Start,
         mut show: impl FnMut(Passage<'a>) -> Result,
     ) -> Result<End> {
+        if let Start::From(seq) = start
+            && seq < head.first
+        {
+            gone(&self.name, seq.max(1), head.first - 1);
+        }
         let mut ask = match start {
             Start::Newest(count) => {
                 self.ask(head.room, Some(head.last.saturating_add(1).saturating_sub(count).max(head.first)))
@@ -148,7 +153,7 @@ impl Past {
         }
         // A page may be shorter than asked for: only reaching the newest event of this moment is the end.
         while ask.since_ms.is_some() || next <= head.last {
-            let Page { first, records, chain, .. } = match self.chat.history(&ask).await {
+            let page = match self.chat.history(&ask).await {
                 Ok(page) => page,
                 Err(error) if error.is_retryable() && ask.since_ms.is_none() => {
                     cut = Some(self.trouble(error));
@@ -156,28 +161,30 @@ impl Past {
                 }
                 Err(error) => return Err(self.trouble(error)),
             };
-            if first < next && ask.since_ms.is_none() {
-                return Err(Trouble::new(
-                    Exit::Corrupt,
-                    "the server answered with events that were not asked for",
-                )
-                .during(format_args!("#{}", self.name.as_str())));
+            if page.head.epoch != head.epoch {
+                let changed = Trouble::new(Exit::Failed, "the server's history was replaced meanwhile");
+                cut = Some(changed.during(format_args!("#{}", self.name.as_str())));
+                break;
             }
-            let stuck = records.is_empty() && first == next && ask.since_ms.is_none();
-            if ask.chain || first > next {
-                show(Passage::Chain(chain.map(Chain)))?;
+            match judge(&head, ask.since_ms.is_none().then_some(next), &page) {
+                Ok(first) if ask.since_ms.is_none() && first > next => gone(&self.name, next, first - 1),
+                Ok(_) => {}
+                Err(lie) => {
+                    let trouble = Trouble::new(Exit::Corrupt, lie);
+                    return Err(trouble.during(format_args!("#{}", self.name.as_str())));
+                }
             }
-            next = first;
-            for record in records.iter() {
+            if ask.chain || page.first > next {
+                show(Passage::Chain(page.chain.map(Chain)))?;
+            }
+            next = page.first;
+            for record in page.records.iter() {
                 if next > head.last {
                     break;
                 }
                 let shown = Shown::record(self.name.as_str(), head.epoch, next, &record);
                 show(Passage::Event(Box::new(shown)))?;
                 next += 1;
-            }
-            if stuck {
-                break;
             }
             ask = self.ask(head.room, Some(next));
         }
@@ -191,6 +198,29 @@ impl Past {
     fn ask(&self, room: RoomId, from: Option<u64>) -> History {
         History { room: room.into(), from, since_ms: None, limit: None, chain: false }
     }
+}
+
+/// Whether a page can be the answer to somebody who asked for `next`, or for a time: gives the number of its first event.
+/// What lies between was trimmed; a server that leaves out anything else is not believed.
+//= S4.51
+fn judge(asked: &Head, next: Option<u64>, page: &Page) -> Result<u64, &'static str> {
+    let Page { head, first, records, .. } = page;
+    if head.room != asked.room {
+        return Err("the server answered with events of another room");
+    }
+    match next {
+        Some(next) if *first < next => return Err("the server answered with events that were not asked for"),
+        Some(next) if *first > next && *first > head.first => return Err("the server left out events"),
+        _ => {}
+    }
+    if records.is_empty() && *first <= asked.last {
+        return Err("the server has fewer events than it said");
+    }
+    Ok(*first)
+}
+
+fn gone(name: &RoomName, from: u64, through: u64) {
+    output::note(format_args!("#{}: events {from} to {through} are gone from the server", name.as_str()));
 }
 
 /// Follows one room over as many connections as it takes.
@@ -207,20 +237,20 @@ pub(super) fn following(client: &Client, end: &End) -> Following {
 /// What a person should know besides the events; programs see it in the sequence numbers and epochs. A room that the
 /// server no longer shows is the end.
 pub(super) fn remark(name: &RoomName, news: &News) -> Result {
-    let name = name.as_str();
     match news {
         News::Rewound { from, epoch, .. } => {
             output::note(format_args!(
-                "#{name}: the server was restored from a backup: events from {from} on are replaced \
-                 (epoch {epoch})"
+                "#{}: the server was restored from a backup: events from {from} on are replaced \
+                 (epoch {epoch})",
+                name.as_str()
             ));
         }
-        News::Trimmed { from, through, .. } => {
-            output::note(format_args!("#{name}: events {from} to {through} are gone from the server"))
-        }
+        News::Trimmed { from, through, .. } => gone(name, *from, *through),
         News::Refused(refused) => {
             let refused = Failure::new(ErrorCode(refused.code), refused.message.clone());
-            return Err(Trouble::from(hikyaku::Error::from(refused)).during(format_args!("#{name}")));
+            return Err(
+                Trouble::from(hikyaku::Error::from(refused)).during(format_args!("#{}", name.as_str()))
+            );
         }
         News::Lost(why) if output::is_watched() => {
             output::note(format_args!("connection lost ({why}); trying again"))
@@ -228,4 +258,44 @@ pub(super) fn remark(name: &RoomName, news: &News) -> Result {
         _ => {}
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use hikyaku_wire::chat::{Digest, Records};
+
+    fn head(room: u8, first: u64, last: u64) -> Head {
+        let (room, chain) = (RoomId([room; 16]), Digest([0; 32]));
+        Head { room, epoch: 1, first, last, count: 0, ts_ms: 0, chain, rewound: None }
+    }
+
+    fn judged(
+        next: Option<u64>,
+        (room, trimmed, first): (u8, u64, u64),
+        records: usize,
+    ) -> Result<u64, &'static str> {
+        let records: Records = std::iter::repeat_n(Default::default(), records).collect();
+        judge(&head(1, 1, 9), next, &Page { head: head(room, trimmed, 9), first, records, chain: None })
+    }
+
+    //= S4.51 (test)
+    #[test]
+    fn a_page_goes_on_where_it_was_asked_for_or_behind_what_was_trimmed() {
+        assert_eq!(judged(Some(3), (1, 1, 3), 2), Ok(3));
+        assert_eq!(judged(Some(3), (1, 6, 6), 2), Ok(6));
+        assert_eq!(judged(Some(3), (1, 10, 10), 0), Ok(10));
+        assert_eq!(judged(None, (1, 1, 7), 2), Ok(7));
+        assert_eq!(judged(None, (1, 1, 10), 0), Ok(10));
+    }
+
+    #[test]
+    fn a_page_that_leaves_out_repeats_or_invents_is_not_believed() {
+        assert!(judged(Some(3), (1, 1, 2), 2).is_err());
+        assert!(judged(Some(3), (1, 1, 4), 2).is_err());
+        assert!(judged(Some(3), (1, 5, 6), 2).is_err());
+        assert!(judged(Some(3), (2, 1, 3), 2).is_err());
+        assert!(judged(Some(3), (1, 1, 3), 0).is_err());
+        assert!(judged(None, (1, 1, 3), 0).is_err());
+    }
 }

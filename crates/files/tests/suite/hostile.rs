@@ -260,7 +260,7 @@ async fn a_server_that_sends_something_else_than_it_announced_publishes_nothing(
     let (data, other) = (bytes(70_000), bytes(70_001)[..70_000].to_vec());
     let into = Destination::new(world.path("into"));
     let lies = [
-        (vec![(block(0, &other), Some(other.clone())), (close_of(&other), None)], ErrorCode::INVALID_MESSAGE),
+        (vec![(block(0, &other), Some(other.clone())), (close_of(&other), None)], ErrorCode::ROOT_MISMATCH),
         (vec![(block(0, &data), Some(other.clone()))], ErrorCode::GROUP_MISMATCH),
         (vec![(block(0, &data), Some(data.clone())), (close_of(&other), None)], ErrorCode::ROOT_MISMATCH),
         (vec![(close_of(&data), None)], ErrorCode::RANGE_INVALID),

@@ -114,10 +114,7 @@ impl Receiver {
         match self.next().await? {
             None => Ok(()),
             Some(Incoming::Data(_)) => Err(Error::UnexpectedData),
-            Some(Incoming::Message(_)) => {
-                Err(Failure::new(ErrorCode::INVALID_MESSAGE, "a message came where the end was expected")
-                    .into())
-            }
+            Some(Incoming::Message(_)) => Err(Error::UnexpectedMessage),
         }
     }
 

@@ -29,9 +29,16 @@ pub(super) async fn greet(inner: Arc<Inner>) {
     frame::encode(GREASE_FRAME, b"grease", &mut out);
     let Ok(mut stream) = inner.link().open_uni().await else { return };
     // A failure here is the connection's end, which everybody hears of.
-    if stream.write(&mut out.freeze()).await.is_ok() {
-        *inner.control.lock().await = Some(stream);
-        inner.set_greeted();
+    if stream.write(&mut out.freeze()).await.is_err() {
+        return;
+    }
+    let done = stream.done();
+    *inner.control.lock().await = Some(stream);
+    inner.set_greeted();
+    //= S3.23
+    if let Err(StreamError::Stopped(_)) = done.await {
+        let reason = "the peer wants no control stream";
+        inner.link().close(ErrorCode::CONTROL_STREAM_CLOSED.0, reason);
     }
 }
 

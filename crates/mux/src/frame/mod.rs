@@ -70,7 +70,7 @@ pub(crate) fn decode(bytes: &[u8], left: usize) -> Result<(Frame<'_>, usize), De
     cursor.set_frame_type(ty);
     //= S2.14
     if !varint::is_shortest(ty, cursor.position()) {
-        return Err(Violation::encoding("the frame type is not in its shortest form").in_frame(ty).into());
+        return Err(Violation::protocol("the frame type is not in its shortest form").in_frame(ty).into());
     }
     let frame = match ty {
         Padding::TYPE => Frame::Padding(Padding::decode(&mut cursor)),

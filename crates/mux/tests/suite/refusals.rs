@@ -103,7 +103,7 @@ fn a_prohibited_or_unknown_frame() {
 //= S2.14 (test)
 #[test]
 fn a_frame_type_that_is_not_in_its_shortest_form() {
-    refuses(TransportCode::FRAME_ENCODING_ERROR, &[vec![0x40, 0x10, 1]]);
+    refuses(TransportCode::PROTOCOL_VIOLATION, &[vec![0x40, 0x10, 1]]);
     accepts(&[vec![0x10, 0x40, 1]]); // a field may be longer than it needs
 }
 
