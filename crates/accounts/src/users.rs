@@ -47,6 +47,12 @@ impl Accounts {
         Ok(names)
     }
 
+    /// The name of a user who was not revoked.
+    pub async fn name_of(&self, user: UserId) -> Result<Option<UserName>, AccountsError> {
+        let found = self.user(user).await?.filter(|found| found.record.revoked_ms.is_none());
+        found.map(|found| found.record.name.parse().map_err(|_| AccountsError::Damaged("user"))).transpose()
+    }
+
     //= S6.36
     /// Ends a user with all devices and invites. The operator alone may. The name is given to nobody else.
     pub async fn revoke_user(

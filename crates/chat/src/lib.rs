@@ -23,7 +23,7 @@ pub use client::{ChatClient, Follower, Following, News, Position};
 pub use event::{Event, EventError, erase};
 pub use hikyaku_wire::chat as wire;
 pub use limits::Limits;
-pub use member::{Answer, Ask, Author, Member, Operation, Permit};
+pub use member::{Answer, Ask, Author, Member, Named, Operation, Permit};
 pub use name::{NameError, RoomName};
 pub use refusal::Refusal;
 pub use server::{Authority, ChatServer, NewEvent};

@@ -17,6 +17,14 @@ pub struct Limits {
     pub edits: usize,
     /// Events a room keeps in view; [`MAX_STATE`](hikyaku_storage::limits::MAX_STATE) has room for a hundred.
     pub pins: usize,
+    /// Users who belong to one room.
+    pub members: usize,
+    /// Members in one answer to `room.members`.
+    pub members_listed: usize,
+    /// Mentions of one user in one room that are remembered as unread.
+    pub mentioned: usize,
+    /// Events that one transaction trims.
+    pub trimmed_at_once: usize,
     /// Events one event may be about.
     pub refs: usize,
     /// Users one event may mention.
@@ -64,6 +72,10 @@ impl Default for Limits {
             reaction: 64,
             edits: 256,
             pins: 50,
+            members: 10_000,
+            members_listed: 1_024,
+            mentioned: 100,
+            trimmed_at_once: 1_000,
             refs: 16,
             mentions: 64,
             rooms: 100_000,

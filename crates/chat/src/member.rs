@@ -72,6 +72,9 @@ pub struct Permit {
 /// The future answer to an [`Ask`].
 pub type Answer<'a> = Pin<Box<dyn Future<Output = Result<Permit, Refusal>> + Send + 'a>>;
 
+/// The future name of a user.
+pub type Named<'a> = Pin<Box<dyn Future<Output = Result<Option<String>, Refusal>> + Send + 'a>>;
+
 /// Somebody connected. The program implements it over its users; the chat server knows nothing else of them.
 ///
 /// `permit` is called once a send, so an implementation keeps what it read and reads again when asked
@@ -82,6 +85,12 @@ pub trait Member: Send + Sync + 'static {
 
     /// Whether they may; [`Refusal::Denied`] if not.
     fn permit(&self, ask: Ask) -> Answer<'_>;
+
+    /// The name of another user of the same server; `None` if there is none, and by default.
+    fn name_of(&self, user: UserId) -> Named<'_> {
+        let _ = user;
+        Box::pin(std::future::ready(Ok(None)))
+    }
 }
 
 impl<M: Member + ?Sized> Member for Arc<M> {
@@ -91,5 +100,9 @@ impl<M: Member + ?Sized> Member for Arc<M> {
 
     fn permit(&self, ask: Ask) -> Answer<'_> {
         (**self).permit(ask)
+    }
+
+    fn name_of(&self, user: UserId) -> Named<'_> {
+        (**self).name_of(user)
     }
 }

@@ -105,6 +105,18 @@ pub enum Refusal {
         /// The event.
         seq: u64,
     },
+    /// They are that already.
+    #[error("that is so already: nothing was changed")]
+    MemberAlready,
+    /// They do not belong to the room.
+    #[error("that user does not belong to this room")]
+    MemberUnknown,
+    /// No such user.
+    #[error("this server has no such user")]
+    UserUnknown,
+    /// The room would have nobody left who decides.
+    #[error("a room with members needs an owner: make somebody else one first")]
+    LastOwner,
     /// The numbers were those of another epoch.
     #[error("the room's history was rewound since; it is in epoch {epoch}, and its newest event is {last}")]
     Rewound {
@@ -177,7 +189,9 @@ impl Refusal {
         match self {
             Self::RoomUnknown => ErrorCode::ROOM_UNKNOWN,
             Self::NameInvalid(_) => ErrorCode::ROOM_NAME_INVALID,
-            Self::NameTaken | Self::RoomTaken | Self::Pinned { .. } => ErrorCode::ALREADY_EXISTS,
+            Self::NameTaken | Self::RoomTaken | Self::Pinned { .. } | Self::MemberAlready => {
+                ErrorCode::ALREADY_EXISTS
+            }
             Self::Denied(_) | Self::KindReserved(_) => ErrorCode::DENIED,
             Self::IdReused { .. } => ErrorCode::ID_REUSED,
             Self::BodyTooLarge { .. } => ErrorCode::BODY_TOO_LARGE,
@@ -187,9 +201,13 @@ impl Refusal {
             | Self::Body(..)
             | Self::Unsupported(_)
             | Self::KindUnsupported(_) => ErrorCode::INVALID_MESSAGE,
-            Self::RefUnknown { .. } | Self::RefErased { .. } | Self::NotPinned { .. } => ErrorCode::NOT_FOUND,
+            Self::RefUnknown { .. }
+            | Self::RefErased { .. }
+            | Self::NotPinned { .. }
+            | Self::MemberUnknown
+            | Self::UserUnknown => ErrorCode::NOT_FOUND,
             Self::RefTrimmed { .. } => ErrorCode::TRIMMED,
-            Self::Moved { .. } => ErrorCode::CONFLICT,
+            Self::Moved { .. } | Self::LastOwner => ErrorCode::CONFLICT,
             Self::Ahead { .. } | Self::Rewound { .. } => ErrorCode::EPOCH_CHANGED,
             Self::Invalid(_) => ErrorCode::INVALID_MESSAGE,
             Self::Malformed(error) => error.code(),

@@ -6,6 +6,7 @@
 mod erase;
 mod kinds;
 mod log;
+mod members;
 mod proposal;
 
 use std::collections::HashMap;
@@ -18,11 +19,14 @@ use hikyaku_wire::chat::{Envelope, Kind, MessageId, RoomId, Sent, UserId};
 pub(crate) use self::erase::Erasure;
 use self::kinds::{About, By, Demands, demands};
 pub(crate) use self::log::{Log, Marks};
+pub(crate) use self::members::{Roles, Wish};
 pub(crate) use self::proposal::Proposal;
 use crate::event::{Event, compose};
 use crate::limits::{Limits, within};
 use crate::refusal::Refusal;
-use crate::stored::{self, Receipt, edits_key, receipt_key};
+use crate::stored::{
+    self, MemberRecord, Receipt, RoomRecord, edits_key, member_key, mentions_key, receipt_key, topic_key,
+};
 
 /// What somebody is in a room.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -49,6 +53,10 @@ pub(crate) struct Facts {
     pub(crate) edits: Vec<Stored>,
     /// Where those are.
     pub(crate) edited_at: Vec<u64>,
+    /// For each user mentioned, where they were mentioned before.
+    pub(crate) mentioned: Vec<(UserId, Vec<u64>)>,
+    /// What those are whom a change of membership concerns.
+    pub(crate) roles: Roles,
 }
 
 /// An event as it is stored, and the receipt of its sending.
@@ -84,13 +92,28 @@ pub(crate) struct Decision {
     pub(crate) puts: Vec<(Key, Option<Bytes>)>,
     /// Records to replace.
     pub(crate) erasures: Vec<Erasure>,
+    /// Who was mentioned, and where by now.
+    pub(crate) mentioned: HashMap<UserId, Vec<u64>>,
+    /// The room's record, if it changes.
+    pub(crate) record: Option<RoomRecord>,
     /// The log afterwards.
     pub(crate) log: Log,
+}
+
+impl Decision {
+    /// Keys to write or delete, for what is not covered by a version of their own.
+    pub(crate) fn puts(&self) -> impl Iterator<Item = (Key, Option<Bytes>)> + '_ {
+        let mentioned = self.mentioned.iter();
+        let mentioned =
+            mentioned.map(|(user, at)| (mentions_key(self.log.room, *user), Some(stored::encode(at))));
+        self.puts.iter().cloned().chain(mentioned)
+    }
 }
 
 /// Decides about sends in the order they came.
 pub(crate) fn decide<'a>(
     log: &Log,
+    record: &RoomRecord,
     cases: impl IntoIterator<Item = Case<'a>>,
     limits: &Limits,
     now_ms: u64,
@@ -102,8 +125,11 @@ pub(crate) fn decide<'a>(
             receipts: Vec::new(),
             puts: Vec::new(),
             erasures: Vec::new(),
+            mentioned: HashMap::new(),
+            record: None,
             log: log.clone(),
         },
+        record,
         here: HashMap::new(),
         new: HashMap::new(),
         limits,
@@ -118,6 +144,7 @@ pub(crate) fn decide<'a>(
 
 struct Deciding<'a> {
     decision: Decision,
+    record: &'a RoomRecord,
     /// Messages that this very decision appends.
     here: HashMap<(UserId, MessageId), Receipt>,
     /// Their kinds and authors, by sequence number.
@@ -141,7 +168,35 @@ impl Deciding<'_> {
             self.check_demands(demands, proposal, standing, &facts)?;
         }
         self.change(proposal, &facts)?;
+        self.change_member(proposal, &facts)?;
+        self.mention(proposal, facts);
         Ok(self.append(proposal))
+    }
+
+    /// What an event changes about who belongs to the room.
+    fn change_member(&mut self, proposal: &Proposal, facts: &Facts) -> Result<(), Refusal> {
+        let Some(wish) = &proposal.wish else { return Ok(()) };
+        let record = wish.apply(facts.roles, proposal.author.id, self.record, self.limits)?;
+        let member = wish.becomes().map(|role| {
+            let since_ms = self.decision.log.ts_ms.max(self.now_ms);
+            stored::encode(&MemberRecord { role, name: wish.name.clone(), since_ms })
+        });
+        self.decision.puts.push((member_key(self.decision.log.room, wish.subject), member));
+        self.decision.record = Some(record);
+        Ok(())
+    }
+
+    /// Who is mentioned finds it among their newest mentions.
+    //= S4.92
+    fn mention(&mut self, proposal: &Proposal, facts: Facts) {
+        let next = self.decision.log.last + 1;
+        for (user, before) in facts.mentioned {
+            if user != proposal.author.id {
+                let at = self.decision.mentioned.entry(user).or_insert(before);
+                at.push(next);
+                at.drain(..at.len().saturating_sub(self.limits.mentioned.max(1)));
+            }
+        }
     }
 
     /// Whether the numbers it names mean what the author thinks.
@@ -220,7 +275,10 @@ impl Deciding<'_> {
         };
         let mut marks = Marks::clone(&self.decision.log.marks);
         match proposal.kind {
-            Kind::TOPIC => marks.topic = next,
+            Kind::TOPIC => {
+                marks.topic = next;
+                self.decision.puts.push((topic_key(room), Some(proposal.body.clone())));
+            }
             Kind::EDIT => {
                 within("edits of one event", facts.edited_at.len() + 1, self.limits.edits)?;
                 let edits: Vec<u64> = facts.edited_at.iter().copied().chain([next]).collect();
@@ -229,7 +287,10 @@ impl Deciding<'_> {
             Kind::DELETE => {
                 erase::erase_all(&mut self.decision, target, facts)?;
                 marks.pins.retain(|pin| *pin != target);
-                marks.topic = if marks.topic == target { 0 } else { marks.topic };
+                if marks.topic == target {
+                    marks.topic = 0;
+                    self.decision.puts.push((topic_key(room), None));
+                }
             }
             Kind::PIN if marks.pins.contains(&target) => return Err(Refusal::Pinned { seq: target }),
             Kind::PIN => {

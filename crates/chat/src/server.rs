@@ -13,7 +13,10 @@ mod chain_at;
 mod core;
 mod facts;
 mod feed;
+mod members;
 mod methods;
+mod reads;
+mod retention;
 mod ring;
 mod room;
 mod sequencer;
@@ -27,7 +30,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use hikyaku::{Exchange, Failure, Handler};
 use hikyaku_storage::Store;
-use hikyaku_wire::chat::{Kind, MessageId, RoomId, RoomRef, Sent, method};
+use hikyaku_wire::chat::{Kind, MessageId, Retain, RoomId, RoomRef, Sent, Trim, method};
 use hikyaku_wire::codes::ErrorCode;
 use minicbor::Encode;
 
@@ -93,7 +96,20 @@ impl ChatServer {
 
     /// Whether the member may do this in the room.
     pub async fn may(&self, member: &dyn Member, operation: Operation, room: RoomId) -> Result<(), Refusal> {
-        self.core.permit(member, operation, Some(room)).await.map(|_| ())
+        let room = self.core.room(room).await?;
+        match operation {
+            Operation::Append(kind) => {
+                let mut checks = sequencer::Checks::default();
+                self.core.standing(member, &room.record(), kind, true, &mut checks).await.map(|_| ())
+            }
+            Operation::Read => self.core.readable_by(member, &room.record()).await,
+            operation => self.core.permit(member, operation, Some(room.id)).await.map(|_| ()),
+        }
+    }
+
+    /// Forgets what rooms need no longer keep; to be called now and then.
+    pub async fn retain(&self) -> Result<(), Refusal> {
+        self.core.retain_all().await
     }
 
     /// Appends an event on behalf of the program; durable when it resolves. Kinds that members may not send are
@@ -114,7 +130,8 @@ impl ChatServer {
         };
         let NewEvent { kind, body, refs, .. } = event;
         let (mentions, expect_last, epoch, salt) = (Vec::new(), None, None, salt()?);
-        let proposal = Proposal { author, id, kind, body, refs, mentions, expect_last, epoch, salt };
+        let proposal =
+            Proposal { author, id, kind, body, refs, mentions, expect_last, epoch, salt, wish: None };
         proposal.check_size(&self.core.limits)?;
         let room = self.core.room(room).await?;
         let pending = self.core.submit(room, proposal, member).await?;
@@ -151,6 +168,37 @@ impl<C: Member> Handler<C> for ChatServer {
             method::HISTORY => {
                 let ask = exchange.receive().await?;
                 let answer = methods::history(core, exchange.context(), ask).await;
+                reply(exchange, answer).await
+            }
+            method::MEMBER => {
+                let ask = exchange.receive().await?;
+                let answer = members::change(core, exchange.shared_context(), ask).await;
+                reply(exchange, answer).await
+            }
+            method::MEMBERS => {
+                let ask = exchange.receive().await?;
+                let answer = members::list(core, exchange.context(), ask).await;
+                reply(exchange, answer).await
+            }
+            method::RETAIN => {
+                let ask: Retain = exchange.receive().await?;
+                let answer = match retention::retain(core, exchange.context(), &ask).await {
+                    Ok(()) => methods::view(core, exchange.context(), &ask.room).await,
+                    Err(refusal) => Err(refusal),
+                };
+                reply(exchange, answer).await
+            }
+            method::TRIM => {
+                let ask: Trim = exchange.receive().await?;
+                let answer = match retention::trim(core, exchange.context(), &ask).await {
+                    Ok(()) => methods::view(core, exchange.context(), &ask.room).await,
+                    Err(refusal) => Err(refusal),
+                };
+                reply(exchange, answer).await
+            }
+            method::READ => {
+                let ask = exchange.receive().await?;
+                let answer = reads::mark(core, exchange.context(), ask).await;
                 reply(exchange, answer).await
             }
             method::SEND => methods::send(core, exchange).await,

@@ -2,14 +2,15 @@
 //!
 //! `r/<room id>` the room's record, `rn/<name>` its id, `m/<room id><user id><message id>` what became of a
 //! message, `ed/<room id><seq>` where an event was edited, `ch/<room id><n>` a
-//! value of the chain, `chat/rooms` how many rooms there are. A room's head carries the [`State`]. Values are CBOR in the
+//! value of the chain, `tp/<room id>` the topic's text, `chat/rooms` how many rooms there are; and of a
+//! room and a user `rm/` the membership, `rd/` how far was read, `mn/` the newest mentions. A room's head carries the [`State`]. Values are CBOR in the
 //! profile of the wire, with keys that later versions may add to.
 
 use bytes::Bytes;
 use hikyaku_storage as storage;
 use hikyaku_storage::Key;
 use hikyaku_wire::cbor;
-use hikyaku_wire::chat::{Digest, MessageId, RoomId, Salt, UserId};
+use hikyaku_wire::chat::{Digest, MemberRole, MessageId, Retention, RoomId, Salt, UserId};
 use minicbor::{Decode, Encode};
 
 use crate::name::RoomName;
@@ -23,6 +24,11 @@ pub(crate) fn store_room(room: RoomId) -> storage::RoomId {
 /// Where a room's record is.
 pub(crate) fn room_key(room: RoomId) -> Key {
     Key::join([b"r/".as_slice(), &room.0])
+}
+
+/// Under this prefix are all records of rooms.
+pub(crate) fn rooms_prefix() -> Key {
+    Key::from("r/")
 }
 
 /// Under this prefix are all names.
@@ -53,6 +59,31 @@ pub(crate) fn receipt_key(room: RoomId, author: UserId, id: MessageId) -> Key {
     Key::join([b"m/".as_slice(), &room.0, &author.0, &id.0])
 }
 
+/// Where it stands what a user is in a room.
+pub(crate) fn member_key(room: RoomId, user: UserId) -> Key {
+    Key::join([b"rm/".as_slice(), &room.0, &user.0])
+}
+
+/// Under this prefix are all who belong to a room.
+pub(crate) fn members_prefix(room: RoomId) -> Key {
+    Key::join([b"rm/".as_slice(), &room.0])
+}
+
+/// Where it stands how far a user has read a room.
+pub(crate) fn read_key(room: RoomId, user: UserId) -> Key {
+    Key::join([b"rd/".as_slice(), &room.0, &user.0])
+}
+
+/// Where it stands which of a room's newest events mention a user.
+pub(crate) fn mentions_key(room: RoomId, user: UserId) -> Key {
+    Key::join([b"mn/".as_slice(), &room.0, &user.0])
+}
+
+/// Where the text of a room's topic is: it outlives the event that set it.
+pub(crate) fn topic_key(room: RoomId) -> Key {
+    Key::join([b"tp/".as_slice(), &room.0])
+}
+
 /// Where a value of the chain is kept.
 pub(crate) fn chain_key(room: RoomId, place: u64) -> Key {
     Key::join([b"ch/".as_slice(), &room.0, &place.to_be_bytes()])
@@ -79,6 +110,48 @@ pub(crate) struct RoomRecord {
     /// The chain's value after the last trimmed event.
     #[n(4)]
     pub(crate) trimmed: Option<Digest>,
+    /// Whether only members may read it and know of it.
+    #[cbor(n(5), default)]
+    pub(crate) private: bool,
+    /// How many belong to it, invited ones too. 0: nobody ever joined or left, and its creator is its owner.
+    #[cbor(n(6), default)]
+    pub(crate) members: u64,
+    /// How many of them are owners.
+    #[cbor(n(7), default)]
+    pub(crate) owners: u64,
+    /// How long it keeps its events.
+    #[n(8)]
+    pub(crate) retention: Option<Retention>,
+}
+
+/// Somebody who belongs to a room.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+#[cbor(map)]
+pub(crate) struct MemberRecord {
+    /// What they are.
+    #[n(0)]
+    pub(crate) role: MemberRole,
+    /// Their name when that became so.
+    #[n(1)]
+    pub(crate) name: String,
+    /// When, in milliseconds since 1970.
+    #[n(2)]
+    pub(crate) since_ms: u64,
+}
+
+/// How far a user has read a room.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Encode, Decode)]
+#[cbor(map)]
+pub(crate) struct ReadRecord {
+    /// The epoch it was said in.
+    #[n(0)]
+    pub(crate) epoch: u32,
+    /// The last event read.
+    #[n(1)]
+    pub(crate) seq: u64,
+    /// The count of that event.
+    #[n(2)]
+    pub(crate) count: u64,
 }
 
 /// What became of a message; kept for as long as the room is.

@@ -76,7 +76,7 @@ pub(crate) enum Command {
     Send(send::Send),
     /// Fetch a file from a room
     Get(get::Get),
-    /// Rooms: create, list
+    /// Rooms: create, list, topic, pin, invite, members, retention and more
     #[command(subcommand)]
     Room(room::Room),
     /// Invites: create, list, cancel

@@ -8,7 +8,7 @@ use hikyaku::printable;
 use hikyaku_chat::Event;
 use hikyaku_chat::client::{About, Delivery, Fold};
 use hikyaku_wire::cbor;
-use hikyaku_wire::chat::Kind;
+use hikyaku_wire::chat::{Kind, Membership};
 use hikyaku_wire::parcel::{EndStatus, Parcel, ParcelEnd};
 
 use crate::time;
@@ -85,6 +85,7 @@ impl<'a> Shown<'a> {
             Kind::PIN => format!("{name} pins {target}"),
             Kind::UNPIN => format!("{name} unpins {target}"),
             Kind::TOPIC => format!("{name}: [topic] {}", self.words()),
+            Kind::JOIN | Kind::LEAVE | Kind::INVITE | Kind::ROLE => self.membership_line(event),
             Kind::PARCEL => match self.parcel() {
                 Some(parcel) => {
                     let size = parcel.bytes.map_or_else(|| "?".to_owned(), bytes);
@@ -116,6 +117,21 @@ impl<'a> Shown<'a> {
         words
     }
 
+    fn membership_line(&self, event: &Event) -> String {
+        let name = printable(&event.envelope.name);
+        let Some(Membership { user, name: whom, role }) = self.membership() else {
+            return format!("{name}: [{}] in a way that cannot be read", event.envelope.kind);
+        };
+        let whom = printable(&whom);
+        match (event.envelope.kind, role) {
+            (Kind::JOIN, _) => format!("{whom} joins"),
+            (Kind::LEAVE, _) if user == event.envelope.author => format!("{whom} leaves"),
+            (Kind::LEAVE, _) => format!("{name} removes {whom}"),
+            (Kind::ROLE, Some(role)) => format!("{name} makes {whom} {}", role.name()),
+            _ => format!("{name} invites {whom}"),
+        }
+    }
+
     fn ending(&self) -> String {
         match self.parcel_end() {
             None => "a parcel ended in a way that cannot be read".to_owned(),
@@ -133,6 +149,10 @@ impl<'a> Shown<'a> {
     fn text(&self) -> Option<String> {
         let body = self.event.as_ref()?.body.as_ref()?;
         Some(String::from_utf8_lossy(body).into_owned())
+    }
+
+    fn membership(&self) -> Option<Membership> {
+        cbor::decode(self.event.as_ref()?.body.as_ref()?, &cbor::Limits::default()).ok()
     }
 
     fn parcel(&self) -> Option<Parcel> {

@@ -101,3 +101,90 @@ fn kinds_and_texts_of_a_hostile_peer_do_nothing_to_a_terminal() {
         assert!(!done.out.lines().any(|line| line.starts_with("ana: forged")), "{done:?}");
     }
 }
+
+#[test]
+fn a_private_room_is_for_those_who_were_invited_and_nobody_else_knows_of_it() {
+    let place = Place::new();
+    let (_server, ana, ben) = two_people(&place);
+    assert_eq!(ana.run(["room", "create", "den", "--private", "--topic", "cake"]).ok(), "#den");
+    assert!(!ben.run(["room", "list"]).ok().contains("den"));
+    ben.run(["say", "den", "hello"]).fails(6, &["no such room"]);
+    ben.run(["tail", "den"]).fails(6, &["no such room"]);
+    ben.run(["room", "join", "den"]).fails(6, &["no such room"]);
+    ana.run(["room", "invite", "den", "@nobody"]).fails(6, &["no user 'nobody'"]);
+    assert_eq!(ana.run(["room", "invite", "den", "@ben"]).ok(), "#den:2");
+    assert!(ben.run(["room", "list"]).ok().contains("private, you are invited"));
+    ben.run(["tail", "den"]).fails(5, &["before you have joined it"]);
+    ben.run(["room", "join", "den"]).ok();
+    ben.run(["say", "den", "hello"]).ok();
+    assert_eq!(lines(&ben, "den"), ["ana: [topic] cake", "ana invites ben", "ben joins", "ben: hello"]);
+    let members = ana.run(["room", "members", "den"]);
+    assert!(members.ok().contains("ana  owner") && members.out.contains("ben  member"), "{members:?}");
+    ben.run(["room", "topic", "den", "pie"]).fails(5, &["its moderators may"]);
+    ana.run(["room", "role", "den", "@ben", "moderator"]).ok();
+    ben.run(["room", "topic", "den", "pie"]).ok();
+    assert_eq!(ana.run(["room", "topic", "den"]).ok(), "pie");
+    ana.run(["room", "leave", "den"]).fails(1, &["needs an owner"]);
+
+    // Sent away while reading: it is over, and nothing that follows is seen.
+    let reader = ben.start(["tail", "den", "-f", "--after", "6", "--json"]);
+    ana.run(["say", "den", "last words"]).ok();
+    assert_eq!(json(&reader.out.next().unwrap())["text"], "last words");
+    ana.run(["room", "remove", "den", "@ben"]).ok();
+    ana.run(["say", "den", "about ben"]).ok();
+    let done = reader.finish();
+    assert_eq!(done.code(), 6, "{done:?}");
+    assert!(!done.out.contains("about ben"), "{done:?}");
+    ben.run(["tail", "den"]).fails(6, &["no such room"]);
+}
+
+#[test]
+fn unread_events_and_mentions_are_counted_on_every_device() {
+    let place = Place::new();
+    let (_server, ana, ben) = two_people(&place);
+    let phone = place.home("phone").over("tcp");
+    phone.run_with(["join", "-", "--device", "phone"], ben.run(["device", "add"]).ok()).ok();
+    ana.run(["say", "ops", "hello"]).ok();
+    ana.run(["say", "ops", "deploy, @ben?"]).ok();
+    ana.run(["say", "ops", "@bernard is somebody else"]).ok();
+    let counts = |home: &Home| {
+        let status = home.run(["status", "--json"]).json();
+        (status["unread"].as_u64().unwrap(), status["mentions"].as_u64().unwrap())
+    };
+    assert_eq!((counts(&ben), counts(&phone)), ((3, 1), (3, 1)));
+    assert!(ben.run(["room", "list"]).ok().contains("3 unread (1 for you)"));
+    assert_eq!(ben.run(["room", "read", "ops", "1"]).ok(), "#ops: 2 unread");
+    assert_eq!(counts(&phone), (2, 1));
+    // Whoever looks at the room has read it.
+    assert_eq!(phone.run_with(["chat", "ops"], "on it\n").code(), 0);
+    assert_eq!(counts(&ben).1, 0);
+    assert!(counts(&ben).0 <= 1, "at most one's own line");
+    assert_eq!(ben.run(["room", "read", "ops"]).ok(), "#ops: 0 unread");
+    assert_eq!((counts(&ben), counts(&phone)), ((0, 0), (0, 0)));
+}
+
+#[test]
+fn what_is_pinned_is_found_and_what_is_old_goes() {
+    let place = Place::new();
+    let (_server, ana, ben) = two_people(&place);
+    for number in 1..=10 {
+        ana.run(["say", "ops", &format!("message {number}")]).ok();
+    }
+    let chain = ana.events("ops")[5]["chain"].clone();
+    ben.run(["room", "pin", "ops", "9"]).fails(5, &["its moderators may"]);
+    ana.run(["room", "pin", "ops", "9"]).ok();
+    ana.run(["room", "pin", "ops", "2"]).ok();
+    let pins = ben.run(["room", "pins", "ops"]);
+    assert_eq!(pins.ok().lines().count(), 2, "{pins:?}");
+    ben.run(["room", "trim", "ops", "--through", "5"]).fails(5, &["its owners may"]);
+    assert_eq!(ana.run(["room", "trim", "ops", "--through", "5"]).ok(), "#ops begins with event 6");
+    assert!(ben.run(["room", "pins", "ops"]).ok().ends_with("ana: message 9"));
+    let events = ben.events("ops");
+    assert_eq!((&events[0]["seq"], &events[0]["chain"]), (&6.into(), &chain), "the chain goes on");
+    ana.run(["say", "ops", "late", "--reply-to", "3"]).fails(1, &["removed by retention"]);
+    assert_eq!(ana.run(["room", "retention", "ops"]).ok(), "#ops keeps everything");
+    let kept = ana.run(["room", "retention", "ops", "--events", "3", "--age", "90d"]);
+    assert_eq!(kept.ok(), "#ops keeps the newest 3 events, none older than 90 days");
+    assert_eq!(ben.events("ops").len(), 3);
+    assert_eq!(ana.run(["room", "retention", "ops", "--forever"]).ok(), "#ops keeps everything");
+}

@@ -6,6 +6,7 @@
 
 mod event;
 mod ids;
+mod member;
 mod room;
 mod send;
 mod sync;
@@ -15,6 +16,10 @@ mod tests;
 
 pub use event::{Envelope, Kind, MAX_REFS, RESERVED_FOR_THE_SERVER, Record};
 pub use ids::{DeviceId, Digest, MessageId, Octets, RoomId, Salt, UserId};
+pub use member::{
+    Change, ChangeMember, ListMembers, MarkRead, Member, MemberRole, Members, Membership, ReadPosition,
+    Retain, Retention, Trim,
+};
 pub use room::{Create, Created, Head, History, List, Page, Resolve, Room, Rooms};
 pub use send::{RoomRef, Send, Sent};
 pub use sync::{Batch, Cursor, Follow, Live, MAX_ROOMS, Mode, Records, Refused, Trimmed, Update};
@@ -34,6 +39,16 @@ pub mod method {
     pub const SEND: &str = "send";
     /// [`History`](super::History) → [`Page`](super::Page).
     pub const HISTORY: &str = "history";
+    /// [`ChangeMember`](super::ChangeMember) → [`Sent`](super::Sent).
+    pub const MEMBER: &str = "room.member";
+    /// [`ListMembers`](super::ListMembers) → [`Members`](super::Members).
+    pub const MEMBERS: &str = "room.members";
+    /// [`Retain`](super::Retain) → [`Room`](super::Room).
+    pub const RETAIN: &str = "room.retain";
+    /// [`Trim`](super::Trim) → [`Room`](super::Room).
+    pub const TRIM: &str = "room.trim";
+    /// [`MarkRead`](super::MarkRead) → [`ReadPosition`](super::ReadPosition).
+    pub const READ: &str = "read";
     /// [`Follow`](super::Follow)… → [`Update`](super::Update)…, until the client ends.
     pub const SYNC: &str = "sync";
 }

@@ -4,8 +4,9 @@ use std::time::Duration;
 
 use hikyaku::{CallOptions, Connection, Error, ErrorCode, Failure, Receiver, Result, Sender};
 use hikyaku_wire::chat::{
-    Create, Created, Follow, History, Kind, List, MessageId, PROTOCOL, Page, Resolve, Room, RoomId, RoomRef,
-    Rooms, Send, Sent, Update, method,
+    ChangeMember, Create, Created, Follow, History, Kind, List, ListMembers, MarkRead, Member, Members,
+    MessageId, PROTOCOL, Page, ReadPosition, Resolve, Retain, Room, RoomId, RoomRef, Rooms, Send, Sent, Trim,
+    Update, method,
 };
 
 use minicbor::{Decode, Encode};
@@ -51,8 +52,50 @@ impl ChatClient {
 
     /// Makes a room. To repeat a call whose outcome is unknown, pass the same id.
     pub async fn create_room(&self, id: RoomId, name: &str, topic: Option<&str>) -> Result<Created> {
-        let ask = Create { room: id, name: name.to_owned(), topic: topic.map(str::to_owned) };
+        let ask = Create { room: id, name: name.to_owned(), topic: topic.map(str::to_owned), private: false };
         self.call(method::CREATE, &ask).await
+    }
+
+    /// Makes a room that only its members may read and know of.
+    pub async fn create_private_room(&self, id: RoomId, name: &str, topic: Option<&str>) -> Result<Created> {
+        let ask = Create { room: id, name: name.to_owned(), topic: topic.map(str::to_owned), private: true };
+        self.call(method::CREATE, &ask).await
+    }
+
+    /// Changes who belongs to a room. To repeat a call whose outcome is unknown, pass the same id.
+    pub async fn change_member(&self, ask: &ChangeMember) -> Result<Sent> {
+        self.call(method::MEMBER, ask).await
+    }
+
+    /// All who belong to a room.
+    pub async fn members(&self, room: impl Into<RoomRef>) -> Result<Vec<Member>> {
+        let (room, mut members, mut after) = (room.into(), Vec::new(), None);
+        for _ in 0..MAX_PAGES {
+            let ask = ListMembers { room: room.clone(), after };
+            let page: Members = self.call(method::MEMBERS, &ask).await?;
+            members.extend(page.members);
+            match page.more {
+                Some(more) if after.is_none_or(|after| more > after) => after = Some(more),
+                _ => return Ok(members),
+            }
+        }
+        let endless = format!("the server's list of members does not end within {MAX_PAGES} pages");
+        Err(Failure::new(ErrorCode::LIMIT, endless).into())
+    }
+
+    /// Sets how long a room keeps its events.
+    pub async fn retain(&self, ask: &Retain) -> Result<Room> {
+        self.call(method::RETAIN, ask).await
+    }
+
+    /// Removes the oldest events of a room.
+    pub async fn trim(&self, ask: &Trim) -> Result<Room> {
+        self.call(method::TRIM, ask).await
+    }
+
+    /// Says how far one has read a room.
+    pub async fn mark_read(&self, ask: &MarkRead) -> Result<ReadPosition> {
+        self.call(method::READ, ask).await
     }
 
     /// All rooms one may see, by name.

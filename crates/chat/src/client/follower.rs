@@ -12,7 +12,9 @@
 use std::collections::BTreeMap;
 
 use bytes::Bytes;
-use hikyaku_wire::chat::{Batch, Cursor, Digest, Follow, Head, Live, Mode, Refused, RoomId, Trimmed, Update};
+use hikyaku_wire::chat::{
+    Batch, Cursor, Digest, Follow, Head, Live, Mode, ReadPosition, Refused, RoomId, Trimmed, Update,
+};
 
 use crate::event::{Event, EventError};
 
@@ -94,6 +96,8 @@ pub enum News {
         /// The newest event.
         through: u64,
     },
+    /// How far the reader's user has read a room, on whatever device, and what mentions them since.
+    Read(ReadPosition),
     /// The room is not followed any more.
     Refused(Refused),
     /// A connection was made.
@@ -206,6 +210,8 @@ impl Follower {
         for live in update.live {
             self.live(live, &mut news);
         }
+        let reads = update.reads.into_iter().filter(|read| self.rooms.contains_key(&read.room));
+        news.extend(reads.map(News::Read));
         for refused in update.refused {
             if self.rooms.remove(&refused.room).is_some() {
                 news.push(News::Refused(refused));

@@ -6,6 +6,7 @@ use hikyaku_wire::chat as wire;
 use hikyaku_wire::chat::{Digest, Kind, MessageId, RoomRef, Salt, UserId};
 
 use super::kinds::{About, demands};
+use super::members::Wish;
 use crate::chain::digest;
 use crate::limits::{Limits, within};
 use crate::member::Author;
@@ -24,6 +25,8 @@ pub(crate) struct Proposal {
     /// The epoch that `refs` and `expect_last` belong to.
     pub(crate) epoch: Option<u32>,
     pub(crate) salt: Salt,
+    /// The change of a membership that the event says.
+    pub(crate) wish: Option<Wish>,
 }
 
 impl Proposal {
@@ -46,10 +49,29 @@ impl Proposal {
             return Err(Refusal::RefsMissing(send.kind));
         }
         let wire::Send { room, id, kind, body, refs, mentions, expect_last, epoch, .. } = send;
-        let proposal = Self { author, id, kind, body: body.0, refs, mentions, expect_last, epoch, salt };
+        let proposal =
+            Self { author, id, kind, body: body.0, refs, mentions, expect_last, epoch, salt, wish: None };
         proposal.check_size(limits)?;
         demands.body.check(kind, &proposal.body, limits)?;
         Ok((room, proposal))
+    }
+
+    /// The event that says of a membership what somebody wants of it.
+    pub(crate) fn of_wish(wish: Wish, author: Author, id: MessageId, salt: Salt) -> Result<Self, Refusal> {
+        wish.check(author.id)?;
+        let said = wire::Membership { user: wish.subject, name: wish.name.clone(), role: wish.becomes() };
+        Ok(Self {
+            author,
+            id,
+            kind: wish.kind(),
+            body: cbor::encode(&said).into(),
+            refs: Vec::new(),
+            mentions: Vec::new(),
+            expect_last: None,
+            epoch: None,
+            salt,
+            wish: Some(wish),
+        })
     }
 
     /// Judges sizes: the server's own events keep them too.
@@ -65,7 +87,8 @@ impl Proposal {
     /// Whether it changes more than the end of the log. Such an event is decided alone, on what is stored: nothing
     /// that it rests on is in the same commit.
     pub(crate) fn is_alone(&self) -> bool {
-        matches!(self.kind, Kind::EDIT | Kind::DELETE | Kind::PIN | Kind::UNPIN | Kind::TOPIC)
+        self.wish.is_some()
+            || matches!(self.kind, Kind::EDIT | Kind::DELETE | Kind::PIN | Kind::UNPIN | Kind::TOPIC)
     }
 
     /// The one event it is about, if its kind has one.

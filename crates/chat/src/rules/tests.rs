@@ -30,6 +30,20 @@ fn proposal(user: u8, id: u8, body: &str) -> Proposal {
         expect_last: None,
         epoch: None,
         salt: Salt([user ^ id; 16]),
+        wish: None,
+    }
+}
+
+fn open_room() -> RoomRecord {
+    RoomRecord {
+        name: "ops".to_owned(),
+        creator: UserId([0; 16]),
+        created_ms: 0,
+        trimmed: None,
+        private: false,
+        members: 1,
+        owners: 1,
+        retention: None,
     }
 }
 
@@ -38,7 +52,7 @@ fn new(proposal: &Proposal) -> Case<'_> {
 }
 
 fn decide_one(log: &Log, proposal: &Proposal) -> Result<Sent, Refusal> {
-    decide(log, [new(proposal)], &Limits::default(), 1).verdicts.remove(0)
+    decide(log, &open_room(), [new(proposal)], &Limits::default(), 1).verdicts.remove(0)
 }
 
 /// A store of the simplest kind: what decisions say, kept.
@@ -71,12 +85,12 @@ impl Kept {
             facts: self.facts(proposal),
             ..new(proposal)
         });
-        let decision = decide(&self.log(), cases, &Limits::default(), now_ms);
-        for (key, value) in decision.receipts {
+        let decision = decide(&self.log(), &open_room(), cases, &Limits::default(), now_ms);
+        for (key, value) in decision.receipts.clone() {
             let before = self.receipts.insert(key, stored::decode(&value).unwrap());
             assert_eq!(before, None, "a receipt is written once");
         }
-        for (key, value) in decision.puts {
+        for (key, value) in decision.puts() {
             match (key.as_bytes().starts_with(b"m/"), value) {
                 (true, Some(value)) => {
                     self.receipts.insert(key, stored::decode(&value).unwrap());
@@ -104,7 +118,7 @@ impl Kept {
         let edits = self.keys.get(&edits_key(ROOM, seq));
         let edited_at: Vec<u64> = edits.map_or(Vec::new(), |edits| stored::decode(edits).unwrap());
         let edits = edited_at.iter().filter_map(|edit| self.stored(*edit)).collect();
-        Facts { target: self.stored(seq), edits, edited_at }
+        Facts { target: self.stored(seq), edits, edited_at, ..Facts::default() }
     }
 
     fn stored(&self, seq: u64) -> Option<Stored> {
@@ -228,7 +242,8 @@ fn expect_last_holds_within_a_batch_too() {
     let log = Log { last: 4, ..Log::empty(ROOM) };
     let expecting = |id, last| Proposal { expect_last: Some(last), ..proposal(1, id, "x") };
     let (one, two, three) = (expecting(1, 4), expecting(2, 4), expecting(3, 5));
-    let verdicts = decide(&log, [new(&one), new(&two), new(&three)], &Limits::default(), 1).verdicts;
+    let verdicts =
+        decide(&log, &open_room(), [new(&one), new(&two), new(&three)], &Limits::default(), 1).verdicts;
     assert_eq!(verdicts[0].as_ref().map(|sent| sent.seq), Ok(5));
     assert_eq!(verdicts[1], Err(Refusal::Moved { expected: 4, last: 5 }));
     assert_eq!(verdicts[2].as_ref().map(|sent| sent.seq), Ok(6));
@@ -248,7 +263,7 @@ fn a_repeated_send_is_answered_though_the_room_has_moved_and_the_author_may_no_l
         facts: Facts::default(),
     };
     assert_eq!(
-        decide(&kept.log(), [again], &Limits::default(), 9).verdicts[0],
+        decide(&kept.log(), &open_room(), [again], &Limits::default(), 9).verdicts[0],
         Ok(Sent { duplicate: true, ..sent })
     );
 }
@@ -267,7 +282,7 @@ fn a_refused_send_leaves_no_trace() {
     let log = Log { last: 4, ..Log::empty(ROOM) };
     let one = proposal(1, 1, "x");
     let denied = Case { standing: Err(Refusal::Denied("write in this room")), ..new(&one) };
-    let decision = decide(&log, [denied], &Limits::default(), 1);
+    let decision = decide(&log, &open_room(), [denied], &Limits::default(), 1);
     assert_eq!(decision.log, log);
     assert!(decision.events.is_empty() && decision.receipts.is_empty());
 }

@@ -15,7 +15,7 @@ use crate::member::{Ask, Member, Operation, Permit};
 use crate::name::RoomName;
 use crate::refusal::Refusal;
 use crate::rules::Log;
-use crate::stored::{self, RoomRecord, name_key, room_key, store_room};
+use crate::stored::{self, name_key, room_key, store_room};
 
 /// Milliseconds since 1970.
 pub(crate) type Clock = Arc<dyn Fn() -> u64 + Send + Sync>;
@@ -78,8 +78,7 @@ impl Core {
         let mut loaded = HashMap::new();
         for ((id, record), head) in missing.into_iter().zip(records).zip(heads) {
             let Some(record) = record else { continue };
-            let record =
-                Versioned { room: id, version: record.version, record: stored::decode(&record.value)? };
+            let record = Versioned::new(id, record.version, stored::decode(&record.value)?);
             let log = Log::read(id, head.as_ref())?;
             loaded.insert(id, self.keep(LiveRoom::new(log, record, self.rings_bytes.clone())));
         }
@@ -119,9 +118,7 @@ impl Core {
     /// Reads again everything a commit rests on.
     pub(crate) async fn refresh(&self, room: &LiveRoom) -> Result<(), Refusal> {
         let record = self.store.get(&room_key(room.id)).await?.ok_or(Refusal::RoomUnknown)?;
-        let (room_id, version) = (room.id, record.version);
-        let record =
-            Versioned { room: room_id, version, record: stored::decode::<RoomRecord>(&record.value)? };
+        let record = Versioned::new(room.id, record.version, stored::decode(&record.value)?);
         let head = self.store.head(store_room(room.id)).await?;
         room.refresh(Log::read(room.id, head.as_ref())?, Some(record));
         Ok(())

@@ -4,18 +4,18 @@
 //! nothing of it needs a check of its own.
 
 use hikyaku_storage::Versioned;
-use hikyaku_wire::chat::{Kind, RoomId};
+use hikyaku_wire::chat::{Kind, RoomId, UserId};
 
 use super::core::Core;
 use crate::event::Event;
 use crate::refusal::Refusal;
 use crate::rules::{Facts, Log, Proposal, Stored};
-use crate::stored::{self, edits_key, receipt_key, store_room};
+use crate::stored::{self, edits_key, mentions_key, receipt_key, store_room};
 
 impl Core {
     /// What the store has about the event that a proposal is about.
     pub(crate) async fn facts(&self, log: &Log, proposal: &Proposal) -> Result<Facts, Refusal> {
-        let mut facts = Facts::default();
+        let mut facts = Facts { mentioned: self.mentioned(log.room, proposal).await?, ..Facts::default() };
         // One that is only now being appended is known to whoever decides.
         let Some(seq) = proposal.target().filter(|seq| (log.first..=log.last).contains(seq)) else {
             return Ok(facts);
@@ -32,6 +32,19 @@ impl Core {
             }
         }
         Ok(facts)
+    }
+
+    /// Where those who are mentioned were mentioned before.
+    async fn mentioned(&self, room: RoomId, proposal: &Proposal) -> Result<Vec<(UserId, Vec<u64>)>, Refusal> {
+        if proposal.mentions.is_empty() {
+            return Ok(Vec::new());
+        }
+        let keys = proposal.mentions.iter().map(|user| mentions_key(room, *user)).collect();
+        let found = self.store.get_many(keys).await?;
+        let mentioned = proposal.mentions.iter().zip(found).map(|(user, found)| {
+            Ok((*user, found.map_or(Ok(Vec::new()), |found| stored::decode(&found.value))?))
+        });
+        mentioned.collect()
     }
 
     /// One event as it is stored, with its receipt if that is wanted.

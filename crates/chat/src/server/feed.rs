@@ -4,16 +4,18 @@
 //! rings or, where a cursor has left the ring, from the log. A reader that does not read costs its cursors and nothing
 //! else, and misses nothing. Spec: chapter 4, "Following".
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::sync::Arc;
 
-use hikyaku_wire::chat::{Batch, Cursor, Follow, Live, Mode, Records, Refused, RoomId, Trimmed, Update};
+use hikyaku_wire::chat::{
+    Batch, Cursor, Follow, Live, Mode, ReadPosition, Records, Refused, RoomId, Trimmed, Update, UserId,
+};
 use hikyaku_wire::exchange::Retry;
 
 use super::core::Core;
 use super::ring::Budget;
 use super::room::{LiveRoom, Mailbox, Watching};
-use crate::member::{Member, Operation};
+use crate::member::Member;
 use crate::refusal::Refusal;
 use crate::rules::Log;
 use crate::stored::store_room;
@@ -25,12 +27,15 @@ pub(super) const HEADS_AT_ONCE: usize = 256;
 pub(crate) struct Feed {
     core: Arc<Core>,
     member: Arc<dyn Member>,
+    user: UserId,
     mailbox: Arc<Mailbox>,
     followed: HashMap<RoomId, Followed>,
     /// Rooms to look at, each once.
     ready: VecDeque<RoomId>,
     /// Rooms off screen whose head has changed.
     heads_due: Vec<RoomId>,
+    /// Rooms in which the reader is to be told how far it has read.
+    reads_due: BTreeSet<RoomId>,
     /// Heads and refusals that wait for the next update.
     told: Update,
     /// Counts updates.
@@ -40,6 +45,8 @@ pub(crate) struct Feed {
 /// One subscription.
 struct Followed {
     watching: Watching,
+    /// Whom the room lets read it, as of when this reader was looked up.
+    access: u64,
     mode: Mode,
     epoch: u32,
     next: u64,
@@ -57,13 +64,16 @@ struct Followed {
 
 impl Feed {
     pub(crate) fn new(core: Arc<Core>, member: Arc<dyn Member>) -> Self {
+        let user = member.author().id;
         Self {
             core,
             member,
+            user,
             mailbox: Arc::default(),
             followed: HashMap::new(),
             ready: VecDeque::new(),
             heads_due: Vec::new(),
+            reads_due: BTreeSet::new(),
             told: Update::default(),
             round: 0,
         }
@@ -86,10 +96,8 @@ impl Feed {
         }
         let mut cursors = Vec::new();
         for cursor in follow.subscribe {
-            match self.admit(&cursor, cursors.len()).await {
+            match self.admit(&cursor, cursors.len()) {
                 Ok(()) => cursors.push(cursor),
-                // A store that fails is no answer about this room: the reader comes again with all its cursors.
-                Err(refusal) if refusal.retry() != Retry::No => return Err(refusal),
                 Err(refusal) => self.refuse(cursor.room, &refusal),
             }
         }
@@ -97,34 +105,41 @@ impl Feed {
         let rooms = self.core.rooms(&ids).await?;
         let mut found = Vec::new();
         for (cursor, room) in cursors.into_iter().zip(rooms) {
-            match room {
+            let Some(room) = room else {
+                self.refuse(cursor.room, &Refusal::RoomUnknown);
+                continue;
+            };
+            let record = room.record();
+            match self.core.readable_by(&*self.member, &record).await {
                 // Watch first, look afterwards: nothing falls between.
                 //= S4.47
-                Some(room) => found.push((cursor, room.watch(&self.mailbox))),
-                None => self.refuse(cursor.room, &Refusal::RoomUnknown),
+                Ok(()) => found.push((cursor, room.watch(self.user, &self.mailbox), record.access())),
+                // A store that fails is no answer about this room: the reader comes again with all its cursors.
+                Err(refusal) if refusal.retry() != Retry::No => return Err(refusal),
+                Err(refusal) => self.refuse(cursor.room, &refusal),
             }
         }
-        let rooms: Vec<Arc<LiveRoom>> = found.iter().map(|(_, watching)| watching.room.clone()).collect();
+        let rooms: Vec<Arc<LiveRoom>> = found.iter().map(|(_, watching, _)| watching.room.clone()).collect();
         self.core.refresh_logs(&rooms).await?;
-        for (cursor, watching) in found {
-            self.start(cursor, watching);
+        for (cursor, watching, access) in found {
+            self.start(cursor, watching, access);
         }
         Ok(())
     }
 
-    /// Whether there is place for one more subscription, and the member may read.
-    async fn admit(&self, cursor: &Cursor, admitted: usize) -> Result<(), Refusal> {
+    /// Whether there is place for one more subscription.
+    fn admit(&self, cursor: &Cursor, admitted: usize) -> Result<(), Refusal> {
         let limit = self.core.limits.subscriptions;
         let size = self.followed.len() + admitted + 1;
         if size > limit && !self.followed.contains_key(&cursor.room) {
             return Err(Refusal::Limit { what: "subscriptions of one connection", size, limit });
         }
-        self.core.permit(&*self.member, Operation::Read, Some(cursor.room)).await.map(|_| ())
+        Ok(())
     }
 
     //= S4.42
     //= S4.43
-    fn start(&mut self, cursor: Cursor, watching: Watching) {
+    fn start(&mut self, cursor: Cursor, watching: Watching, access: u64) {
         // A cursor for a room already followed takes the place of the old one.
         self.leave(&cursor.room);
         let log = watching.room.log();
@@ -136,8 +151,10 @@ impl Feed {
             return;
         }
         self.told.heads.push(log.head(rewound));
+        self.reads_due.insert(cursor.room);
         let followed = Followed {
             watching,
+            access,
             mode: cursor.mode,
             epoch: log.epoch,
             next: wanted.min(log.last + 1),
@@ -160,8 +177,7 @@ impl Feed {
 
     //= S4.45
     fn refuse(&mut self, room: RoomId, refusal: &Refusal) {
-        let (code, message) = (refusal.code().0, refusal.to_string());
-        self.told.refused.push(Refused { room, code, message });
+        self.told.refused.push(refused(room, refusal));
     }
 
     /// The next thing to send; `None` when the reader has everything there is.
@@ -172,6 +188,9 @@ impl Feed {
         // The head of a new subscription goes out before its first events.
         if !self.told.heads.is_empty() {
             return Ok(Some(update));
+        }
+        if !self.reads_due.is_empty() {
+            update.reads = self.reads().await?;
         }
         let mut left = Budget {
             events: u64::try_from(self.core.limits.update_events).unwrap_or(u64::MAX),
@@ -190,11 +209,28 @@ impl Feed {
                 }
             }
         }
+        // Positions that nobody set are not told, but others may be due behind them.
+        if update == Update::default() && !self.reads_due.is_empty() {
+            return Box::pin(self.next_update()).await;
+        }
         Ok((update != Update::default()).then_some(update))
+    }
+
+    /// How far the reader's user has read the rooms that are due, some at once.
+    //= S4.91
+    async fn reads(&mut self) -> Result<Vec<ReadPosition>, Refusal> {
+        let mut logs = Vec::new();
+        while logs.len() < HEADS_AT_ONCE {
+            let Some(room) = self.reads_due.pop_first() else { break };
+            logs.extend(self.followed.get(&room).map(|followed| followed.watching.room.log()));
+        }
+        let positions = self.core.positions(self.user, &logs).await?;
+        Ok(positions.into_iter().filter(|read| read.epoch > 0 || read.mentions > 0).collect())
     }
 
     /// Takes in what the mailbox says.
     fn look(&mut self) {
+        self.reads_due.extend(self.mailbox.take_reads());
         for room in self.mailbox.take() {
             if let Some(followed) = self.followed.get_mut(&room) {
                 followed.watching.looking();
@@ -222,7 +258,20 @@ impl Feed {
         }
         followed.round = self.round;
         followed.queued = false;
-        let log = followed.watching.room.log();
+        let (log, access) = followed.watching.room.log_and_access();
+        //= S4.80
+        if access != followed.access {
+            let record = followed.watching.room.record();
+            match self.core.readable_by(&*self.member, &record).await {
+                Ok(()) => followed.access = record.access(),
+                Err(refusal) if refusal.retry() != Retry::No => return Err(refusal),
+                Err(refusal) => {
+                    update.refused.push(refused(id, &refusal));
+                    self.leave(&id);
+                    return Ok(Step::nothing());
+                }
+            }
+        }
         if log.epoch != followed.epoch {
             followed.rewind(&log, update);
         }
@@ -333,6 +382,10 @@ impl Followed {
         let before = std::mem::replace(&mut self.head, (log.epoch, log.last));
         (before != self.head).then(|| log.head(log.rewound_since(before.0)))
     }
+}
+
+fn refused(room: RoomId, refusal: &Refusal) -> Refused {
+    Refused { room, code: refusal.code().0, message: refusal.to_string() }
 }
 
 enum Step {

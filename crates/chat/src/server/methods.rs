@@ -5,8 +5,8 @@ use std::sync::Arc;
 use hikyaku::{Error, Exchange, Receiver, Sender};
 use hikyaku_storage::{Append, Batch, Guard, StoreError};
 use hikyaku_wire::chat::{
-    Create, Created, History, Kind, List, MessageId, Page, Records, Resolve, Room, RoomId, RoomRef, Rooms,
-    Send,
+    Create, Created, History, Kind, List, MemberRole, MessageId, Page, Records, Resolve, Room, RoomId,
+    RoomRef, Rooms, Send,
 };
 use tokio::sync::mpsc;
 
@@ -19,14 +19,17 @@ use crate::member::{Ask, Author, Member, Operation};
 use crate::name::RoomName;
 use crate::refusal::Refusal;
 use crate::rules::{Case, Facts, Log, Proposal, Standing, decide};
-use crate::stored::{self, RoomRecord, name_key, name_of, names_prefix, room_key, rooms_key, store_room};
+use crate::stored::{
+    self, MemberRecord, RoomRecord, member_key, name_key, name_of, names_prefix, room_key, rooms_key,
+    store_room, topic_key,
+};
 
 /// Makes a room. Asking again with the same id and name is answered as the first time.
 //= S4.3
 //= S4.4
 pub(crate) async fn create(core: &Core, member: &dyn Member, create: Create) -> Result<Created, Refusal> {
     let name = RoomName::parse(&create.name)?;
-    let topic = create.topic.unwrap_or_default();
+    let topic = create.topic.clone().unwrap_or_default();
     within("bytes of a topic", topic.len(), core.limits.topic)?;
     let author = member.author();
     for attempt in 0..core.limits.commit_attempts {
@@ -36,7 +39,7 @@ pub(crate) async fn create(core: &Core, member: &dyn Member, create: Create) -> 
         let [room, named, count] =
             <[_; 3]>::try_from(core.store.get_many(keys).await?).map_err(|_| Refusal::Corrupt)?;
         if let Some(room) = room {
-            return created_before(core, &create.room, &stored::decode(&room.value)?, &name, &author).await;
+            return created_before(core, member, &create, &stored::decode(&room.value)?, &name).await;
         }
         if named.is_some() {
             return Err(Refusal::NameTaken);
@@ -50,14 +53,19 @@ pub(crate) async fn create(core: &Core, member: &dyn Member, create: Create) -> 
                 limit: size(core.limits.rooms),
             });
         }
-        let (log, batch) = new_room(core, &create.room, &name, &topic, &author)?;
+        let (log, batch) = new_room(core, &create, &name, &topic, &author)?;
         let mut batch = batch.check(name_key(&name), 0).check_read(rooms_key(), count.as_ref());
         batch.checks.extend(permit.checks.into_iter().filter(|(key, _)| *key != rooms_key()));
         let batch =
             batch.put(name_key(&name), create.room.0.to_vec()).put(rooms_key(), stored::encode(&(rooms + 1)));
         match core.store.commit(batch).await {
             Ok(_) => {
-                let room = Room { name: name.as_str().to_owned(), head: log.head(None) };
+                let room = Room {
+                    private: create.private,
+                    role: Some(MemberRole::Owner),
+                    topic: Some(topic).filter(|topic| !topic.is_empty()),
+                    ..bare(name.as_str(), &log)
+                };
                 return Ok(Created { room, duplicate: false });
             }
             Err(StoreError::Conflict(_)) => {}
@@ -70,14 +78,23 @@ pub(crate) async fn create(core: &Core, member: &dyn Member, create: Create) -> 
 /// The room's record and its log, with the topic as its first event.
 fn new_room(
     core: &Core,
-    id: &RoomId,
+    Create { room: id, private, .. }: &Create,
     name: &RoomName,
     topic: &str,
     author: &Author,
 ) -> Result<(Log, Batch), Refusal> {
     let now_ms = core.now_ms();
-    let record =
-        RoomRecord { name: name.as_str().to_owned(), creator: author.id, created_ms: now_ms, trimmed: None };
+    let record = RoomRecord {
+        name: name.as_str().to_owned(),
+        creator: author.id,
+        created_ms: now_ms,
+        trimmed: None,
+        private: *private,
+        members: 1,
+        owners: 1,
+        retention: None,
+    };
+    let owner = MemberRecord { role: MemberRole::Owner, name: author.name.clone(), since_ms: now_ms };
     let proposal = Proposal {
         author: author.clone(),
         // The room is new: its own id cannot be that of another message in it.
@@ -89,11 +106,14 @@ fn new_room(
         expect_last: None,
         epoch: None,
         salt: salt()?,
+        wish: None,
     };
     let (known, standing, facts) = (None, Ok(Standing::Moderator), Facts::default());
     let first = (!topic.is_empty()).then_some(Case { proposal: &proposal, known, standing, facts });
-    let decision = decide(&Log::empty(*id), first, &core.limits, now_ms);
+    let decision = decide(&Log::empty(*id), &record, first, &core.limits, now_ms);
     let mut batch = Batch::new().check(room_key(*id), 0).put(room_key(*id), stored::encode(&record));
+    batch = batch.put(member_key(*id, author.id), stored::encode(&owner));
+    batch.puts.extend(decision.puts());
     for (key, receipt) in decision.receipts {
         batch = batch.put(key, receipt);
     }
@@ -104,19 +124,20 @@ fn new_room(
 
 async fn created_before(
     core: &Core,
-    id: &RoomId,
+    member: &dyn Member,
+    create: &Create,
     record: &RoomRecord,
     name: &RoomName,
-    author: &Author,
 ) -> Result<Created, Refusal> {
-    if record.name != name.as_str() || record.creator != author.id {
+    if record.name != name.as_str() || record.creator != member.author().id {
         return Err(Refusal::RoomTaken);
     }
-    let log = Log::read(*id, core.store.head(store_room(*id)).await?.as_ref())?;
-    Ok(Created { room: Room { name: record.name.clone(), head: log.head(None) }, duplicate: true })
+    let room = view(core, member, &create.room.into()).await?;
+    Ok(Created { room, duplicate: true })
 }
 
-/// Rooms the member may read, by name.
+/// Rooms that the member may know of, by name.
+//= S4.80
 pub(crate) async fn list(core: &Core, member: &dyn Member, list: List) -> Result<Rooms, Refusal> {
     core.permit(member, Operation::List, None).await?;
     let limit = list.limit.map_or(usize::MAX, |limit| usize::try_from(limit).unwrap_or(usize::MAX));
@@ -124,37 +145,81 @@ pub(crate) async fn list(core: &Core, member: &dyn Member, list: List) -> Result
     let after = list.after.as_deref().map(RoomName::parse).transpose()?.map(|name| name_key(&name));
     let page = core.store.scan(names_prefix(), after, limit).await?;
     let more = page.last().and_then(|(key, _)| name_of(key)).map(|name| name.as_str().to_owned());
-
-    let mut found: Vec<(RoomName, RoomId)> = Vec::new();
-    for (key, id) in page {
-        let name = name_of(&key).ok_or(Refusal::Corrupt)?;
-        let id = id.value.as_ref().try_into().map(RoomId).map_err(|_| Refusal::Corrupt)?;
-        match core.permit(member, Operation::Read, Some(id)).await {
-            Ok(_) => found.push((name, id)),
-            Err(Refusal::Denied(_)) => {}
+    let ids = page.iter().map(|(_, id)| id.value.as_ref().try_into().map(RoomId));
+    let ids: Vec<RoomId> = ids.collect::<Result<_, _>>().map_err(|_| Refusal::Corrupt)?;
+    let rooms: Vec<Arc<LiveRoom>> = core.rooms(&ids).await?.into_iter().flatten().collect();
+    core.refresh_logs(&rooms).await?;
+    let mut known = Vec::new();
+    for room in rooms {
+        match core.known_to(member, &room.record()).await {
+            Ok((_, role)) => known.push((room, role)),
+            Err(Refusal::Denied(_) | Refusal::RoomUnknown) => {}
             Err(refusal) => return Err(refusal),
         }
     }
-    let heads = core.store.heads(found.iter().map(|(_, id)| store_room(*id)).collect()).await?;
-    let rooms = found.into_iter().zip(heads).map(|((name, id), head)| {
-        let head = Log::read(id, head.as_ref())?.head(None);
-        Ok(Room { name: name.as_str().to_owned(), head })
-    });
-    Ok(Rooms { rooms: rooms.collect::<Result<_, Refusal>>()?, more })
+    Ok(Rooms { rooms: views(core, member, known).await?, more })
 }
 
-/// Which room a name or an id means, and where its log stands.
+/// Which room a name or an id means, where its log stands, and what it is to the member.
 pub(crate) async fn resolve(core: &Core, member: &dyn Member, ask: Resolve) -> Result<Room, Refusal> {
-    let (room, name) = readable(core, member, &ask.room).await?;
-    Ok(Room { name, head: room.log().head(None) })
+    view(core, member, &ask.room).await
+}
+
+/// A room as a member sees it.
+pub(crate) async fn view(core: &Core, member: &dyn Member, room: &RoomRef) -> Result<Room, Refusal> {
+    let room = core.room(core.resolve(room).await?).await?;
+    let (_, role) = core.known_to(member, &room.record()).await?;
+    core.refresh_logs(std::slice::from_ref(&room)).await?;
+    views(core, member, vec![(room, role)]).await?.pop().ok_or(Refusal::Corrupt)
+}
+
+/// Rooms as a member sees them, with two reads of the store.
+async fn views(
+    core: &Core,
+    member: &dyn Member,
+    rooms: Vec<(Arc<LiveRoom>, Option<MemberRole>)>,
+) -> Result<Vec<Room>, Refusal> {
+    let logs: Vec<Log> = rooms.iter().map(|(room, _)| room.log()).collect();
+    let topics = core.store.get_many(logs.iter().map(|log| topic_key(log.room)).collect()).await?;
+    let reads = core.positions(member.author().id, &logs).await?;
+    let mut views = Vec::with_capacity(logs.len());
+    for ((((room, role), log), topic), read) in rooms.into_iter().zip(logs).zip(topics).zip(reads) {
+        let record = room.record();
+        // What the invited may know is that there is a room, and its name.
+        let inside = !record.record.private || role != Some(MemberRole::Invited);
+        let topic = topic.filter(|_| inside);
+        views.push(Room {
+            private: record.record.private,
+            role,
+            topic: topic.map(|topic| String::from_utf8_lossy(&topic.value).into_owned()),
+            pins: if inside { log.marks.pins.clone() } else { Vec::new() },
+            read: Some(read).filter(|read| read.epoch > 0 || read.mentions > 0),
+            retention: record.record.retention,
+            ..bare(&record.record.name, &log)
+        });
+    }
+    Ok(views)
+}
+
+/// Name and head of a room.
+fn bare(name: &str, log: &Log) -> Room {
+    Room {
+        name: name.to_owned(),
+        head: log.head(None),
+        private: false,
+        role: None,
+        topic: None,
+        pins: Vec::new(),
+        read: None,
+        retention: None,
+    }
 }
 
 /// Stored events, oldest first.
 //= S4.50
 //= S4.51
 pub(crate) async fn history(core: &Core, member: &dyn Member, ask: History) -> Result<Page, Refusal> {
-    let (room, _) = readable(core, member, &ask.room).await?;
-    let log = room.log();
+    let (room, log) = core.open(member, &ask.room).await?;
     let from = match (ask.from, ask.since_ms) {
         (Some(_), Some(_)) => {
             return Err(Refusal::Invalid("history begins at a sequence number or a time, not both"));
@@ -173,20 +238,6 @@ pub(crate) async fn history(core: &Core, member: &dyn Member, ask: History) -> R
     let records: Records = events.into_iter().map(|event| event.record).collect();
     let chain = if ask.chain { core.chain_after(&room, &log, first - 1).await? } else { None };
     Ok(Page { head: log.head(None), first, records, chain: chain.map(|chain| chain.0) })
-}
-
-/// A room the member may read, with its log as the store has it now, and its name.
-async fn readable(
-    core: &Core,
-    member: &dyn Member,
-    room: &RoomRef,
-) -> Result<(Arc<LiveRoom>, String), Refusal> {
-    let id = core.resolve(room).await?;
-    core.permit(member, Operation::Read, Some(id)).await?;
-    let room = core.room(id).await?;
-    core.refresh_logs(std::slice::from_ref(&room)).await?;
-    let name = room.record().record.name.clone();
-    Ok((room, name))
 }
 
 /// Answers `send`: any number of events, each answered in its turn once it is durable.

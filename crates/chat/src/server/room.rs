@@ -3,11 +3,11 @@
 //! There is at most one per room (see [`Core::room`](super::core::Core::room)), and it holds nothing the store does
 //! not have: dropping it loses nothing. No lock here is held across an await.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use hikyaku_wire::chat::{Records, RoomId};
+use hikyaku_wire::chat::{MemberRole, Records, RoomId, UserId};
 use tokio::sync::Notify;
 
 use super::ring::{Budget, Chunk, Ring};
@@ -39,6 +39,36 @@ pub(crate) struct Versioned {
     pub(crate) room: RoomId,
     pub(crate) version: u64,
     pub(crate) record: RoomRecord,
+    /// What users are in it at this version: every change of a membership changes the record too.
+    roles: Mutex<HashMap<UserId, Option<MemberRole>>>,
+}
+
+/// Roles remembered with one version of a room's record.
+const ROLES: usize = 4_096;
+
+impl Versioned {
+    pub(crate) fn new(room: RoomId, version: u64, record: RoomRecord) -> Self {
+        Self { room, version, record, roles: Mutex::default() }
+    }
+
+    /// What a user is, if that is remembered.
+    pub(crate) fn role(&self, user: &UserId) -> Option<Option<MemberRole>> {
+        lock(&self.roles).get(user).copied()
+    }
+
+    /// Remembers what a user is at this version.
+    pub(crate) fn remember(&self, user: UserId, role: Option<MemberRole>) {
+        let mut roles = lock(&self.roles);
+        if roles.len() >= ROLES {
+            roles.clear();
+        }
+        roles.insert(user, role);
+    }
+
+    /// Changes whenever who may read may have changed; 0 for a room that everybody may read.
+    pub(crate) fn access(&self) -> u64 {
+        if self.record.private { self.version } else { 0 }
+    }
 }
 
 /// Sends that wait for the commit in front of them.
@@ -47,6 +77,18 @@ pub(crate) struct Queue {
     pub(crate) waiting: VecDeque<Waiting>,
     /// Whether a task is committing. It looks at the queue once more, under this lock, before it says it is not.
     pub(crate) committing: bool,
+}
+
+/// What a commit has changed, for the readers of a room.
+pub(crate) struct News {
+    pub(crate) log: Log,
+    pub(crate) chunk: Chunk,
+    /// Whether something in the log was erased.
+    pub(crate) erases: bool,
+    /// The room's record, if it is another one.
+    pub(crate) record: Option<Versioned>,
+    /// Users who were mentioned.
+    pub(crate) mentioned: Vec<UserId>,
 }
 
 impl LiveRoom {
@@ -63,6 +105,12 @@ impl LiveRoom {
     /// Where the log stands.
     pub(crate) fn log(&self) -> Log {
         lock(&self.tail).log.clone()
+    }
+
+    /// Where the log stands, and what changes when those change who may read it.
+    pub(crate) fn log_and_access(&self) -> (Log, u64) {
+        let tail = lock(&self.tail);
+        (tail.log.clone(), tail.record.access())
     }
 
     /// The room's record as last read.
@@ -82,10 +130,12 @@ impl LiveRoom {
             if moved {
                 tail.log = log;
             }
-            if let Some(record) = record.filter(|record| record.version > tail.record.version) {
+            let newer = record.filter(|record| record.version > tail.record.version);
+            let changed = newer.as_ref().is_some_and(|record| record.access() != tail.record.access());
+            if let Some(record) = newer {
                 tail.record = Arc::new(record);
             }
-            moved
+            moved || changed
         };
         if moved {
             self.wake_all();
@@ -94,7 +144,8 @@ impl LiveRoom {
 
     /// Shows readers what was just committed.
     //= S4.40
-    pub(crate) fn publish(&self, log: Log, chunk: Chunk, erases: bool, limits: &Limits) {
+    pub(crate) fn publish(&self, news: News, limits: &Limits) {
+        let News { log, chunk, erases, record, mentioned } = news;
         {
             let mut tail = lock(&self.tail);
             let before = tail.ring.bytes();
@@ -112,8 +163,41 @@ impl LiveRoom {
             if tail.log.is_not_after(&log) {
                 tail.log = log;
             }
+            if let Some(record) = record.filter(|record| record.version > tail.record.version) {
+                tail.record = Arc::new(record);
+            }
         }
         self.wake_all();
+        if !mentioned.is_empty() {
+            self.tell_reads(|user| mentioned.contains(user));
+        }
+    }
+
+    /// Takes note that a prefix was trimmed.
+    pub(crate) fn trimmed(&self, log: Log, record: Versioned) {
+        {
+            let mut tail = lock(&self.tail);
+            self.rings_bytes.fetch_sub(tail.ring.bytes(), Ordering::Relaxed);
+            tail.ring.clear();
+            // What was appended meanwhile stays; only what the trim has changed is taken over.
+            let first = tail.log.first.max(log.first);
+            tail.log = Log { first, ..tail.log.clone() };
+            if tail.log.last == log.last {
+                tail.log.marks = log.marks;
+            }
+            if record.version > tail.record.version {
+                tail.record = Arc::new(record);
+            }
+        }
+        self.wake_all();
+    }
+
+    /// Tells the readers of some users that something about what those have read has changed.
+    pub(crate) fn tell_reads(&self, of: impl Fn(&UserId) -> bool) {
+        for watcher in lock(&self.watchers).iter().filter(|watcher| of(&watcher.user)) {
+            lock(&watcher.mailbox.reads).insert(self.id);
+            watcher.mailbox.notify.notify_one();
+        }
     }
 
     /// Newest events from memory; `None` if the first of them is not there.
@@ -122,9 +206,9 @@ impl LiveRoom {
     }
 
     /// From now on the mailbox learns of every change, until the guard goes. Look at the log only after this.
-    pub(crate) fn watch(self: &Arc<Self>, mailbox: &Arc<Mailbox>) -> Watching {
+    pub(crate) fn watch(self: &Arc<Self>, user: UserId, mailbox: &Arc<Mailbox>) -> Watching {
         let told = AtomicBool::new(false);
-        let watcher = Arc::new(Watcher { room: self.id, mailbox: mailbox.clone(), told });
+        let watcher = Arc::new(Watcher { room: self.id, user, mailbox: mailbox.clone(), told });
         lock(&self.watchers).push(watcher.clone());
         Watching { room: self.clone(), watcher }
     }
@@ -151,6 +235,7 @@ impl Drop for LiveRoom {
 /// One reader's interest in one room.
 struct Watcher {
     room: RoomId,
+    user: UserId,
     mailbox: Arc<Mailbox>,
     /// Whether the mailbox has been told since the reader last looked.
     told: AtomicBool,
@@ -191,6 +276,8 @@ impl Drop for Watching {
 #[derive(Default)]
 pub(crate) struct Mailbox {
     changed: Mutex<Vec<RoomId>>,
+    /// Rooms in which the reader's user has read on, or was mentioned.
+    reads: Mutex<BTreeSet<RoomId>>,
     notify: Notify,
 }
 
@@ -198,6 +285,11 @@ impl Mailbox {
     /// What has changed since the last call.
     pub(crate) fn take(&self) -> Vec<RoomId> {
         std::mem::take(&mut *lock(&self.changed))
+    }
+
+    /// Where the user has read on or was mentioned since the last call.
+    pub(crate) fn take_reads(&self) -> BTreeSet<RoomId> {
+        std::mem::take(&mut *lock(&self.reads))
     }
 
     /// Resolves when something has changed since the last [`take`](Self::take), or a little too often.

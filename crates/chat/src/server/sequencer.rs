@@ -7,7 +7,6 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use bytes::Bytes;
 use hikyaku_storage::{Append, Batch, Conflict, Guard, Key, Replace, StoreError};
 use hikyaku_wire::chat::Sent;
 use tokio::sync::{OwnedSemaphorePermit, oneshot};
@@ -15,8 +14,8 @@ use tokio::sync::{OwnedSemaphorePermit, oneshot};
 use super::chain_at;
 use super::core::Core;
 use super::ring::Chunk;
-use super::room::{LiveRoom, Versioned};
-use crate::member::{Member, Permit};
+use super::room::{LiveRoom, News, Versioned};
+use crate::member::{Ask, Member, Operation, Permit};
 use crate::refusal::Refusal;
 use crate::rules::{Case, Decision, Erasure, Log, Proposal, Standing, decide};
 use crate::stored::{self, Receipt, receipt_key, room_key, store_room};
@@ -121,10 +120,18 @@ impl Core {
             let known = if fresh { self.known(room, batch).await? } else { vec![None; batch.len()] };
             let mut cases = Vec::with_capacity(batch.len());
             for ((waiting, standing), known) in batch.iter().zip(standings).zip(known) {
-                let facts = self.facts(&log, &waiting.proposal).await?;
+                let mut facts = self.facts(&log, &waiting.proposal).await?;
+                let mut standing = standing;
+                if let Some(wish) = &waiting.proposal.wish {
+                    let member = waiting.member.as_deref();
+                    match self.roles(member, &record, wish, fresh, &mut checks).await {
+                        Ok(roles) => facts.roles = roles,
+                        Err(refusal) => standing = Err(refusal),
+                    }
+                }
                 cases.push(Case { proposal: &waiting.proposal, known, standing, facts });
             }
-            let decision = decide(&log, cases, &self.limits, self.now_ms());
+            let decision = decide(&log, &record.record, cases, &self.limits, self.now_ms());
             if !fresh && decision.verdicts.iter().any(Result::is_err) {
                 fresh = true;
                 continue;
@@ -137,11 +144,8 @@ impl Core {
                 continue;
             };
             match self.store.commit(store_batch(&log, &record, checks, &decision)).await {
-                Ok(_) => {
-                    let records: Vec<&Bytes> = decision.events.iter().map(|event| &event.record).collect();
-                    let chunk = Chunk::new(log.last + 1, records);
-                    let erases = !decision.erasures.is_empty();
-                    room.publish(decision.log.clone(), chunk, erases, &self.limits);
+                Ok(committed) => {
+                    room.publish(news(&log, &decision, committed.version), &self.limits);
                     return Ok(decision);
                 }
                 Err(StoreError::Conflict(conflict)) => {
@@ -169,6 +173,15 @@ impl Core {
             {
                 (None, _) => Ok(Standing::Server),
                 (Some(_), Some(_)) => answers.last().cloned().unwrap_or(Err(Refusal::Stopping)),
+                // What somebody may do about members is asked of the rules for members.
+                (Some(member), None) if waiting.proposal.wish.is_some() => {
+                    let operation = Operation::Append(waiting.proposal.kind);
+                    let ask = Ask { operation, room: Some(record.room), fresh };
+                    member.permit(ask).await.map(|permit| {
+                        checks.add(permit);
+                        Standing::Member
+                    })
+                }
                 (Some(member), None) => {
                     self.standing(&**member, record, waiting.proposal.kind, fresh, checks).await
                 }
@@ -196,6 +209,19 @@ fn same_question(one: &Waiting, other: &Waiting) -> bool {
     same_member && one.proposal.kind == other.proposal.kind
 }
 
+/// What readers learn from a decision that was committed.
+fn news(before: &Log, decision: &Decision, version: u64) -> News {
+    let records = decision.events.iter().map(|event| &event.record);
+    let record = decision.record.clone();
+    News {
+        log: decision.log.clone(),
+        chunk: Chunk::new(before.last + 1, records),
+        erases: !decision.erasures.is_empty(),
+        record: record.map(|record| Versioned::new(before.room, version, record)),
+        mentioned: decision.mentioned.keys().copied().collect(),
+    }
+}
+
 /// Appending, remembering the ids and checking everything the decision rests on: one transaction.
 //= S4.37
 fn store_batch(log: &Log, record: &Versioned, permissions: BTreeMap<Key, u64>, decision: &Decision) -> Batch {
@@ -212,10 +238,13 @@ fn store_batch(log: &Log, record: &Versioned, permissions: BTreeMap<Key, u64>, d
     if let Some((key, value)) = chain_at::kept(log, decision) {
         batch = batch.put(key, value);
     }
-    for (key, value) in &decision.puts {
+    if let Some(record) = &decision.record {
+        batch = batch.put(room_key(log.room), stored::encode(record));
+    }
+    for (key, value) in decision.puts() {
         batch = match value {
-            Some(value) => batch.put(key.clone(), value.clone()),
-            None => batch.delete(key.clone()),
+            Some(value) => batch.put(key, value),
+            None => batch.delete(key),
         };
     }
     for Erasure { seq, before, after } in &decision.erasures {

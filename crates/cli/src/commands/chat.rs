@@ -1,16 +1,18 @@
 //! `hikyaku chat`: a room, line by line. What others write appears; what you type is sent; the line being typed survives
 //! what comes in between.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use clap::Args;
 use hikyaku::{Connection, Error};
-use hikyaku_chat::client::News;
+use hikyaku_chat::client::{News, Position};
 use hikyaku_chat::{ChatClient, RoomName};
 use hikyaku_sqlite::client::ClientStore;
-use hikyaku_wire::chat::{MessageId, RoomId, Send};
+use hikyaku_wire::chat::{MarkRead, MessageId, RoomId, Send};
 use rustyline::error::ReadlineError;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 
 use super::random;
 use super::tail::{Past, Start, following, remark};
@@ -30,6 +32,8 @@ const TYPED: usize = 64;
 const LAST_TRIES: Duration = Duration::from_secs(10);
 /// The longest one attempt may wait for its answer before a new connection is tried.
 const ATTEMPT: Duration = Duration::from_secs(10);
+/// How often it is said how far the person has read.
+const READ_EVERY: Duration = Duration::from_secs(2);
 
 #[derive(Debug, Args)]
 pub(crate) struct Chat {
@@ -60,10 +64,12 @@ impl Chat {
         };
         let mut sending = tokio::spawn(async move { outbox.run(typed).await });
         let mut following = following(&client, &end);
+        let reading = Reading::start(client.clone(), end.room, end.position);
         loop {
             tokio::select! {
                 news = following.next() => match news {
                     Some(Ok(News::Event(delivery))) => {
+                        reading.saw(Position { epoch: delivery.epoch, next: delivery.seq + 1 });
                         screen.show(&Shown::delivered(name.as_str(), &delivery).short_line())?;
                     }
                     Some(Ok(news)) => remark(&name, &news)?,
@@ -71,11 +77,74 @@ impl Chat {
                     None => return Ok(()),
                 },
                 done = &mut sending => {
+                    reading.finish().await;
                     return done.unwrap_or_else(|error| Err(Trouble::new(Exit::Failed, error.to_string())));
                 }
             }
         }
     }
+}
+
+/// What is on the screen counts as read, on all devices: said at most every other second.
+struct Reading {
+    client: Client,
+    room: RoomId,
+    seen: watch::Sender<Position>,
+    /// The last event that the server was told of.
+    told: Arc<AtomicU64>,
+    task: tokio::task::JoinHandle<()>,
+}
+
+impl Reading {
+    fn start(client: Client, room: RoomId, position: Position) -> Self {
+        let (seen, mut news) = watch::channel(position);
+        let told = Arc::new(AtomicU64::new(0));
+        news.mark_changed();
+        let (telling, teller) = (told.clone(), client.clone());
+        let task = tokio::spawn(async move {
+            let mut connection = None;
+            while news.changed().await.is_ok() {
+                let position = *news.borrow_and_update();
+                // Not worth troubling anybody: what was seen is said again with the next event.
+                if mark(&teller, &mut connection, room, position).await.is_ok() {
+                    telling.store(position.next, Ordering::Relaxed);
+                }
+                tokio::time::sleep(READ_EVERY).await;
+            }
+        });
+        Self { client, room, seen, told, task }
+    }
+
+    fn saw(&self, position: Position) {
+        self.seen.send_replace(position);
+    }
+
+    /// Says the last that was seen.
+    async fn finish(self) {
+        self.task.abort();
+        let last = *self.seen.borrow();
+        if self.told.load(Ordering::Relaxed) != last.next {
+            let _ = mark(&self.client, &mut None, self.room, last).await;
+        }
+    }
+}
+
+/// Says how far a room was read.
+async fn mark(
+    client: &Client,
+    connection: &mut Option<Connection>,
+    room: RoomId,
+    Position { epoch, next }: Position,
+) -> Result<(), Error> {
+    if next <= 1 {
+        return Ok(());
+    }
+    let connection = match connection {
+        Some(connection) if !connection.is_closed() => connection,
+        gone => gone.insert(client.connect().await?),
+    };
+    let mark = MarkRead { room: room.into(), epoch, seq: next - 1 };
+    ChatClient::new(connection.clone()).mark_read(&mark).await.map(drop)
 }
 
 /// Where lines are typed and shown.

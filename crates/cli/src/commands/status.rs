@@ -31,7 +31,11 @@ struct JsonStatus {
     device: Option<String>,
     roles: Vec<String>,
     rooms: usize,
+    unread: u64,
+    mentions: u64,
     waiting: usize,
+    #[serde(skip)]
+    unread_in: Vec<(String, u64, u32)>,
 }
 
 impl Status {
@@ -40,7 +44,9 @@ impl Status {
         let waiting = client.server.store()?.outbox(usize::MAX)?.len();
         let connection = client.connected().await?;
         let me = AccountsClient::new(connection.clone()).whoami().await?;
-        let rooms = ChatClient::new(connection.clone()).rooms().await?.len();
+        let rooms = ChatClient::new(connection.clone()).rooms().await?;
+        let unread = rooms.iter().map(|room| (room.name.clone(), super::room::unread(room)));
+        let unread_in: Vec<_> = unread.map(|(name, (events, mentions))| (name, events, mentions)).collect();
         let known = &client.server.known;
         let address = connection.remote_address().map(|address| address.to_string());
         let status = JsonStatus {
@@ -54,8 +60,11 @@ impl Status {
             user: me.user,
             device: me.device,
             roles: me.roles,
-            rooms,
+            rooms: rooms.len(),
+            unread: unread_in.iter().map(|(_, events, _)| events).sum(),
+            mentions: unread_in.iter().map(|(_, _, mentions)| u64::from(*mentions)).sum(),
             waiting,
+            unread_in,
         };
         connection.close().await;
         if self.json { output::json(&status) } else { status.print() }
@@ -82,6 +91,16 @@ impl JsonStatus {
             show(&self.device)
         ))?;
         output::line(format_args!("rooms:    {}", self.rooms))?;
+        let unread = self.unread_in.iter().filter(|(_, events, _)| *events > 0);
+        let unread: Vec<_> = unread
+            .map(|(name, events, mentions)| match mentions {
+                0 => format!("{events} in #{}", printable(name)),
+                mentions => format!("{events} in #{} ({mentions} for you)", printable(name)),
+            })
+            .collect();
+        if !unread.is_empty() {
+            output::line(format_args!("unread:   {}", unread.join(", ")))?;
+        }
         if self.waiting > 0 {
             output::line(format_args!("waiting:  {} messages whose outcome is not known", self.waiting))?;
         }

@@ -1,7 +1,7 @@
 //! Events as JSON: raw, one object an event, whatever later events say about it. `docs/json.md` has the keys.
 
 use hikyaku_chat::Chain;
-use hikyaku_wire::chat::{Kind, RoomId};
+use hikyaku_wire::chat::{Kind, MemberRole, RoomId};
 use hikyaku_wire::parcel::EndStatus;
 use serde::Serialize;
 
@@ -38,11 +38,21 @@ pub(crate) struct JsonEvent {
     #[serde(skip_serializing_if = "Option::is_none")]
     parcel: Option<JsonParcel>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    member: Option<JsonMembership>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     chain: Option<String>,
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     deleted: bool,
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     unreadable: bool,
+}
+
+#[derive(Debug, Serialize)]
+struct JsonMembership {
+    user: String,
+    name: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    role: Option<&'static str>,
 }
 
 #[derive(Debug, Serialize)]
@@ -65,6 +75,15 @@ impl Shown<'_> {
         let envelope = self.event.as_ref().map(|event| &event.envelope);
         let kind = envelope.map(|envelope| envelope.kind);
         let parcel = self.json_parcel(kind);
+        let member = match kind {
+            Some(Kind::JOIN | Kind::LEAVE | Kind::INVITE | Kind::ROLE) => self.membership(),
+            _ => None,
+        };
+        let member = member.map(|member| JsonMembership {
+            user: member.user.to_string(),
+            name: member.name,
+            role: member.role.map(MemberRole::name),
+        });
         JsonEvent {
             v: JSON_VERSION,
             r#type: "event",
@@ -81,8 +100,9 @@ impl Shown<'_> {
             refs: envelope.map(|envelope| envelope.refs.clone()).unwrap_or_default(),
             mentions: envelope
                 .map_or(Vec::new(), |envelope| envelope.mentions.iter().map(ToString::to_string).collect()),
-            text: if parcel.is_some() { None } else { self.text() },
+            text: if parcel.is_some() || member.is_some() { None } else { self.text() },
             parcel,
+            member,
             chain: chain.map(|chain| chain.0.to_string()),
             deleted: self.event.as_ref().is_some_and(|event| event.body.is_none()),
             unreadable: self.event.is_none(),

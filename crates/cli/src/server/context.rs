@@ -5,7 +5,7 @@ use std::sync::{Mutex, PoisonError};
 
 use hikyaku::{Admission, Failure, Peer};
 use hikyaku_accounts::{Accounts, Permission, Session, system_time};
-use hikyaku_chat::{Answer, Ask, Author, Member, Operation, Permit, Refusal};
+use hikyaku_chat::{Answer, Ask, Author, Member, Named, Operation, Permit, Refusal};
 use hikyaku_storage::Key;
 use hikyaku_wire::chat::{DeviceId, UserId};
 
@@ -51,8 +51,8 @@ impl Context {
         match operation {
             Operation::Create => self.session.may(Permission::CreateRooms),
             Operation::Moderate => self.session.may(Permission::Moderate),
-            // Every member of the server reads and writes every room; rooms with members of their own come with
-            // the room log's roles.
+            // Every member of the server reads and writes every room that is open; what else is to be said about a
+            // room is the room's to say.
             _ => !self.session.is_stranger(),
         }
     }
@@ -71,6 +71,14 @@ impl Member for Context {
             name: self.session.name.as_ref().map_or_else(|| "operator".to_owned(), ToString::to_string),
             device: DeviceId(*self.session.device.as_bytes()),
         }
+    }
+
+    fn name_of(&self, user: UserId) -> Named<'_> {
+        Box::pin(async move {
+            let name = self.accounts.name_of(hikyaku_wire::enroll::UserId(user.0)).await;
+            let name = name.map_err(|error| Refusal::Other(error.into()))?;
+            Ok(name.map(|name| name.to_string()))
+        })
     }
 
     fn permit(&self, ask: Ask) -> Answer<'_> {

@@ -32,6 +32,8 @@ use parcels::Parcels;
 const KEEP_FREE: u64 = 256 * 1024 * 1024;
 /// How often abandoned transfers are swept.
 const SWEEP_EVERY: Duration = Duration::from_secs(3600);
+/// How often rooms forget what they need no longer keep.
+const RETAIN_EVERY: Duration = Duration::from_secs(600);
 
 /// How a server is to run.
 pub(crate) struct Config {
@@ -54,7 +56,7 @@ pub(crate) struct Running {
     server: Arc<Server<Context>>,
     accounts: Accounts,
     addresses: Vec<Address>,
-    sweeper: tokio::task::JoinHandle<()>,
+    sweeper: tokio::task::JoinHandle<((), ())>,
     admin: admin::Door,
 }
 
@@ -70,6 +72,7 @@ impl Running {
         let handle = Handle::default();
         let service = Service::new(accounts.clone(), identity.id(), &config.name).on_revoked(handle.closer());
         let (sweeping, known, data) = (files.clone(), accounts.clone(), config.data.clone());
+        let retaining = chat.clone();
         let router = service
             .mount(Router::new())
             .route(hikyaku_wire::chat::PROTOCOL, chat)
@@ -93,7 +96,7 @@ impl Running {
         let addresses = addresses::advertised(&config.advertise, server.addresses())?;
         service.announce(addresses.clone());
         let admin = admin::Door::open(&config.data, server.clone(), accounts.clone())?;
-        let sweeper = tokio::spawn(sweep(sweeping));
+        let sweeper = tokio::spawn(async move { tokio::join!(sweep(sweeping), retain(retaining)) });
         Ok(Self { server, accounts, addresses, sweeper, admin })
     }
 
@@ -206,6 +209,16 @@ async fn sweep(files: FilesServer<Context, Parcels>) {
             Err(error) => tracing::warn!(%error, "could not sweep abandoned transfers"),
         }
         tokio::time::sleep(SWEEP_EVERY).await;
+    }
+}
+
+/// Forgets what rooms need no longer keep: at the start, and then every ten minutes.
+async fn retain(chat: ChatServer) {
+    loop {
+        if let Err(error) = chat.retain().await {
+            tracing::warn!(%error, "could not apply the retention of rooms");
+        }
+        tokio::time::sleep(RETAIN_EVERY).await;
     }
 }
 

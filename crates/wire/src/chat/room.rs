@@ -3,6 +3,7 @@
 use minicbor::{Decode, Encode};
 
 use super::ids::{Digest, RoomId};
+use super::member::{MemberRole, ReadPosition, Retention};
 use super::send::RoomRef;
 use super::sync::Records;
 
@@ -49,6 +50,9 @@ pub struct Create {
     /// What it is about; becomes the room's first event.
     #[n(2)]
     pub topic: Option<String>,
+    /// Whether only its members may read it and know of it.
+    #[cbor(n(3), skip_if = "is_false", default)]
+    pub private: bool,
 }
 
 /// The room exists.
@@ -73,6 +77,24 @@ pub struct Room {
     /// Its log.
     #[n(1)]
     pub head: Head,
+    /// Whether only its members may read it and know of it.
+    #[cbor(n(2), skip_if = "is_false", default)]
+    pub private: bool,
+    /// What the asker is in it; absent for whoever is no member.
+    #[n(3)]
+    pub role: Option<MemberRole>,
+    /// What it is about.
+    #[n(4)]
+    pub topic: Option<String>,
+    /// Events kept in view.
+    #[cbor(n(5), skip_if = "Vec::is_empty")]
+    pub pins: Vec<u64>,
+    /// How far the asker has read.
+    #[n(6)]
+    pub read: Option<ReadPosition>,
+    /// How long it keeps its events, if not for ever.
+    #[n(7)]
+    pub retention: Option<Retention>,
 }
 
 /// Asks for the rooms one may see, in the order of their names.

@@ -6,6 +6,7 @@ use minicbor::encode::{Encoder, Error as EncodeError, Write};
 use minicbor::{Decode, Encode};
 
 use super::ids::{Digest, Octets, RoomId};
+use super::member::ReadPosition;
 use super::room::Head;
 
 /// The most rooms that one message speaks of: as many as one exchange follows.
@@ -72,6 +73,9 @@ pub struct Update {
     /// Subscriptions that were refused or have ended.
     #[cbor(n(4), skip_if = "Vec::is_empty", decode_with = "crate::cbor::few::<_, _, MAX_ROOMS>")]
     pub refused: Vec<Refused>,
+    /// How far the reader has read, on whatever device: after the head of each subscription, and when it changes.
+    #[cbor(n(5), skip_if = "Vec::is_empty")]
+    pub reads: Vec<ReadPosition>,
 }
 
 /// Events up to `through` were trimmed by retention.

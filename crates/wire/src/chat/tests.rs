@@ -29,13 +29,36 @@ fn head() -> Head {
     }
 }
 
+fn read() -> ReadPosition {
+    ReadPosition { room: RoomId([1; 16]), epoch: 1, seq: 3, count: 2, mentions: 1 }
+}
+
+fn room() -> Room {
+    Room {
+        name: "ops".into(),
+        head: head(),
+        private: true,
+        role: Some(MemberRole::Owner),
+        topic: Some("on call".into()),
+        pins: vec![1, 2],
+        read: Some(read()),
+        retention: Some(Retention { age_ms: Some(5), events: None }),
+    }
+}
+
 #[test]
 fn every_message_decodes_to_what_was_encoded() {
     round_trip(head());
-    round_trip(Create { room: RoomId([1; 16]), name: "ops".into(), topic: Some("on call".into()) });
-    round_trip(Created { room: Room { name: "ops".into(), head: head() }, duplicate: true });
+    round_trip(Create {
+        room: RoomId([1; 16]),
+        name: "ops".into(),
+        topic: Some("on call".into()),
+        private: true,
+    });
+    round_trip(Created { room: room(), duplicate: true });
+    round_trip(Members { members: vec![], more: Some(UserId([1; 16])) });
     round_trip(List { after: Some("a".into()), limit: Some(3) });
-    round_trip(Rooms { rooms: vec![Room { name: "ops".into(), head: head() }], more: None });
+    round_trip(Rooms { rooms: vec![room()], more: None });
     round_trip(Resolve { room: RoomRef::Name("ops".into()) });
     round_trip(History {
         room: RoomId([1; 16]).into(),
@@ -66,6 +89,7 @@ fn every_message_decodes_to_what_was_encoded() {
         }],
         live: vec![Live { room: RoomId([1; 16]), epoch: 1, through: 6 }],
         refused: vec![Refused { room: RoomId([1; 16]), code: 0x1101, message: "no".into() }],
+        reads: vec![read()],
     });
 }
 

@@ -146,7 +146,7 @@ fn one_pin_or_edit_too_many_is_refused_by_the_name_of_the_limit() {
     let room = room_with_a_message();
     let decide_with = |proposal: &Proposal, facts| {
         let case = Case { standing: Ok(Standing::Moderator), facts, ..new(proposal) };
-        decide(&log, [case], &limits, 1).verdicts.remove(0).map(|sent| sent.seq)
+        decide(&log, &open_room(), [case], &limits, 1).verdicts.remove(0).map(|sent| sent.seq)
     };
     let pin = about(1, 9, Kind::PIN, 1, "");
     let limit = |what, size, limit| Err(Refusal::Limit { what, size, limit });

@@ -24,11 +24,17 @@ async fn creating_a_room_again_with_its_id_is_creating_it_once() {
 #[tokio::test]
 async fn a_topic_is_the_first_event() {
     let world = World::new(Limits::default()).await;
-    let ask = Create { room: RoomId([1; 16]), name: "lab".into(), topic: Some("white mice".into()) };
+    let ask = Create {
+        room: RoomId([1; 16]),
+        name: "lab".into(),
+        topic: Some("white mice".into()),
+        private: false,
+    };
     let created = create(&world.core, &*world.somebody(1), ask).await.unwrap();
     assert_eq!((created.room.head.last, created.room.head.count), (1, 0));
     assert_eq!(world.texts(RoomId([1; 16])).await, ["white mice"]);
-    let long = Create { room: RoomId([2; 16]), name: "long".into(), topic: Some("x".repeat(1_025)) };
+    let long =
+        Create { room: RoomId([2; 16]), name: "long".into(), topic: Some("x".repeat(1_025)), private: false };
     assert!(matches!(
         create(&world.core, &*world.somebody(1), long).await,
         Err(Refusal::Limit { limit: 1_024, .. })

@@ -1,7 +1,10 @@
 //! The server's promises, without a network: the core, the sequencer and the feed over a store in memory.
 
 mod following;
+mod members;
 mod methods;
+mod reading;
+mod retention;
 mod sending;
 
 use std::sync::Arc;
@@ -73,6 +76,11 @@ impl Member for Somebody {
             *self.remembered.lock().unwrap() = Some(version);
             Ok(Permit { checks: vec![(self.key(), version)] })
         })
+    }
+
+    /// Everybody but user 200 is known.
+    fn name_of(&self, user: UserId) -> crate::member::Named<'_> {
+        Box::pin(async move { Ok((user.0[0] != 200).then(|| format!("user {}", user.0[0]))) })
     }
 }
 
@@ -187,7 +195,7 @@ impl World {
     }
 
     pub(super) async fn create(&self, room: RoomId, name: &str) -> Result<bool, Refusal> {
-        let ask = Create { room, name: name.into(), topic: None };
+        let ask = Create { room, name: name.into(), topic: None, private: false };
         create(&self.core, &*self.somebody(0), ask).await.map(|created| created.duplicate)
     }
 
@@ -228,6 +236,7 @@ pub(super) fn proposal(user: u8, id: [u8; 16], body: &str) -> Proposal {
         expect_last: None,
         epoch: None,
         salt: Salt([1; 16]),
+        wish: None,
     }
 }
 

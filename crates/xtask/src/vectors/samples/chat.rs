@@ -3,9 +3,10 @@
 use bytes::Bytes;
 use hikyaku_wire::cbor;
 use hikyaku_wire::chat::{
-    Batch, Create, Created, Cursor, DeviceId, Digest, Envelope, Follow, Head, History, Kind, List, Live,
-    MessageId, Mode, Page, Record, Records, Refused, Resolve, Room, RoomId, RoomRef, Rooms, Salt, Send, Sent,
-    Trimmed, Update, UserId,
+    Batch, Change, ChangeMember, Create, Created, Cursor, DeviceId, Digest, Envelope, Follow, Head, History,
+    Kind, List, ListMembers, Live, MarkRead, Member, MemberRole, Members, Membership, MessageId, Mode, Page,
+    ReadPosition, Record, Records, Refused, Resolve, Retain, Retention, Room, RoomId, RoomRef, Rooms, Salt,
+    Send, Sent, Trim, Trimmed, Update, UserId,
 };
 use hikyaku_wire::codes::ErrorCode;
 
@@ -17,6 +18,7 @@ const NOW: u64 = 1_795_305_600_000;
 pub(super) fn samples() -> Vec<Sample> {
     let mut out = events();
     out.extend(rooms());
+    out.extend(members());
     out.extend(sending());
     out.extend(following());
     out
@@ -40,7 +42,16 @@ fn head() -> Head {
 }
 
 fn room() -> Room {
-    Room { name: "ops".into(), head: head() }
+    Room {
+        name: "ops".into(),
+        head: head(),
+        private: false,
+        role: None,
+        topic: None,
+        pins: vec![],
+        read: None,
+        retention: None,
+    }
 }
 
 fn envelope() -> Envelope {
@@ -66,6 +77,49 @@ fn record() -> Record {
         digest: None,
         signature: None,
     }
+}
+
+fn position() -> ReadPosition {
+    ReadPosition { room: room_id(), epoch: 1, seq: 15, count: 10, mentions: 1 }
+}
+
+fn members() -> Vec<Sample> {
+    let (user, room) = (UserId(counting(0x18)), RoomRef::Name("ops".into()));
+    let join = ChangeMember {
+        room: room.clone(),
+        id: MessageId(counting(0x60)),
+        change: Change::Join,
+        user: None,
+        role: None,
+    };
+    let (change, role) = (Change::Role, Some(MemberRole::Moderator));
+    let promote = ChangeMember { change, user: Some(user), role, ..join.clone() };
+    let left = Membership { user, name: "ben".into(), role: None };
+    let member = Member { user, name: "ben".into(), role: MemberRole::Member, since_ms: NOW };
+    let retention = Retention { age_ms: Some(7_776_000_000), events: Some(10_000) };
+    vec![
+        sample("change-member", "joining", &join),
+        sample("change-member", "a new role", &promote),
+        sample(
+            "membership",
+            "of one who has joined",
+            &Membership { role: Some(MemberRole::Member), ..left.clone() },
+        ),
+        sample("membership", "of one who has left", &left),
+        sample("list-members", "from the beginning", &ListMembers { room: room.clone(), after: None }),
+        sample("list-members", "after somebody", &ListMembers { room: room.clone(), after: Some(user) }),
+        sample(
+            "members",
+            "one, and more behind",
+            &Members { members: vec![member.clone()], more: Some(user) },
+        ),
+        sample("member", "of a room", &member),
+        sample("mark-read", "up to an event", &MarkRead { room: room.clone(), epoch: 1, seq: 15 }),
+        sample("read-position", "with a mention unread", &position()),
+        sample("retain", "three months and 10,000 events", &Retain { room: room.clone(), retention }),
+        sample("retain", "for ever", &Retain { room: room.clone(), retention: Retention::default() }),
+        sample("trim", "up to an event", &Trim { room, epoch: 1, through: 9 }),
+    ]
 }
 
 fn records() -> Records {
@@ -94,7 +148,17 @@ fn events() -> Vec<Sample> {
 }
 
 fn rooms() -> Vec<Sample> {
-    let create = Create { room: room_id(), name: "ops".into(), topic: None };
+    let create = Create { room: room_id(), name: "ops".into(), topic: None, private: false };
+    let private = Create { private: true, ..create.clone() };
+    let full = Room {
+        private: true,
+        role: Some(MemberRole::Owner),
+        topic: Some("what runs, and what does not".into()),
+        pins: vec![3, 11],
+        read: Some(position()),
+        retention: Some(Retention { age_ms: Some(7_776_000_000), events: None }),
+        ..room()
+    };
     let described = Create { topic: Some("what runs, and what does not".into()), ..create.clone() };
     let empty = Head { first: 1, last: 0, count: 0, ts_ms: 0, ..head() };
     let rewound = Head { epoch: 2, rewound: Some(15), ..head() };
@@ -103,11 +167,13 @@ fn rooms() -> Vec<Sample> {
     vec![
         sample("create-room", "with a name", &create),
         sample("create-room", "with a topic", &described),
+        sample("create-room", "for its members alone", &private),
         sample("created-room", "by an earlier attempt", &Created { room: room(), duplicate: true }),
         sample("room-head", "of a room with events", &head()),
         sample("room-head", "of an empty room", &empty),
         sample("room-head", "of a rewound room", &rewound),
         sample("room", "a name and a head", &room()),
+        sample("room", "with everything", &full),
         sample("list-rooms", "from the beginning", &List::default()),
         sample("list-rooms", "the next ten", &List { after: Some("ops".into()), limit: Some(10) }),
         sample("rooms", "none", &Rooms::default()),
@@ -184,6 +250,7 @@ fn following() -> Vec<Sample> {
         batches: vec![batch.clone()],
         live: vec![live],
         refused: vec![refused.clone()],
+        reads: vec![position()],
     };
     vec![
         sample("follow", "nothing more", &Follow::default()),
