@@ -50,10 +50,10 @@ pub(crate) fn server_config(
         .with_client_cert_verifier(verifier)
         .with_cert_resolver(Arc::new(HostKey(Arc::new(key))));
     config.alpn_protocols = vec![alpn.to_vec()];
-    // A resumed session would restore the old key without asking the verifier, so there is none to resume.
     if let Some(key_log) = key_log {
         config.key_log = Arc::new(key_log.clone());
     }
+    // A resumed session would restore the old key without asking the verifier, so there is none to resume.
     config.send_tls13_tickets = 0;
     config.max_early_data_size = 0;
     Ok(config)
@@ -190,6 +190,35 @@ fn only_key(leaf: &CertificateDer<'_>, intermediates: &[CertificateDer<'_>]) -> 
     KeyId::of_certificate(leaf).ok_or(TlsError::InvalidCertificate(CertificateError::BadEncoding))
 }
 
+/// What both verifiers say of signatures: Ed25519 over TLS 1.3, judged by the provider, and nothing else.
+macro_rules! ed25519_over_tls13 {
+    () => {
+        /// Unreachable while the configurations offer TLS 1.3 alone; an error all the same.
+        fn verify_tls12_signature(
+            &self,
+            _: &[u8],
+            _: &CertificateDer<'_>,
+            _: &DigitallySignedStruct,
+        ) -> Result<HandshakeSignatureValid, TlsError> {
+            Err(TlsError::PeerMisbehaved(PeerMisbehaved::SignedHandshakeWithUnadvertisedSigScheme))
+        }
+
+        fn verify_tls13_signature(
+            &self,
+            message: &[u8],
+            certificate: &CertificateDer<'_>,
+            signature: &DigitallySignedStruct,
+        ) -> Result<HandshakeSignatureValid, TlsError> {
+            let algorithms = &self.provider.signature_verification_algorithms;
+            verify_tls13_signature(message, certificate, signature, algorithms)
+        }
+
+        fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+            vec![SignatureScheme::ED25519]
+        }
+    };
+}
+
 /// Accepts the one host whose key is pinned.
 #[derive(Debug)]
 struct PinnedHost {
@@ -217,28 +246,7 @@ impl ServerCertVerifier for PinnedHost {
         Err(TlsError::InvalidCertificate(CertificateError::ApplicationVerificationFailure))
     }
 
-    fn verify_tls12_signature(
-        &self,
-        _: &[u8],
-        _: &CertificateDer<'_>,
-        _: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, TlsError> {
-        Err(no_tls12())
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        message: &[u8],
-        certificate: &CertificateDer<'_>,
-        signature: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, TlsError> {
-        let algorithms = &self.provider.signature_verification_algorithms;
-        verify_tls13_signature(message, certificate, signature, algorithms)
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        vec![SignatureScheme::ED25519]
-    }
+    ed25519_over_tls13!();
 }
 
 /// Accepts every device that proves its key.
@@ -262,35 +270,9 @@ impl ClientCertVerifier for AnyDevice {
         Ok(ClientCertVerified::assertion())
     }
 
-    fn verify_tls12_signature(
-        &self,
-        _: &[u8],
-        _: &CertificateDer<'_>,
-        _: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, TlsError> {
-        Err(no_tls12())
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        message: &[u8],
-        certificate: &CertificateDer<'_>,
-        signature: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, TlsError> {
-        let algorithms = &self.provider.signature_verification_algorithms;
-        verify_tls13_signature(message, certificate, signature, algorithms)
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        vec![SignatureScheme::ED25519]
-    }
+    ed25519_over_tls13!();
 
     fn client_auth_mandatory(&self) -> bool {
         true
     }
-}
-
-/// Unreachable while the configurations offer TLS 1.3 alone; an error all the same.
-fn no_tls12() -> TlsError {
-    TlsError::PeerMisbehaved(PeerMisbehaved::SignedHandshakeWithUnadvertisedSigScheme)
 }
