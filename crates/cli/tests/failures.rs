@@ -90,6 +90,23 @@ fn a_revoked_device_is_cut_off_at_once() {
 }
 
 #[test]
+fn a_server_takes_all_descriptors_it_may_have_and_refuses_too_few() {
+    let place = Place::new();
+    let server = Server::start(&place, &[]);
+    let limits = std::fs::read_to_string(format!("/proc/{}/limits", server.program.pid())).unwrap();
+    let line = limits.lines().find(|line| line.starts_with("Max open files")).unwrap();
+    let [soft, hard] = line.split_whitespace().skip(3).take(2).collect::<Vec<_>>()[..] else {
+        panic!("{line}")
+    };
+    assert_eq!(soft, hard);
+    let program = hikyaku(place.path());
+    let mut few = std::process::Command::new("sh");
+    few.args(["-c", "ulimit -n 255 && exec \"$0\" serve --data few --listen 127.0.0.1:0"]);
+    few.arg(program.get_program()).current_dir(place.path());
+    Program::start(few, None).finish().fails(1, &["needs 256 descriptors", "may have 255", "ulimit"]);
+}
+
+#[test]
 fn a_user_revoked_in_the_middle_of_an_upload_is_cut_off_and_nothing_of_it_gets_a_name() {
     for target in [":", "#ops"] {
         let (place, proxy) = (Place::new(), Proxy::start());

@@ -27,6 +27,9 @@ pub struct Config {
     /// [`WriteError::Blocked`](crate::WriteError::Blocked). Each piece counts 32 bytes more than its length, so
     /// that many tiny pieces do not cost many times what the limit says.
     pub send_buffer: usize,
+    /// Bytes that all streams together may hold waiting to be sent, counted alike. Beyond it a stream holds 16 KiB
+    /// at most, so that streams which the peer does not read cost little and the others go on.
+    pub send_buffer_total: usize,
 }
 
 impl Default for Config {
@@ -40,6 +43,7 @@ impl Default for Config {
             datagram_receive_buffer: Some(64 * 1024),
             datagram_send_buffer: 64 * 1024,
             send_buffer: 1024 * 1024,
+            send_buffer_total: 16 * 1024 * 1024,
         }
     }
 }

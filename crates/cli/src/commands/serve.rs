@@ -11,7 +11,7 @@ use crate::args::Global;
 use crate::exit::{self, Result};
 use crate::home::{self, Home};
 use crate::output;
-use crate::server::{Config, Running};
+use crate::server::{Config, Running, descriptors};
 
 /// How long open exchanges may take when the server stops.
 const DRAIN: Duration = Duration::from_secs(10);
@@ -48,6 +48,7 @@ impl Serve {
         let trouble = |error| exit::io("signals", &error);
         let mut terminate = signal(SignalKind::terminate()).map_err(trouble)?;
         let mut interrupt = signal(SignalKind::interrupt()).map_err(trouble)?;
+        descriptors::raise()?;
         let data = match self.data {
             Some(data) => data,
             None => Home::find()?.server_data(),

@@ -4,6 +4,7 @@ mod addresses;
 mod admin;
 mod backup;
 mod context;
+pub(crate) mod descriptors;
 pub(crate) mod echo;
 mod parcels;
 

@@ -8,6 +8,9 @@ use crate::stream::{Received, RecvHalf, SendHalf, Stream};
 use crate::{DatagramError, Dir, ReadError, SendStatus, StreamId, WriteError};
 use bytes::Bytes;
 
+/// What a stream may hold to be sent when all together hold too much: enough for a record.
+const CROWDED_SEND_BUFFER: usize = 16 * 1024;
+
 impl Connection {
     /// Opens a stream; `None` while the peer allows no more (`Event::Available` follows).
     ///
@@ -45,8 +48,13 @@ impl Connection {
     /// Takes bytes from the front of `data` to be sent on the stream, and returns how many: at least one unless
     /// `data` is empty, fewer than all when the send buffer ends.
     pub fn write(&mut self, id: StreamId, data: &mut Bytes) -> Result<usize, WriteError> {
-        let buffer = self.config.send_buffer;
-        let written = self.send_half(id)?.write(data, buffer)?;
+        let full = self.unsent >= self.config.send_buffer_total;
+        let buffer = self.config.send_buffer.min(if full { CROWDED_SEND_BUFFER } else { usize::MAX });
+        let send = self.send_half(id)?;
+        let before = send.held();
+        let written = send.write(data, buffer)?;
+        let gained = send.held() - before;
+        self.unsent += gained;
         if written > 0 {
             self.schedule_if_sendable(id);
         }
@@ -78,7 +86,10 @@ impl Connection {
         assert!(code <= hikyaku_wire::varint::MAX, "application codes are below 2^62");
         let Some(stream) = self.streams.get_mut(id) else { return };
         let Some(send) = stream.send.as_mut() else { return };
-        if send.reset(code) {
+        self.unsent -= send.held();
+        let resets = send.reset(code);
+        self.unsent += send.held();
+        if resets {
             stream.pending.fin = false;
             stream.pending.blocked = false;
             stream.pending.reset = true;

@@ -58,6 +58,8 @@ pub struct Connection {
     idle: Idle,
     flood: Flood,
     notices: Notices,
+    /// What the send buffers of all streams hold.
+    unsent: usize,
     /// Why it is over. Boxed, like what the peer declared: most connections are idle, none is often closed.
     closed: Option<Box<Closed>>,
 }
@@ -98,6 +100,7 @@ impl Connection {
             idle: Idle::new(config.max_idle_timeout, now),
             flood: Flood::new(now),
             notices: Notices::default(),
+            unsent: 0,
             closed: None,
             config,
         }
@@ -195,6 +198,7 @@ impl Connection {
             stream.send = None;
             readable && stream.recv.as_ref().is_some_and(|recv| !recv.is_worthless())
         });
+        self.unsent = 0;
         self.schedule.clear();
         self.pending = VecDeque::new();
         self.datagrams_out = datagrams::Queue::default();

@@ -225,14 +225,18 @@ impl Connection {
         let stream = self.peer_stream(frame.id, Half::Sending)?;
         let Some(stream) = stream else { return Ok(()) };
         let Some(send) = stream.send.as_mut() else { return Ok(()) };
+        let before = send.held();
+        let resets = send.stop(frame.code);
+        let dropped = before - send.held();
         //= S2.27
-        if send.stop(frame.code) {
+        if resets {
             stream.pending.fin = false;
             stream.pending.blocked = false;
             stream.pending.reset = true;
             self.notices.push(frame.id, StreamNotice::Stopped(frame.code));
             self.queue_pending(frame.id);
         }
+        self.unsent -= dropped;
         Ok(())
     }
 

@@ -230,7 +230,9 @@ impl Connection {
         let length = if filled { sendable.min(room) } else { sendable };
         let fin = send.ends_with(length);
         StreamHeader { id, offset, length, fin }.encode(!filled, record.out());
+        self.unsent -= send.held();
         send.transmit(length, record.out());
+        self.unsent += send.held();
         self.credit.spend(length as u64);
         self.flood.earn();
         self.notice_writable(id);

@@ -122,7 +122,7 @@ impl SendHalf {
     }
 
     /// Bytes in the buffer and what they cost beside.
-    fn held(&self) -> usize {
+    pub(crate) fn held(&self) -> usize {
         self.buffered + PIECE_OVERHEAD * self.chunks.len()
     }
 

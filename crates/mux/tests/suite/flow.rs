@@ -193,6 +193,39 @@ fn no_stream_buffers_more_than_its_send_buffer() {
 }
 
 #[test]
+fn streams_that_nobody_reads_hold_little_together_and_the_others_go_on() {
+    let client = Config { send_buffer_total: 4 * 1024 * 1024, ..Config::default() };
+    let server = Config { stream_receive_window: 1000, max_concurrent_uni_streams: 200, ..Config::default() };
+    let mut pair = Pair::new(client, server);
+    // A hundred streams whose peer reads nothing take all they can get.
+    let stuck: Vec<_> = (0..100).map(|_| open(&mut pair.client, Dir::Uni)).collect();
+    let mut taken = 0;
+    for id in &stuck {
+        let mut data = Bytes::from(vec![0; 1 << 20]);
+        while pair.client.write(*id, &mut data).is_ok_and(|taken| taken > 0) {}
+        taken += (1 << 20) - data.len();
+    }
+    assert!(taken <= 5 * (1 << 20) + 96 * 16 * 1024, "{taken} bytes are held");
+    // Each that has nothing yet may still say something, and is heard.
+    pair.drive();
+    pair.client.reset(stuck[99], 7);
+    pair.drive();
+    let accepted = std::iter::from_fn(|| pair.server.accept(Dir::Uni)).count();
+    assert_eq!(accepted, 100);
+    let late = open(&mut pair.client, Dir::Uni);
+    assert_eq!(pair.client.write(late, &mut Bytes::from_static(b"hello")), Ok(5));
+    pair.drive();
+    let found = pair.server.accept(Dir::Uni).unwrap();
+    assert_eq!(pair.server.read(found, 10).unwrap().unwrap(), &b"hello"[..]);
+    // What was given up makes room again.
+    for id in &stuck {
+        pair.client.reset(*id, 7);
+    }
+    let again = open(&mut pair.client, Dir::Uni);
+    assert_eq!(pair.client.write(again, &mut Bytes::from(vec![0; 1 << 20])), Ok(1 << 20));
+}
+
+#[test]
 fn the_windows_hold_for_the_bytes_in_flight_not_for_the_stream() {
     let mut pair = Pair::new(small(), small());
     let id = open(&mut pair.server, Dir::Uni);
