@@ -16,6 +16,7 @@ use hikyaku_wire::files::{Answer, GET, Head, PROTOCOL, PUT, Receipt, Request, Sy
 use hikyaku_wire::parcel::{EntryKind, Metadata};
 use tokio::sync::{Notify, mpsc};
 
+use crate::BULK_PRIORITY;
 use crate::error::{FilesError, Result};
 use crate::jail::Dir;
 use crate::names::{Dots, SafeName};
@@ -180,7 +181,9 @@ impl FilesClient {
     }
 
     async fn open(&self, method: &str) -> Result<hikyaku::Exchange> {
-        Ok(self.connection.open_with(PROTOCOL, method, CallOptions::default()).await?)
+        let mut exchange = self.connection.open_with(PROTOCOL, method, CallOptions::default()).await?;
+        exchange.set_priority(BULK_PRIORITY);
+        Ok(exchange)
     }
 }
 

@@ -24,6 +24,9 @@ pub mod tree;
 pub mod vault;
 mod writer;
 
+/// What moves files yields to everything else on its connection: chat lives beside bulk.
+pub(crate) const BULK_PRIORITY: i32 = -1;
+
 pub use client::{Destination, Fetched, FilesClient};
 pub use drop_dir::{DropDir, DropOptions};
 pub use error::{FilesError, Result};

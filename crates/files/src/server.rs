@@ -19,6 +19,7 @@ use hikyaku_wire::files::{GET, PUT};
 use hikyaku_wire::parcel::{EndStatus, EventRef, ParcelEnd, Root, TransferId};
 use tokio::sync::Semaphore;
 
+use crate::BULK_PRIORITY;
 use crate::drop_dir::DropDir;
 use crate::error::Result;
 use crate::rooms::Rooms;
@@ -94,7 +95,8 @@ impl<C: Send + Sync + 'static, R: Rooms<C>> FilesServer<C, R> {
     }
 
     /// Answers one exchange.
-    pub async fn handle(self, exchange: Exchange<C>) -> hikyaku::Result<()> {
+    pub async fn handle(self, mut exchange: Exchange<C>) -> hikyaku::Result<()> {
+        exchange.set_priority(BULK_PRIORITY);
         let done = match exchange.method() {
             PUT => self.put(exchange).await,
             GET => self.get(exchange).await,
