@@ -6,8 +6,8 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use hikyaku::Transport;
 
 use crate::commands::{
-    backup, chat, device, get, invite, join, restore, room, say, send, serve, servers, status, tail, tour,
-    user,
+    backup, chat, device, get, inspect, invite, join, ping, restore, room, say, send, serve, servers, status,
+    tail, tour, user,
 };
 use crate::seeing::SeeingOptions;
 
@@ -66,6 +66,8 @@ pub(crate) enum Command {
     Join(join::Join),
     /// Show the server, the connection to it and who you are there
     Status(status::Status),
+    /// Measure the way to a server: both transports, round trips, what they agreed on
+    Ping(ping::Ping),
     /// Send a message; done when it is durable on the server
     Say(say::Say),
     /// Print a room's messages
@@ -95,6 +97,8 @@ pub(crate) enum Command {
     Backup(backup::Backup),
     /// Make a server's data directory from a backup
     Restore(restore::Restore),
+    /// Show what recorded bytes say: records, frames, messages
+    Inspect(inspect::Inspect),
     /// Watch everything once: a server, two clients, a talk, datagrams, a file
     Tour(tour::Tour),
 }

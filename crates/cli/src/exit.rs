@@ -80,6 +80,11 @@ impl Trouble {
         self
     }
 
+    /// What failed and why.
+    pub(crate) fn what(&self) -> &str {
+        &self.what
+    }
+
     /// Tells the person, on standard error.
     pub(crate) fn report(&self) {
         if self.what.is_empty() {

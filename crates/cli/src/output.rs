@@ -41,6 +41,31 @@ fn harmless(json: String) -> String {
     })
 }
 
+/// Many lines: they leave in big pieces.
+pub(crate) struct Lines(io::BufWriter<io::StdoutLock<'static>>);
+
+impl Lines {
+    pub(crate) fn new() -> Self {
+        Self(io::BufWriter::new(io::stdout().lock()))
+    }
+
+    /// Prints one line.
+    pub(crate) fn line(&mut self, text: impl std::fmt::Display) -> Result {
+        check(writeln!(self.0, "{text}"))
+    }
+
+    /// Prints one JSON object as one line.
+    pub(crate) fn json(&mut self, object: &impl Serialize) -> Result {
+        let text = serde_json::to_string(object).map_err(|error| exit::io("JSON", &error.into()))?;
+        self.line(harmless(text))
+    }
+
+    /// What was printed has left when this returns.
+    pub(crate) fn end(mut self) -> Result {
+        check(self.0.flush())
+    }
+}
+
 /// Prints one line on standard error, for a person; nobody reading is no reason to fail.
 pub(crate) fn note(text: impl std::fmt::Display) {
     let _ = writeln!(io::stderr(), "{text}");

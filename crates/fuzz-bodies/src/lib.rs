@@ -13,6 +13,7 @@ pub mod chat;
 pub mod files;
 pub mod identity;
 pub mod input;
+pub mod inspect;
 pub mod mux;
 pub mod mux_pair;
 pub mod seeds;
@@ -46,6 +47,8 @@ pub const TARGETS: &[Target] = &[
     Target { name: "file_receiving", body: files::receiving, fixed: 512 * 1024 },
     Target { name: "file_messages", body: wire::file_messages, fixed: FIXED },
     Target { name: "frame_decoder", body: wire::frame_decoder, fixed: FIXED },
+    // The table of the specification's rules, and the longest text of one message, twice.
+    Target { name: "inspect", body: inspect::inspect, fixed: 512 * 1024 },
     Target { name: "invite_link", body: accounts::invite_link, fixed: FIXED },
     Target { name: "journal", body: files::journal, fixed: FIXED },
     Target { name: "mux_input", body: mux::mux_input, fixed: FIXED },

@@ -15,7 +15,7 @@ use tokio::sync::Notify;
 
 use crate::budget::Share;
 use crate::error::{Error, Result};
-use crate::events::{By, Counts, Dropped, Recorder, event};
+use crate::events::{By, Counts, Dropped, Recorder, Text, event};
 use crate::exchange::{Exchange, ExchangeGuard, Receiver, Request, Sender};
 use crate::identity::KeyId;
 use crate::limits::{Limits, MIN_MESSAGE, MIN_METADATA};
@@ -50,6 +50,7 @@ pub(crate) struct Inner {
     /// Whether the peer is a stranger, who is given next to nothing.
     pub(crate) stranger: bool,
     peer_limits: OnceLock<HelloLimits>,
+    peer_agent: OnceLock<Text>,
     /// Notified whenever one of the facts below changes.
     pub(crate) changed: Notify,
     /// This side has said GOAWAY.
@@ -92,6 +93,16 @@ impl Drop for CloseOnDrop {
     }
 }
 
+/// What a peer said in its HELLO.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct PeerHello {
+    /// What it accepts, in bytes.
+    pub limits: HelloLimits,
+    /// What it calls itself, such as `hikyaku/0.1.0`.
+    pub agent: Text,
+}
+
 /// How an exchange is opened.
 #[derive(Debug, Clone, Default)]
 pub struct CallOptions {
@@ -123,6 +134,7 @@ impl Connection {
             transport,
             stranger,
             peer_limits: OnceLock::new(),
+            peer_agent: OnceLock::new(),
             changed: Notify::new(),
             going_away: AtomicBool::new(false),
             peer_going_away: AtomicBool::new(false),
@@ -245,6 +257,18 @@ impl Connection {
     /// The last measured round trip; over TCP it is measured by keep-alive pings, so a young connection has none.
     pub fn rtt(&self) -> Option<Duration> {
         self.inner.link.rtt()
+    }
+
+    /// Measures a round trip of the transport. Over TCP it asks and waits for the answer; QUIC measures all the time and
+    /// gives its estimate.
+    pub async fn ping(&self) -> Result<Duration> {
+        Ok(self.inner.link.ping().await?)
+    }
+
+    /// What the peer said in its HELLO: what it accepts, and what it calls itself. `None` until it has arrived.
+    pub fn peer_hello(&self) -> Option<PeerHello> {
+        let limits = *self.inner.peer_limits.get()?;
+        Some(PeerHello { limits, agent: self.inner.peer_agent.get()?.clone() })
     }
 
     /// Datagrams that arrived here and were dropped: for an unknown exchange, or for a full queue.
@@ -405,8 +429,9 @@ impl Inner {
     }
 
     /// Records the peer's HELLO.
-    pub(crate) fn set_peer_limits(&self, limits: HelloLimits) {
+    pub(crate) fn set_hello(&self, limits: HelloLimits, agent: &str) {
         // There is one control stream, and one HELLO on it.
+        let _ = self.peer_agent.set(agent.into());
         let _ = self.peer_limits.set(limits);
         self.changed.notify_waiters();
     }

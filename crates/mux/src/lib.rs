@@ -51,6 +51,7 @@
 mod config;
 mod connection;
 mod datagrams;
+pub mod dissect;
 mod error;
 mod event;
 mod flood;

@@ -34,6 +34,33 @@ const PROHIBITED: [(u64, &str); 10] = [
     (0x10, "retry_source_connection_id"),
 ];
 
+/// The parameters in `bytes` that have names here and whole numbers as values, for those who look.
+pub(crate) fn named(mut bytes: &[u8]) -> Vec<(&'static str, u64)> {
+    let name = |id| match id {
+        MAX_IDLE_TIMEOUT => Some("max_idle_timeout"),
+        INITIAL_MAX_DATA => Some("initial_max_data"),
+        INITIAL_MAX_STREAM_DATA_BIDI_LOCAL => Some("initial_max_stream_data_bidi_local"),
+        INITIAL_MAX_STREAM_DATA_BIDI_REMOTE => Some("initial_max_stream_data_bidi_remote"),
+        INITIAL_MAX_STREAM_DATA_UNI => Some("initial_max_stream_data_uni"),
+        INITIAL_MAX_STREAMS_BIDI => Some("initial_max_streams_bidi"),
+        INITIAL_MAX_STREAMS_UNI => Some("initial_max_streams_uni"),
+        MAX_DATAGRAM_FRAME_SIZE => Some("max_datagram_frame_size"),
+        MAX_RECORD_SIZE => Some("max_record_size"),
+        _ => None,
+    };
+    let mut all = Vec::new();
+    while let (Ok(id), Ok(length)) = (take_varint(&mut bytes), take_varint(&mut bytes)) {
+        let Some((value, rest)) =
+            usize::try_from(length).ok().and_then(|length| bytes.split_at_checked(length))
+        else {
+            break;
+        };
+        bytes = rest;
+        all.extend(name(id).zip(integer(value).ok()));
+    }
+    all
+}
+
 /// What one endpoint declared.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Parameters {

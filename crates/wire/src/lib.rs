@@ -16,6 +16,7 @@ pub mod frame;
 pub mod hello;
 pub mod parcel;
 pub mod recording;
+pub mod text;
 pub mod varint;
 
 mod generated;

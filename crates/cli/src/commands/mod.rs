@@ -4,8 +4,10 @@ pub(crate) mod backup;
 pub(crate) mod chat;
 pub(crate) mod device;
 pub(crate) mod get;
+pub(crate) mod inspect;
 pub(crate) mod invite;
 pub(crate) mod join;
+pub(crate) mod ping;
 pub(crate) mod restore;
 pub(crate) mod room;
 pub(crate) mod say;
@@ -39,6 +41,8 @@ pub(crate) async fn run(cli: Cli) -> Result {
 async fn run_client(global: &Global, command: Command) -> Result {
     match command {
         Command::Join(join) => join.run(global).await,
+        Command::Ping(ping) => ping.run(global).await,
+        Command::Inspect(inspect) => inspect.run().await,
         Command::Status(status) => status.run(global).await,
         Command::Say(say) => say.run(global).await,
         Command::Tail(tail) => tail.run(global).await,

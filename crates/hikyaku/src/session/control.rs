@@ -151,8 +151,11 @@ async fn read(inner: &Inner, stream: &mut RecvStream) -> Result<()> {
 
 fn take_hello(inner: &Inner, Hello { limits, agent, .. }: Hello) {
     let HelloLimits { max_message, max_metadata, max_datagram } = limits;
-    event!(inner.events, HelloReceived { agent: agent.into(), max_message, max_metadata, max_datagram });
-    inner.set_peer_limits(limits);
+    event!(
+        inner.events,
+        HelloReceived { agent: agent.as_str().into(), max_message, max_metadata, max_datagram }
+    );
+    inner.set_hello(limits, &agent);
 }
 
 /// What may be said on a control stream: HELLO once and first, then GOAWAY. Pure.

@@ -205,6 +205,14 @@ impl Link {
         }
     }
 
+    /// A round trip measured now; over QUIC, which measures all the time, the estimate.
+    pub(crate) async fn ping(&self) -> Result<Duration, Closed> {
+        match self {
+            Self::Quic(link) => link.close_reason().map_or_else(|| Ok(link.rtt()), Err),
+            Self::Mux(link) => link.ping().await,
+        }
+    }
+
     /// The last measured round trip.
     pub(crate) fn rtt(&self) -> Option<Duration> {
         match self {

@@ -56,6 +56,8 @@ struct State {
     /// The driver is gone; nothing will ever leave or arrive.
     ended: bool,
     rtt: Option<Duration>,
+    /// Answers to pings so far.
+    pongs: u32,
 }
 
 /// The one task that waits for something on a stream.
@@ -77,6 +79,7 @@ impl MuxLink {
             closed: None,
             ended: false,
             rtt: None,
+            pongs: 0,
         };
         let shared = Arc::new(Shared {
             state: Mutex::new(state),
@@ -193,6 +196,29 @@ impl MuxLink {
         let mut state = self.shared.lock();
         state.connection.set_receive_window(window);
         state.wake_driver();
+    }
+
+    /// Asks with QX_PING and waits for the answer.
+    pub(super) async fn ping(&self) -> Result<Duration, Closed> {
+        let before = {
+            let mut state = self.shared.lock();
+            state.connection.ping(Instant::now());
+            state.wake_driver();
+            state.pongs
+        };
+        loop {
+            let notified = self.shared.closed.notified();
+            {
+                let state = self.shared.lock();
+                if let (Some(rtt), true) = (state.rtt, state.pongs != before) {
+                    return Ok(rtt);
+                }
+                if let Some(closed) = &state.closed {
+                    return Err(closed.clone());
+                }
+            }
+            notified.await;
+        }
     }
 
     pub(super) fn rtt(&self) -> Option<Duration> {
@@ -417,7 +443,12 @@ impl Shared {
                     wake(state.finishers.remove(&id));
                 }
                 qmux::Event::Datagram => self.datagrams.notify_waiters(),
-                qmux::Event::Pong { rtt } => state.rtt = Some(rtt),
+                qmux::Event::Pong { rtt } => {
+                    state.rtt = Some(rtt);
+                    state.pongs = state.pongs.wrapping_add(1);
+                    // Who waits for the end looks again, and so does who asked.
+                    self.closed.notify_waiters();
+                }
                 qmux::Event::Closed(reason) => self.end_streams(state, Closed::from(reason)),
                 _ => {}
             }
