@@ -68,6 +68,7 @@ fn config(input: &mut Input<'_>) -> Config {
         max_concurrent_bidi_streams: 1 + input.below(3),
         max_concurrent_uni_streams: 1 + input.below(3),
         send_buffer: 1 + usize::from(input.byte()) * 6,
+        send_buffer_total: 16 * 1024 * 1024,
         datagram_receive_buffer: (input.below(4) != 0).then_some(1000),
         datagram_send_buffer: 1000,
         max_idle_timeout: Some(Duration::from_secs(60)),
