@@ -27,7 +27,14 @@ pub fn run(directory: &str, threads: usize, commit_events: usize) -> Result<()> 
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(threads).enable_all().build()?;
     runtime.block_on(async {
         let chat = ChatServer::new(store, chat);
-        let limits = Limits { max_connections: 20_000, max_handshakes: 4_096, ..Limits::default() };
+        // All clients are one network, and as many as a test wants.
+        let limits = Limits {
+            max_connections: 20_000,
+            max_unauthenticated: 4_096,
+            early_drop: 4_096,
+            max_unauthenticated_per_network: 4_096,
+            ..Limits::default()
+        };
         let server = Server::builder(Identity::generate()?)
             .limits(limits)
             .authorize(|peer| async move { Ok(Admission::Member(Anybody(DeviceId(*peer.id.as_bytes())))) })

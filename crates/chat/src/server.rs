@@ -147,7 +147,19 @@ impl ChatServer {
 }
 
 impl<C: Member> Handler<C> for ChatServer {
-    async fn handle(&self, mut exchange: Exchange<C>) -> hikyaku::Result<()> {
+    async fn handle(&self, exchange: Exchange<C>) -> hikyaku::Result<()> {
+        // Each in a future of its own: one that lasts does not hold room for the others.
+        match exchange.method() {
+            method::SEND => Box::pin(methods::send(&self.core, exchange)).await,
+            method::SYNC => Box::pin(sync::serve(&self.core, exchange)).await,
+            _ => Box::pin(self.ask(exchange)).await,
+        }
+    }
+}
+
+impl ChatServer {
+    /// One question, one answer.
+    async fn ask<C: Member>(&self, mut exchange: Exchange<C>) -> hikyaku::Result<()> {
         let core = &self.core;
         match exchange.method() {
             method::CREATE => {
@@ -201,8 +213,6 @@ impl<C: Member> Handler<C> for ChatServer {
                 let answer = reads::mark(core, exchange.context(), ask).await;
                 reply(exchange, answer).await
             }
-            method::SEND => methods::send(core, exchange).await,
-            method::SYNC => sync::serve(core, exchange).await,
             _ => Err(Failure::new(ErrorCode::UNKNOWN_METHOD, "chat/1 has no such method").into()),
         }
     }

@@ -22,7 +22,7 @@ use crate::identity::KeyId;
 
 pub(crate) use guard::{ExchangeGuard, Outcome};
 pub use receiver::Receiver;
-pub use sender::Sender;
+pub use sender::{Encoded, Sender};
 pub(crate) use sender::{SendState, Ticket};
 
 /// What arrives on an exchange.

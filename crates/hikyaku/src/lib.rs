@@ -55,7 +55,7 @@ pub use connect::{Connect, Prefer, connect};
 pub use connection::{CallOptions, Connection, PeerHello};
 pub use datagrams::Datagrams;
 pub use error::{Closed, ClosedBy, Error, Failure, Result, Retry, is_hostile, printable};
-pub use exchange::{Exchange, Incoming, Receiver, Sender};
+pub use exchange::{Encoded, Exchange, Incoming, Receiver, Sender};
 pub use hikyaku_wire::codes::ErrorCode;
 pub use hikyaku_wire::hello::HelloLimits;
 pub use identity::{Identity, IdentityError, KeyId, ParseKeyIdError};

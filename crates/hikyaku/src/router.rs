@@ -28,7 +28,7 @@ where
     }
 }
 
-type Answer<'a> = Pin<Box<dyn Future<Output = Result<()>> + Send + 'a>>;
+pub(crate) type Answer<'a> = Pin<Box<dyn Future<Output = Result<()>> + Send + 'a>>;
 
 /// [`Handler`] in a form that fits a table.
 trait BoxedHandler<C>: Send + Sync {
@@ -97,10 +97,10 @@ impl<C: Send + Sync + 'static> Router<C> {
         }
     }
 
-    pub(crate) async fn answer(&self, exchange: Exchange<C>) -> Result<()> {
+    pub(crate) fn answer(&self, exchange: Exchange<C>) -> Answer<'_> {
         match self.routes.get(exchange.protocol()) {
-            Some(route) => route.handler.handle_boxed(exchange).await,
-            None => Ok(()),
+            Some(route) => route.handler.handle_boxed(exchange),
+            None => Box::pin(async { Ok(()) }),
         }
     }
 }

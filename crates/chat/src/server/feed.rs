@@ -7,6 +7,7 @@
 use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::sync::Arc;
 
+use hikyaku::Encoded;
 use hikyaku_wire::chat::{
     Batch, Cursor, Follow, Live, Mode, ReadPosition, Records, Refused, RoomId, Trimmed, Update, UserId,
 };
@@ -15,6 +16,7 @@ use hikyaku_wire::exchange::Retry;
 use super::core::Core;
 use super::ring::Budget;
 use super::room::{LiveRoom, Mailbox, Watching};
+use crate::limits::Limits;
 use crate::member::Member;
 use crate::refusal::Refusal;
 use crate::rules::Log;
@@ -32,6 +34,8 @@ pub(crate) struct Feed {
     followed: HashMap<RoomId, Followed>,
     /// Rooms to look at, each once.
     ready: VecDeque<RoomId>,
+    /// What the mailbox said; empty between two looks.
+    changed: Vec<RoomId>,
     /// Rooms off screen whose head has changed.
     heads_due: Vec<RoomId>,
     /// Rooms in which the reader is to be told how far it has read.
@@ -40,6 +44,14 @@ pub(crate) struct Feed {
     told: Update,
     /// Counts updates.
     round: u64,
+}
+
+/// What a reader is sent.
+pub(crate) enum Next {
+    /// The same as others.
+    Shared(Encoded),
+    /// Its own. Boxed, because the future that waits for it is the largest thing that an idle reader holds.
+    Own(Box<Update>),
 }
 
 /// One subscription.
@@ -72,6 +84,7 @@ impl Feed {
             mailbox: Arc::default(),
             followed: HashMap::new(),
             ready: VecDeque::new(),
+            changed: Vec::new(),
             heads_due: Vec::new(),
             reads_due: BTreeSet::new(),
             told: Update::default(),
@@ -181,9 +194,41 @@ impl Feed {
     }
 
     /// The next thing to send; `None` when the reader has everything there is.
-    pub(crate) async fn next_update(&mut self) -> Result<Option<Update>, Refusal> {
+    pub(crate) async fn next(&mut self) -> Result<Option<Next>, Refusal> {
         self.round += 1;
         self.look();
+        if let Some(message) = self.share() {
+            return Ok(Some(Next::Shared(message)));
+        }
+        Ok(self.next_update().await?.map(|update| Next::Own(Box::new(update))))
+    }
+
+    /// What most readers are told most of the time: the newest events of one room, and nothing else.
+    fn share(&mut self) -> Option<Encoded> {
+        let told = self.told.heads.is_empty() && self.told.refused.is_empty() && self.reads_due.is_empty();
+        if !told || self.ready.len() != 1 {
+            return None;
+        }
+        let budget = self.budget();
+        let followed = self.followed.get_mut(self.ready.front()?)?;
+        if followed.mode != Mode::Live || !followed.live {
+            return None;
+        }
+        let Followed { access, epoch, next, .. } = *followed;
+        let shared = followed.watching.room.share(access, epoch, next, budget)?;
+        self.ready.clear();
+        followed.queued = false;
+        followed.next = shared.next;
+        Some(shared.message)
+    }
+
+    fn budget(&self) -> Budget {
+        let Limits { update_events, update_bytes, .. } = self.core.limits;
+        Budget { events: u64::try_from(update_events).unwrap_or(u64::MAX), bytes: update_bytes }
+    }
+
+    /// An update of this reader's own.
+    async fn next_update(&mut self) -> Result<Option<Update>, Refusal> {
         let mut update = self.take_told();
         // The head of a new subscription goes out before its first events.
         if !self.told.heads.is_empty() {
@@ -192,10 +237,7 @@ impl Feed {
         if !self.reads_due.is_empty() {
             update.reads = self.reads().await?;
         }
-        let mut left = Budget {
-            events: u64::try_from(self.core.limits.update_events).unwrap_or(u64::MAX),
-            bytes: self.core.limits.update_bytes,
-        };
+        let mut left = self.budget();
         while left.events > 0 && left.bytes > 0 {
             let Some(room) = self.ready.pop_front() else { break };
             match self.step(room, left, &mut update).await? {
@@ -211,6 +253,8 @@ impl Feed {
         }
         // Positions that nobody set are not told, but others may be due behind them.
         if update == Update::default() && !self.reads_due.is_empty() {
+            self.round += 1;
+            self.look();
             return Box::pin(self.next_update()).await;
         }
         Ok((update != Update::default()).then_some(update))
@@ -231,7 +275,8 @@ impl Feed {
     /// Takes in what the mailbox says.
     fn look(&mut self) {
         self.reads_due.extend(self.mailbox.take_reads());
-        for room in self.mailbox.take() {
+        self.mailbox.take(&mut self.changed);
+        for room in self.changed.drain(..) {
             if let Some(followed) = self.followed.get_mut(&room) {
                 followed.watching.looking();
                 if !std::mem::replace(&mut followed.queued, true) {

@@ -6,7 +6,8 @@
 use std::collections::VecDeque;
 
 use bytes::Bytes;
-use hikyaku_wire::chat::Records;
+use hikyaku::Encoded;
+use hikyaku_wire::chat::{Batch, Records, RoomId, Update};
 
 /// Consecutive records in the form [`Records`] relays them.
 #[derive(Clone, Debug)]
@@ -75,6 +76,18 @@ pub(crate) struct Ring {
     chunks: VecDeque<Chunk>,
     events: u64,
     bytes: usize,
+    /// The update that was last put together from here, for whoever stands at the same place.
+    shared: Option<Shared>,
+}
+
+/// A whole update of one room, from a place to the newest event.
+#[derive(Clone, Debug)]
+pub(crate) struct Shared {
+    epoch: u32,
+    from: u64,
+    /// The sequence number behind its last event.
+    pub(crate) next: u64,
+    pub(crate) message: Encoded,
 }
 
 impl Ring {
@@ -86,6 +99,7 @@ impl Ring {
         self.events += chunk.len();
         self.bytes += chunk.bytes();
         self.chunks.push_back(chunk);
+        self.shared = None;
         while self.chunks.len() > 1 && (self.events > limit.events || self.bytes > limit.bytes) {
             if let Some(oldest) = self.chunks.pop_front() {
                 self.events -= oldest.len();
@@ -102,6 +116,26 @@ impl Ring {
     /// How much memory it takes, roughly.
     pub(crate) fn bytes(&self) -> usize {
         self.bytes
+    }
+
+    /// The update that takes a reader at `from` to the newest event, encoded once for all that stand there; `None` if
+    /// one update is not enough, or for readers behind those that it is kept for.
+    pub(crate) fn share(&mut self, room: RoomId, epoch: u32, from: u64, budget: Budget) -> Option<Shared> {
+        match &self.shared {
+            Some(shared) if (shared.epoch, shared.from) == (epoch, from) => return Some(shared.clone()),
+            Some(shared) if shared.epoch == epoch && from < shared.from => return None,
+            _ => {}
+        }
+        let records = self.read(from, budget)?;
+        let next = from + records.len();
+        if self.chunks.back().is_none_or(|newest| newest.next() != next) {
+            return None;
+        }
+        let update =
+            Update { batches: vec![Batch { room, epoch, first: from, records }], ..Update::default() };
+        let shared = Shared { epoch, from, next, message: Encoded::new(&update) };
+        self.shared = Some(shared.clone());
+        Some(shared)
     }
 
     /// Records from the sequence number `from` on, at least one; `None` if the ring does not have that one.
@@ -155,6 +189,18 @@ mod tests {
             }
             prop_assert!(ring.events <= keep, "the ring is bounded");
             let oldest = next - ring.events;
+            // What is shared is what this reader would have been sent, or nothing.
+            let shared = ring.share(RoomId([1; 16]), 1, from, Budget { events, bytes });
+            let again = ring.share(RoomId([1; 16]), 1, from, Budget { events, bytes });
+            prop_assert_eq!(shared.is_some(), again.is_some());
+            if let Some(shared) = shared {
+                let update: Update = hikyaku_wire::cbor::decode(&shared.message.item(), &Default::default()).unwrap();
+                prop_assert_eq!(shared.next, next);
+                prop_assert_eq!(update.batches[0].first, from);
+                prop_assert_eq!(from + update.batches[0].records.len(), next);
+                let read = ring.read(from, Budget { events, bytes }).unwrap();
+                prop_assert!(read.iter().eq(update.batches[0].records.iter()));
+            }
             match ring.read(from, Budget { events, bytes }) {
                 None => prop_assert!(from < oldest || from >= next),
                 Some(records) => {

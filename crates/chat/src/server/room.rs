@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use hikyaku_wire::chat::{MemberRole, Records, RoomId, UserId};
 use tokio::sync::Notify;
 
-use super::ring::{Budget, Chunk, Ring};
+use super::ring::{Budget, Chunk, Ring, Shared};
 use super::sequencer::Waiting;
 use crate::limits::Limits;
 use crate::rules::Log;
@@ -200,6 +200,18 @@ impl LiveRoom {
         }
     }
 
+    /// All that is new for a reader of this epoch at `from`, if it is in memory and fits one update: the same bytes for
+    /// every reader that stands there. `None` if who may read has changed since `access`: that is looked at first.
+    //= S4.80
+    pub(crate) fn share(&self, access: u64, epoch: u32, from: u64, budget: Budget) -> Option<Shared> {
+        let mut tail = lock(&self.tail);
+        if tail.record.access() != access || tail.log.epoch != epoch || from < tail.log.first {
+            return None;
+        }
+        let last = tail.log.last;
+        tail.ring.share(self.id, epoch, from, budget).filter(|shared| shared.next == last + 1)
+    }
+
     /// Newest events from memory; `None` if the first of them is not there.
     pub(crate) fn newest(&self, from: u64, budget: Budget) -> Option<Records> {
         lock(&self.tail).ring.read(from, budget)
@@ -282,9 +294,9 @@ pub(crate) struct Mailbox {
 }
 
 impl Mailbox {
-    /// What has changed since the last call.
-    pub(crate) fn take(&self) -> Vec<RoomId> {
-        std::mem::take(&mut *lock(&self.changed))
+    /// What has changed since the last call; `taken` must be empty, and its memory is used next.
+    pub(crate) fn take(&self, taken: &mut Vec<RoomId>) {
+        std::mem::swap(taken, &mut *lock(&self.changed));
     }
 
     /// Where the user has read on or was mentioned since the last call.

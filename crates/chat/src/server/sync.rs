@@ -1,19 +1,23 @@
 //! `sync`: the exchange over which one connection follows its rooms.
 
+use std::pin::pin;
 use std::sync::Arc;
 
 use hikyaku::{Error, Exchange, Failure, Receiver, Retry, Sender};
 use hikyaku_wire::chat::Follow;
 use hikyaku_wire::codes::ErrorCode;
 use tokio::sync::mpsc;
-use tokio::time::{Instant, sleep_until};
+use tokio::task::JoinSet;
+use tokio::time::{Instant, sleep, sleep_until};
 
 use super::core::Core;
-use super::feed::Feed;
+use super::feed::{Feed, Next};
 use crate::member::Member;
 use crate::refusal::Refusal;
 
 /// Answers one `sync` exchange until the client ends it or the server drains.
+///
+/// Each direction is a task of its own: news wake the one that tells them, and nothing else is looked at.
 pub(crate) async fn serve<C: Member>(core: &Arc<Core>, exchange: Exchange<C>) -> hikyaku::Result<()> {
     let member: Arc<dyn Member> = exchange.shared_context();
     let connection = exchange.connection().clone();
@@ -21,17 +25,35 @@ pub(crate) async fn serve<C: Member>(core: &Arc<Core>, exchange: Exchange<C>) ->
     // One message at a time: a client that asks faster than it is answered waits.
     let (asked, asks) = mpsc::channel(1);
     let feed = Feed::new(core.clone(), member);
-    tokio::select! {
-        // Both must end well; either failing ends the exchange.
-        result = async { tokio::try_join!(listen(receiver, asked), tell(core, feed, asks, sender)) } => {
-            result.map(|_| ())
-        }
+    let mut tasks = JoinSet::new();
+    tasks.spawn(listen(receiver, asked));
+    tasks.spawn(tell(core.clone(), feed, asks, sender));
+    let result = tokio::select! {
+        result = all(&mut tasks) => result,
         //= S4.48
         () = connection.draining() => {
             let failure = Failure::new(ErrorCode::UNAVAILABLE, "the server is going away; follow again from your cursors");
             Err(Error::Failure(failure.with_retry(Retry::NewConnection)))
         }
+    };
+    // What ends the exchange can be said once nobody else speaks.
+    tasks.shutdown().await;
+    result
+}
+
+/// Both must end well; either failing ends the exchange.
+async fn all(tasks: &mut JoinSet<hikyaku::Result<()>>) -> hikyaku::Result<()> {
+    while let Some(ended) = tasks.join_next().await {
+        match ended {
+            Ok(result) => result?,
+            Err(error) => match error.try_into_panic() {
+                Ok(panic) => std::panic::resume_unwind(panic),
+                // Only a runtime that ends cancels tasks of ours.
+                Err(_) => return Err(failed(Refusal::Stopping)),
+            },
+        }
     }
+    Ok(())
 }
 
 async fn listen(mut receiver: Receiver, asked: mpsc::Sender<Follow>) -> hikyaku::Result<()> {
@@ -50,18 +72,22 @@ async fn listen(mut receiver: Receiver, asked: mpsc::Sender<Follow>) -> hikyaku:
 
 /// Sends what there is; then waits for wishes, news and time.
 async fn tell(
-    core: &Core,
+    core: Arc<Core>,
     mut feed: Feed,
     mut asks: mpsc::Receiver<Follow>,
     mut sender: Sender,
 ) -> hikyaku::Result<()> {
     let mailbox = feed.mailbox();
-    let mut next_check = Instant::now() + core.limits.heads_every;
+    // Kept over the rounds: setting a timer anew for every update would cost more than the update.
+    let mut next_check = pin!(sleep(core.limits.heads_every));
     let mut next_heads = Instant::now();
     loop {
         // Credit is waited for here: a slow reader slows down nobody but itself.
-        while let Some(update) = feed.next_update().await.map_err(failed)? {
-            sender.send(&update).await?;
+        while let Some(next) = feed.next().await.map_err(failed)? {
+            match next {
+                Next::Shared(message) => sender.send_shared(&message).await?,
+                Next::Own(update) => sender.send(&*update).await?,
+            }
             while let Ok(follow) = asks.try_recv() {
                 feed.apply(follow).await.map_err(failed)?;
             }
@@ -72,14 +98,14 @@ async fn tell(
                 None => return Ok(()),
             },
             () = mailbox.changed() => {}
-            () = sleep_until(next_heads), if feed.has_heads_due() => {
+            () = async { sleep_until(next_heads).await }, if feed.has_heads_due() => {
                 feed.flush_heads();
                 next_heads = Instant::now() + core.limits.head_delay;
             }
-            () = sleep_until(next_check) => {
+            () = &mut next_check => {
                 core.refresh_logs(&feed.rooms()).await.map_err(failed)?;
                 feed.check_all();
-                next_check = Instant::now() + core.limits.heads_every;
+                next_check.as_mut().reset(Instant::now() + core.limits.heads_every);
             }
         }
     }

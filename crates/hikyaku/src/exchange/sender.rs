@@ -39,6 +39,32 @@ pub struct Sender {
     pub(super) guard: Arc<ExchangeGuard>,
 }
 
+/// A message that is encoded once and sent to many: cloning it and sending it copies nothing.
+#[derive(Debug, Clone)]
+pub struct Encoded {
+    /// The whole frame.
+    frame: Bytes,
+    /// Bytes of the message in it.
+    size: u64,
+}
+
+impl Encoded {
+    /// Encodes a message.
+    //= S3.14
+    pub fn new<M: Encode<()>>(message: &M) -> Self {
+        let item = cbor::encode(message);
+        let mut frame = BytesMut::with_capacity(item.len() + FIRST_FEED);
+        frame::encode(FrameType::MESSAGE, &item, &mut frame);
+        Self { frame: frame.freeze(), size: item.len() as u64 }
+    }
+
+    /// The message: one CBOR item.
+    pub fn item(&self) -> Bytes {
+        let header = self.frame.len().saturating_sub(usize::try_from(self.size).unwrap_or(0));
+        self.frame.slice(header..)
+    }
+}
+
 /// How far this direction is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum SendState {
@@ -92,15 +118,29 @@ impl Sender {
         self.flush().await
     }
 
-    //= S3.14
-    async fn feed_encoded(&mut self, item: &[u8]) -> Result<()> {
+    /// Sends a message that many others are sent too, waiting for the peer's credit.
+    pub async fn send_shared(&mut self, message: &Encoded) -> Result<()> {
+        self.check_message(message.size)?;
+        self.write().await?;
+        self.unsent = [self.buffer.split().freeze(), message.frame.clone()];
+        self.write().await
+    }
+
+    /// Whether a message of this size may be sent.
+    fn check_message(&self, size: u64) -> Result<()> {
         self.check_open()?;
-        let (size, limit) = (item.len() as u64, self.connection.peer_limits().max_message);
+        let limit = self.connection.peer_limits().max_message;
         if size > limit {
             let (events, owner) = (&self.connection.inner().events, By::Peer);
             event!(*events, LimitReached { limit: "max_message", value: limit, owner });
             return Err(Error::TooLarge { what: "message", size, name: "max_message", limit });
         }
+        Ok(())
+    }
+
+    //= S3.14
+    async fn feed_encoded(&mut self, item: &[u8]) -> Result<()> {
+        self.check_message(item.len() as u64)?;
         self.feed_frame(FrameType::MESSAGE, item);
         if self.buffer.len() >= FEED_LIMIT { self.flush().await } else { Ok(()) }
     }

@@ -2,7 +2,6 @@
 
 use std::future::poll_fn;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::pin::pin;
 use std::sync::Arc;
 use std::task::Poll;
 use std::time::{Duration, Instant};
@@ -14,7 +13,7 @@ use crate::connection::{Connection, Inner};
 use crate::error::{Error, Result};
 use crate::events::{By, Recorder, event};
 use crate::exchange::{Exchange, Receiver, Request, SendState, Sender, Ticket};
-use crate::router::{Access, Router};
+use crate::router::{Access, Answer, Router};
 use crate::session::inbound::{Inbound, Said};
 use crate::transport::{Bidirectional, StreamError};
 
@@ -77,10 +76,13 @@ async fn answer_on<C: Send + Sync + 'static>(
     }
     let ticket = Arc::new(Ticket::default());
     let exchange = exchange((sender, receiver), open, deadline, &ticket, context);
+    // Begun here: a future keeps room for everything that it was given.
+    let answer = catch_unwind(AssertUnwindSafe(|| router.answer(exchange)));
+    let answer = without_panic(&inner.events, answer);
     let result = tokio::select! {
         // Most handlers answer without waiting: nothing else has to be prepared for them.
         biased;
-        result = without_panic(&inner.events, router.answer(exchange)) => result,
+        result = answer => result,
         () = cancelled => return drop(ticket.take()),
         () = expired(deadline) => Err(Error::Deadline),
     };
@@ -93,17 +95,22 @@ async fn answer_on<C: Send + Sync + 'static>(
 }
 
 /// A panic is a bug of the handler, and ends its exchange alone.
-async fn without_panic(events: &Recorder, answer: impl Future<Output = Result<()>>) -> Result<()> {
-    let mut answer = pin!(answer);
-    poll_fn(|cx| {
-        // What the handler shares with others is its own to protect; a future that panicked is not polled again.
-        catch_unwind(AssertUnwindSafe(|| answer.as_mut().poll(cx))).unwrap_or_else(|_| {
+fn without_panic<'a>(
+    events: &'a Recorder,
+    mut answer: std::thread::Result<Answer<'a>>,
+) -> impl Future<Output = Result<()>> + use<'a> {
+    // What the handler shares with others is its own to protect; a future that panicked is not polled again.
+    poll_fn(move |cx| {
+        let polled = match &mut answer {
+            Ok(answer) => catch_unwind(AssertUnwindSafe(|| answer.as_mut().poll(cx))),
+            Err(panic) => Err(std::mem::replace(panic, Box::new(()))),
+        };
+        polled.unwrap_or_else(|_| {
             event!(*events, HandlerPanicked {});
             let failure = Failure::new(ErrorCode::INTERNAL, "the request failed here: its handler is broken");
             Poll::Ready(Err(failure.into()))
         })
     })
-    .await
 }
 
 fn exchange<C>(

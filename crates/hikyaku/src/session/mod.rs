@@ -76,6 +76,8 @@ async fn run<C: Send + Sync + 'static>(inner: Arc<Inner>, router: Arc<Router<C>>
             accepted = inner.link().accept_bi() => accepted,
             //= S3.73
             closed = &mut drained => break closed,
+            // Those that have done their part are let go, the last one is needed until the end.
+            Some(_) = tasks.join_next(), if tasks.len() > 1 => continue,
         };
         match accepted {
             Ok(stream) => {

@@ -9,7 +9,8 @@ use std::hash::{BuildHasher, Hasher};
 /// The streams that are alive. Holds memory in proportion to them: nothing without streams.
 #[derive(Debug)]
 pub(crate) struct Map {
-    streams: HashMap<StreamId, Stream, BuildIdHasher>,
+    /// Boxed: most of a small table is empty places.
+    streams: HashMap<StreamId, Box<Stream>, BuildIdHasher>,
 }
 
 /// Below this size the table is not worth shrinking.
@@ -25,15 +26,15 @@ impl Map {
     }
 
     pub(crate) fn get(&self, id: StreamId) -> Option<&Stream> {
-        self.streams.get(&id)
+        self.streams.get(&id).map(AsRef::as_ref)
     }
 
     pub(crate) fn get_mut(&mut self, id: StreamId) -> Option<&mut Stream> {
-        self.streams.get_mut(&id)
+        self.streams.get_mut(&id).map(AsMut::as_mut)
     }
 
     pub(crate) fn insert(&mut self, id: StreamId, stream: Stream) {
-        self.streams.insert(id, stream);
+        self.streams.insert(id, Box::new(stream));
     }
 
     /// Forgets the stream if it is over; says whether it did.
@@ -53,8 +54,8 @@ impl Map {
         true
     }
 
-    pub(crate) fn retain(&mut self, keep: impl FnMut(&StreamId, &mut Stream) -> bool) {
-        self.streams.retain(keep);
+    pub(crate) fn retain(&mut self, mut keep: impl FnMut(&StreamId, &mut Stream) -> bool) {
+        self.streams.retain(|id, stream| keep(id, stream));
         self.streams.shrink_to_fit();
     }
 }

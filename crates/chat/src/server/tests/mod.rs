@@ -15,13 +15,14 @@ use hikyaku_storage::memory::MemoryStore;
 use hikyaku_storage::{
     Batch, Committed, Head, Key, Page, Pending as Storing, RoomId as StoreRoom, Store, StoreError, Versioned,
 };
+use hikyaku_wire::cbor;
 use hikyaku_wire::chat::{
     Create, Cursor, DeviceId, Follow, Kind, MessageId, Mode, RoomId, Salt, Sent, Update, UserId,
 };
 use tokio::sync::Semaphore;
 
 use super::core::{Core, random};
-use super::feed::Feed;
+use super::feed::{Feed, Next};
 use super::methods::create;
 use super::sequencer::Pending;
 use crate::event::Event;
@@ -251,8 +252,11 @@ pub(super) fn follow(room: RoomId, epoch: u32, next: u64, mode: Mode) -> Follow 
 /// Everything the feed has to tell now.
 pub(super) async fn updates(feed: &mut Feed) -> Vec<Update> {
     let mut updates = Vec::new();
-    while let Some(update) = feed.next_update().await.unwrap() {
-        updates.push(update);
+    while let Some(next) = feed.next().await.unwrap() {
+        updates.push(match next {
+            Next::Own(update) => *update,
+            Next::Shared(message) => cbor::decode(&message.item(), &cbor::Limits::default()).unwrap(),
+        });
     }
     updates
 }

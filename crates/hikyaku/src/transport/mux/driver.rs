@@ -89,12 +89,13 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Driver<S> {
     fn turn(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         for round in 0.. {
             self.listen_for_wakers(cx);
-            let wrote = self.write(cx)?;
+            self.write(cx)?;
             let read = self.read(cx)?;
             if self.phase == Phase::Draining && read == Read::Ended {
                 return Poll::Ready(Ok(()));
             }
-            if !wrote && read != Read::Some {
+            // Only what was read can have left something to write behind.
+            if read != Read::Some {
                 break;
             }
             if round == ROUNDS {
