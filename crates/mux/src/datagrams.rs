@@ -10,6 +10,7 @@ const OVERHEAD: usize = 32;
 const SMALL_QUEUE: usize = 8;
 
 #[derive(Debug, Default)]
+#[cfg_attr(test, derive(Clone, Hash))]
 pub(crate) struct Queue {
     waiting: VecDeque<Bytes>,
     held: usize,

@@ -53,6 +53,7 @@ pub enum DatagramError {
 
 /// Why a connection ended.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[cfg_attr(test, derive(Hash))]
 pub enum CloseReason {
     /// This side's application called `close`.
     #[error("this side closed the connection (application code {code:#x})")]

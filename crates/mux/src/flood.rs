@@ -13,6 +13,7 @@ pub(crate) const ALLOWANCE: u32 = 4096;
 const EARNED: u32 = 4;
 
 #[derive(Debug)]
+#[cfg_attr(test, derive(Clone))]
 pub(crate) struct Flood {
     allowance: u32,
     refilled_at: Instant,

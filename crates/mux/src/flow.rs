@@ -6,6 +6,7 @@ use hikyaku_wire::varint;
 ///
 /// Invariant: `consumed ≤ received ≤ advertised`, and `advertised` never shrinks.
 #[derive(Debug)]
+#[cfg_attr(test, derive(Clone, Hash))]
 pub(crate) struct Window {
     size: u64,
     advertised: u64,
@@ -32,6 +33,16 @@ impl Window {
     /// How many more bytes the peer may send.
     pub(crate) fn left(&self) -> u64 {
         self.advertised - self.received
+    }
+
+    #[cfg(test)]
+    pub(crate) fn is_sound(&self) -> bool {
+        self.consumed <= self.received && self.received <= self.advertised
+    }
+
+    #[cfg(test)]
+    pub(crate) fn is_consumed(&self) -> bool {
+        self.consumed == self.received
     }
 
     /// Counts bytes of the peer; false, and nothing counted, when they exceed the limit.
@@ -76,6 +87,7 @@ impl Window {
 
 /// What the peer grants: bytes this side may send.
 #[derive(Debug, Default)]
+#[cfg_attr(test, derive(Clone, Hash))]
 pub(crate) struct Credit {
     limit: u64,
     used: u64,
@@ -94,6 +106,11 @@ impl Credit {
 
     pub(crate) fn used(&self) -> u64 {
         self.used
+    }
+
+    #[cfg(test)]
+    pub(crate) fn is_within(&self, granted: u64) -> bool {
+        self.used <= self.limit && self.limit <= granted
     }
 
     /// Takes at most `bytes` and returns how many.

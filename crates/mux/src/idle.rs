@@ -3,6 +3,7 @@
 use std::time::{Duration, Instant};
 
 #[derive(Debug)]
+#[cfg_attr(test, derive(Clone))]
 pub(crate) struct Idle {
     timeout: Option<Duration>,
     active_at: Instant,

@@ -54,6 +54,8 @@ mod datagrams;
 pub mod dissect;
 mod error;
 mod event;
+#[cfg(test)]
+mod exploration;
 mod flood;
 mod flow;
 mod frame;

@@ -18,6 +18,7 @@ pub(crate) enum StreamNotice {
 }
 
 #[derive(Debug, Default)]
+#[cfg_attr(test, derive(Clone))]
 pub(crate) struct Notices {
     pub(crate) connected: bool,
     pub(crate) opened: [bool; 2],

@@ -5,6 +5,7 @@ use crate::violation::Violation;
 use std::time::{Duration, Instant};
 
 #[derive(Debug, Default)]
+#[cfg_attr(test, derive(Clone, Hash))]
 pub(crate) struct Pings {
     /// A question of ours waits to be sent.
     wanted: bool,

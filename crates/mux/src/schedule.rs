@@ -11,12 +11,14 @@ const KEPT_LEVELS: usize = 4;
 
 /// Streams that have bytes to send and credit for them, each once.
 #[derive(Debug, Default)]
+#[cfg_attr(test, derive(Clone, Hash))]
 pub(crate) struct Schedule {
     /// Highest priority first.
     levels: Vec<Level>,
 }
 
 #[derive(Debug)]
+#[cfg_attr(test, derive(Clone, Hash))]
 struct Level {
     priority: i32,
     streams: VecDeque<StreamId>,

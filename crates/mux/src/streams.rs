@@ -4,6 +4,7 @@ use crate::frame::MaxStreams;
 
 /// Streams that this side opens, of one direction.
 #[derive(Debug, Default)]
+#[cfg_attr(test, derive(Clone, Hash))]
 pub(crate) struct Local {
     /// The index of the next stream: how many were opened.
     opened: u64,
@@ -17,6 +18,11 @@ pub(crate) struct Local {
 impl Local {
     pub(crate) fn opened(&self) -> u64 {
         self.opened
+    }
+
+    #[cfg(test)]
+    pub(crate) fn is_within(&self, granted: u64) -> bool {
+        self.opened <= self.limit && self.limit <= granted
     }
 
     /// The index of a new stream.
@@ -51,6 +57,7 @@ impl Local {
 
 /// Streams that the peer opens, of one direction.
 #[derive(Debug)]
+#[cfg_attr(test, derive(Clone, Hash))]
 pub(crate) struct Remote {
     /// How many may be open at one time.
     concurrent: u64,

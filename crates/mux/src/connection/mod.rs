@@ -2,6 +2,8 @@
 //! application does to streams and datagrams in `application`.
 
 mod application;
+#[cfg(test)]
+mod inspect;
 mod receive;
 mod transmit;
 
@@ -15,7 +17,7 @@ use crate::parameters::{DEFAULT_MAX_RECORD_SIZE, Parameters};
 use crate::pings::Pings;
 use crate::record::Reader;
 use crate::schedule::Schedule;
-use crate::stream::Map;
+use crate::stream::{Map, Pending};
 use crate::streams::{Local, Remote};
 use crate::violation::Violation;
 use crate::{CloseReason, Config, Event, Side, StreamId};
@@ -31,6 +33,7 @@ use std::time::Instant;
 /// The application ends every direction of every stream: `finish` or `reset` what it sends, read to the end (or to
 /// the reset) or `stop` what it receives. Until then the stream exists and counts against the peer's limit.
 #[derive(Debug)]
+#[cfg_attr(test, derive(Clone))]
 pub struct Connection {
     side: Side,
     config: Config,
@@ -66,6 +69,7 @@ pub struct Connection {
 
 /// The end of a connection.
 #[derive(Debug)]
+#[cfg_attr(test, derive(Clone))]
 struct Closed {
     reason: CloseReason,
     /// CONNECTION_CLOSE waits to be taken by `poll_transmit`.
@@ -196,6 +200,7 @@ impl Connection {
         let readable = !tell;
         self.streams.retain(|_, stream| {
             stream.send = None;
+            stream.pending = Pending::default();
             readable && stream.recv.as_ref().is_some_and(|recv| !recv.is_worthless())
         });
         self.unsent = 0;

@@ -26,6 +26,7 @@ pub(crate) enum Piece<'a> {
 
 /// A STREAM payload that has not arrived completely.
 #[derive(Debug)]
+#[cfg_attr(test, derive(Clone))]
 struct Unfinished {
     id: StreamId,
     left: usize,
@@ -34,6 +35,7 @@ struct Unfinished {
 
 /// The position in the byte stream, between two pieces of input.
 #[derive(Debug, Default)]
+#[cfg_attr(test, derive(Clone))]
 pub(crate) struct Reader {
     /// Bytes of the current record that are not used up, arrived or not; 0 between two records.
     left: usize,

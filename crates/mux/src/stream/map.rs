@@ -8,6 +8,7 @@ use std::hash::{BuildHasher, Hasher};
 
 /// The streams that are alive. Holds memory in proportion to them: nothing without streams.
 #[derive(Debug)]
+#[cfg_attr(test, derive(Clone))]
 pub(crate) struct Map {
     /// Boxed: most of a small table is empty places.
     streams: HashMap<StreamId, Box<Stream>, BuildIdHasher>,
@@ -23,6 +24,11 @@ impl Map {
 
     pub(crate) fn len(&self) -> usize {
         self.streams.len()
+    }
+
+    #[cfg(test)]
+    pub(crate) fn ids(&self) -> Vec<StreamId> {
+        self.streams.keys().copied().collect()
     }
 
     pub(crate) fn get(&self, id: StreamId) -> Option<&Stream> {

@@ -12,6 +12,7 @@ pub(crate) use send::SendHalf;
 
 /// The halves that still live, and what is to be said about them.
 #[derive(Debug)]
+#[cfg_attr(test, derive(Clone, Hash))]
 pub(crate) struct Stream {
     pub(crate) send: Option<SendHalf>,
     pub(crate) recv: Option<RecvHalf>,
@@ -32,6 +33,7 @@ impl Stream {
 
 /// Which control frames of a stream wait to be sent: a set, so that asking twice costs nothing.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[cfg_attr(test, derive(Hash))]
 pub(crate) struct Pending {
     pub(crate) reset: bool,
     /// STOP_SENDING with this application code.

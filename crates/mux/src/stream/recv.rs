@@ -60,6 +60,7 @@ const JOINED: usize = 16 * 1024;
 const SMALL_QUEUE: usize = 8;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(test, derive(Hash))]
 enum State {
     /// Recv.
     Open,
@@ -78,6 +79,7 @@ pub(crate) enum Received {
 
 /// What one stream has received and the application has not read.
 #[derive(Debug)]
+#[cfg_attr(test, derive(Clone, Hash))]
 pub(crate) struct RecvHalf {
     state: State,
     /// The application reads no more: what arrives is thrown away.
@@ -217,6 +219,8 @@ impl RecvHalf {
     pub(crate) fn stop(&mut self) -> (u64, bool) {
         let news = !self.stopped && self.state == State::Open;
         self.stopped = true;
+        // Nobody waits any more.
+        self.read_blocked = false;
         (self.drop_buffer(), news)
     }
 
@@ -248,6 +252,11 @@ impl RecvHalf {
         }
         self.window.consume(piece.len() as u64);
         Ok(Received::Bytes(piece))
+    }
+
+    #[cfg(test)]
+    pub(crate) fn window(&self) -> &Window {
+        &self.window
     }
 
     /// Whether a read would not block.

@@ -48,6 +48,7 @@ const PIECE_OVERHEAD: usize = 32;
 const SMALL_QUEUE: usize = 8;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(test, derive(Hash))]
 pub(crate) enum State {
     /// Ready and Send: the application may write.
     Open,
@@ -63,6 +64,7 @@ pub(crate) enum State {
 
 /// What one stream has yet to send.
 #[derive(Debug)]
+#[cfg_attr(test, derive(Clone, Hash))]
 pub(crate) struct SendHalf {
     state: State,
     /// The code of the peer's STOP_SENDING.
@@ -185,6 +187,11 @@ impl SendHalf {
             self.state = State::DataSent;
             self.credit.used()
         })
+    }
+
+    #[cfg(test)]
+    pub(crate) fn credit(&self) -> &Credit {
+        &self.credit
     }
 
     /// The offset of the next byte.
