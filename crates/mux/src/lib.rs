@@ -68,6 +68,8 @@ mod record;
 mod schedule;
 mod stream;
 mod streams;
+#[cfg(test)]
+mod transitions;
 mod violation;
 
 pub use config::Config;

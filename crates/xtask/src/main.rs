@@ -7,6 +7,7 @@
 mod codes;
 mod soak;
 mod spec;
+mod tables;
 mod test;
 mod vectors;
 mod workspace;
@@ -48,6 +49,12 @@ const TASKS: &[Task] = &[
         arguments: "",
         about: "every rule of the spec is obeyed and tested somewhere; registries, vectors and CDDL agree",
         run: spec::run,
+    },
+    Task {
+        name: "tables",
+        arguments: "",
+        about: "write the spec's transition tables anew from the state machines",
+        run: tables::run,
     },
     Task {
         name: "soak",

@@ -35,6 +35,12 @@ const RUNS: &[Soak] = &[
         about: "QMux with an implementation by other people: 256 MiB with a reader that stops for ten seconds",
         run: long_tests::interop,
     },
+    Soak {
+        name: "states",
+        arguments: "",
+        about: "every order of four events on each side of up to three streams, of closes, losses and drains",
+        run: long_tests::states,
+    },
 ];
 
 /// Starts the run named by the first argument, or lists them all.

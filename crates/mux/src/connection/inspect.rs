@@ -2,6 +2,7 @@
 
 use super::Connection;
 use crate::StreamId;
+use crate::stream::Stream;
 use std::hash::{Hash, Hasher};
 
 impl Connection {
@@ -41,6 +42,21 @@ impl Connection {
                 let (credit, window) = (send.credit(), granted.window());
                 assert!(credit.is_within(window.advertised()), "{id}: {credit:?} and {window:?}");
             }
+        }
+    }
+
+    /// The parts of a stream that are alive.
+    pub(crate) fn stream(&self, id: StreamId) -> Option<&Stream> {
+        self.streams.get(id)
+    }
+
+    /// The state's name in the specification's table.
+    pub(crate) fn name(&self) -> &'static str {
+        match (self.closed.as_deref(), &self.peer) {
+            (Some(closed), _) if closed.unsent => "closing",
+            (Some(_), _) => "closed",
+            (None, Some(_)) => "open",
+            (None, None) => "waiting for the peer's parameters",
         }
     }
 

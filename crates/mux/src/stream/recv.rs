@@ -254,6 +254,17 @@ impl RecvHalf {
         Ok(Received::Bytes(piece))
     }
 
+    /// The state's name in the specification's table.
+    #[cfg(test)]
+    pub(crate) fn name(&self) -> &'static str {
+        match (self.state, self.stopped) {
+            (State::Open, false) => "receiving",
+            (State::Open, true) => "stopped",
+            (State::DataReceived, _) => "all received",
+            (State::ResetReceived(_), _) => "reset",
+        }
+    }
+
     #[cfg(test)]
     pub(crate) fn window(&self) -> &Window {
         &self.window

@@ -63,6 +63,7 @@ pub(crate) enum State {
 }
 
 /// What one stream has yet to send.
+//= S2.28
 #[derive(Debug)]
 #[cfg_attr(test, derive(Clone, Hash))]
 pub(crate) struct SendHalf {
@@ -187,6 +188,19 @@ impl SendHalf {
             self.state = State::DataSent;
             self.credit.used()
         })
+    }
+
+    /// The state's name in the specification's table.
+    #[cfg(test)]
+    pub(crate) fn name(&self) -> &'static str {
+        match (self.state, self.stopped, self.released) {
+            (State::Open, ..) => "open",
+            (State::Finishing, ..) => "finishing",
+            (State::Resetting(_), Some(_), false) => "stopped",
+            (State::Resetting(_), ..) => "resetting",
+            (State::ResetSent, Some(_), false) => "told to stop",
+            (State::ResetSent | State::DataSent, ..) => "over",
+        }
     }
 
     #[cfg(test)]

@@ -8,6 +8,14 @@ pub(super) fn interop(arguments: &[String]) -> Outcome {
     ignored(&["--package", "hikyaku", "--test", "interop"], arguments)
 }
 
+/// Every order in which a few things can happen, with more of them than a test has time for.
+pub(super) fn states(arguments: &[String]) -> Outcome {
+    for package in ["hikyaku-mux", "hikyaku"] {
+        ignored(&["--release", "--package", package, "--lib", "exploration"], arguments)?;
+    }
+    Ok(())
+}
+
 fn ignored(which: &[&str], arguments: &[String]) -> Outcome {
     let workspace = Workspace::find()?;
     let mut command = workspace.cargo(&["test", "--locked"]);
