@@ -5,29 +5,30 @@
 //! How often and how long to wait is the caller's. End the connection with [`Connection::drain`], so that the receiver
 //! learns that its receipts arrived and need not keep them.
 
-use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use hikyaku::{CallOptions, Connection, Receiver, Sender};
-use hikyaku_storage::vault::VaultError;
-use hikyaku_wire::files::{Answer, GET, Head, PROTOCOL, PUT, Receipt, Request, Synced, Wanted};
-use hikyaku_wire::parcel::{EntryKind, Metadata};
+use hikyaku_wire::files::{Answer, GET, Head, Offer, PROTOCOL, PUT, PutOptions, Receipt, Request, Wanted};
+use hikyaku_wire::parcel::Root;
 use tokio::sync::{Notify, mpsc};
 
 use crate::BULK_PRIORITY;
 use crate::error::{FilesError, Result};
-use crate::jail::Dir;
 use crate::names::{Dots, SafeName};
 use crate::progress::Progress;
-use crate::reader;
+use crate::reader::{self, Blocks};
 use crate::receive::Receiving;
 use crate::server::blocking;
 use crate::server::put::{acceptance, drive};
 use crate::source::Outgoing;
-use crate::staging::{Opened, Staged, Staging};
-use crate::writer::{QUEUE, write_all};
+use crate::tree_source::OutgoingTree;
+use crate::unpack::Report;
+use crate::writer::QUEUE;
+use incoming::{Found, Incoming};
+
+mod incoming;
 
 /// How long the peer's last word is waited for: why it stops taking bytes, or that it has heard of the receipt.
 const REASON: Duration = Duration::from_secs(5);
@@ -49,13 +50,16 @@ pub struct Destination {
     pub dots: Dots,
     /// The largest file taken, in bytes.
     pub max_size: u64,
+    /// What becomes of names that are taken, and what is done with links; for trees.
+    pub options: PutOptions,
 }
 
 impl Destination {
     /// A directory, under the sender's names.
     pub fn new(directory: impl Into<PathBuf>) -> Self {
         let (directory, max_size) = (directory.into(), hikyaku_wire::cbor::MAX_INTEGER);
-        Self { directory, name: None, dots: Dots::Refused, max_size }
+        let options = PutOptions::default();
+        Self { directory, name: None, dots: Dots::Refused, max_size, options }
     }
 }
 
@@ -66,8 +70,10 @@ pub struct Fetched {
     pub head: Head,
     /// The receipt that the sender got.
     pub receipt: Receipt,
-    /// The name it has, in the directory.
+    /// The name it has, in the directory; of a tree, the one it was sent under.
     pub name: SafeName,
+    /// Of a tree: what was made of it.
+    pub report: Option<Report>,
 }
 
 impl FilesClient {
@@ -78,51 +84,42 @@ impl FilesClient {
 
     /// Sends a file, or goes on sending it. Returns when the receiver has said that it is whole, verified and durable.
     pub async fn send_file(&self, outgoing: &Outgoing, progress: &Progress) -> Result<Receipt> {
-        let mut exchange = self.open(PUT).await?;
-        exchange.set_priority(-1);
+        let (size, source) = (Some(outgoing.size()), outgoing.clone());
+        self.send(outgoing.offer(), size, move |from, prefix| source.read_from(from, prefix), progress).await
+    }
+
+    /// Sends files and directories as one tree, or goes on sending them. Returns when the receiver has said that the
+    /// whole is verified and in its place; its receipt says what of it is missing there.
+    pub async fn send_tree(&self, outgoing: &OutgoingTree, progress: &Progress) -> Result<Receipt> {
+        let source = outgoing.clone();
+        self.send(outgoing.offer(), None, move |from, prefix| source.read_from(from, prefix), progress).await
+    }
+
+    async fn send<B: Blocks>(
+        &self,
+        offer: &Offer,
+        size: Option<u64>,
+        open: impl FnOnce(u64, Option<Root>) -> Result<B> + Send + 'static,
+        progress: &Progress,
+    ) -> Result<Receipt> {
+        let exchange = self.open(PUT).await?;
         let (mut sender, mut receiver) = exchange.split();
-        sender.send(outgoing.offer()).await?;
+        sender.send(offer).await?;
         let accept = match answer(&mut receiver).await? {
             Answer::Accept(accept) => accept,
             // It was finished before, and the receipt was lost on the way.
             Answer::Receipt(receipt) => {
-                return acknowledge(receipt, outgoing, &mut sender, &mut receiver).await;
+                return acknowledge(receipt, offer, size, &mut sender, &mut receiver).await;
             }
             Answer::Unknown(_) => return Err(FilesError::Order("an acceptance was expected")),
         };
-        if accept.transfer != outgoing.transfer() {
+        if accept.transfer != offer.transfer {
             return Err(FilesError::Order("the acceptance of another transfer"));
         }
-        progress.began(outgoing.transfer(), accept.from, Some(outgoing.size()));
-        let source = outgoing.clone();
-        let reading = blocking(move || source.read_from(accept.from, accept.prefix)).await?;
-        let close = {
-            let mut early = std::pin::pin!(answer(&mut receiver));
-            let sent = tokio::select! {
-                sent = reader::send(&mut sender, reading, progress) => sent,
-                said = &mut early => return Err(said.err().unwrap_or(FilesError::Order("an answer before the end"))),
-            };
-            match sent {
-                Ok(close) => match early.await? {
-                    Answer::Receipt(receipt) if receipt.root == close.root && receipt.size == close.size => {
-                        receipt
-                    }
-                    _ => return Err(FilesError::Order("the receipt of what was sent was expected")),
-                },
-                // When the peer stops taking bytes, it says why on its own direction.
-                Err(error @ FilesError::Exchange(_)) => {
-                    let reason = tokio::time::timeout(REASON, early).await;
-                    return Err(reason.ok().and_then(Result::err).unwrap_or(error));
-                }
-                // Ours to tell: the source failed or changed.
-                Err(error) => {
-                    let (told, error) = tell(error);
-                    sender.fail(told).await?;
-                    return Err(error);
-                }
-            }
-        };
-        acknowledge(close, outgoing, &mut sender, &mut receiver).await
+        progress.began(offer.transfer, accept.from, size);
+        let reading = blocking(move || open(accept.from, accept.prefix)).await?;
+        let receipt = deliver(reading, &mut sender, &mut receiver, progress).await?;
+        acknowledge(receipt, offer, size, &mut sender, &mut receiver).await
     }
 
     /// Fetches a file, or goes on fetching it.
@@ -136,31 +133,34 @@ impl FilesClient {
         sender.send(&Request { wanted: wanted.clone() }).await?;
         let head: Head = receiver.receive().await?;
         let (known, destination) = (head.clone(), into.clone());
-        let mut incoming = blocking(move || Incoming::open(known, &destination)).await?;
-        let mark = incoming.staged.mark();
-        let receiving = Receiving::resume(mark, head.size, into.max_size);
+        let mut incoming = match blocking(move || Incoming::open(known, &destination)).await? {
+            Found::Incoming(incoming) => incoming,
+            Found::Placed(receipt, name, report) => {
+                return Ok(Fetched { head, receipt, name, report: Some(report) });
+            }
+        };
+        let receiving = Receiving::resume(incoming.mark(), head.size, into.max_size);
         progress.began(head.transfer, receiving.offset(), head.size);
         sender.send(&acceptance(head.transfer, &receiving)).await?;
         let (to, work) = mpsc::channel(QUEUE);
         let reporting = progress.clone();
-        let thread = tokio::task::spawn_blocking(move || {
-            match write_all(&mut incoming.staged, receiving, work, &reporting) {
+        let thread =
+            tokio::task::spawn_blocking(move || match incoming.take_all(receiving, work, &reporting) {
                 Ok((root, size)) => match incoming.head.root {
                     Some(said) if said != root => {
-                        incoming.staged.discard()?;
+                        incoming.discard()?;
                         Err(FilesError::RootMismatch { said, found: root, size })
                     }
                     _ => incoming.publish(root, size),
                 },
-                Err(error @ FilesError::RootMismatch { .. }) => {
-                    incoming.staged.discard()?;
+                Err(error @ (FilesError::RootMismatch { .. } | FilesError::Bundle(_))) => {
+                    incoming.discard()?;
                     Err(error)
                 }
                 Err(error) => Err(error),
-            }
-        });
+            });
         let done = drive(&mut receiver, to, thread, &Arc::new(Notify::new())).await;
-        let (receipt, name) = match done {
+        let (receipt, name, report) = match done {
             Ok(done) => done,
             Err(error @ FilesError::Exchange(_)) => return Err(error),
             Err(error) => {
@@ -177,13 +177,46 @@ impl FilesClient {
             receiver.ended().await
         };
         let _ = tokio::time::timeout(REASON, told).await;
-        Ok(Fetched { head, receipt, name })
+        Ok(Fetched { head, receipt, name, report })
     }
 
     async fn open(&self, method: &str) -> Result<hikyaku::Exchange> {
         let mut exchange = self.connection.open_with(PROTOCOL, method, CallOptions::default()).await?;
         exchange.set_priority(BULK_PRIORITY);
         Ok(exchange)
+    }
+}
+
+/// Sends the blocks, and returns the receipt of what was sent.
+async fn deliver(
+    reading: impl Blocks,
+    sender: &mut Sender,
+    receiver: &mut Receiver,
+    progress: &Progress,
+) -> Result<Receipt> {
+    let mut early = std::pin::pin!(answer(receiver));
+    let sent = tokio::select! {
+        sent = reader::send(sender, reading, progress) => sent,
+        said = &mut early => return Err(said.err().unwrap_or(FilesError::Order("an answer before the end"))),
+    };
+    match sent {
+        Ok(close) => match early.await? {
+            Answer::Receipt(receipt) if receipt.root == close.root && receipt.size == close.size => {
+                Ok(receipt)
+            }
+            _ => Err(FilesError::Order("the receipt of what was sent was expected")),
+        },
+        // When the peer stops taking bytes, it says why on its own direction.
+        Err(error @ FilesError::Exchange(_)) => {
+            let reason = tokio::time::timeout(REASON, early).await;
+            Err(reason.ok().and_then(Result::err).unwrap_or(error))
+        }
+        // Ours to tell: the source failed or changed.
+        Err(error) => {
+            let (told, error) = tell(error);
+            sender.fail(told).await?;
+            Err(error)
+        }
     }
 }
 
@@ -201,11 +234,12 @@ async fn answer(receiver: &mut Receiver) -> Result<Answer> {
 /// Checks a receipt and says END: the receiver need not remember it any longer.
 async fn acknowledge(
     receipt: Receipt,
-    outgoing: &Outgoing,
+    offer: &Offer,
+    size: Option<u64>,
     sender: &mut Sender,
     receiver: &mut Receiver,
 ) -> Result<Receipt> {
-    if receipt.transfer != outgoing.transfer() || receipt.size != outgoing.size() {
+    if receipt.transfer != offer.transfer || size.is_some_and(|size| receipt.size != size) {
         return Err(FilesError::Order("the receipt of something else"));
     }
     receiver.ended().await?;
@@ -221,79 +255,4 @@ fn tell(error: FilesError) -> (hikyaku::Failure, FilesError) {
         error => error.to_string(),
     };
     (hikyaku::Failure::new(error.code(), message), error)
-}
-
-/// A file on its way into a directory of the user's.
-struct Incoming {
-    staged: Staged,
-    into: Dir,
-    name: SafeName,
-    head: Head,
-}
-
-impl Incoming {
-    /// Everything that can be refused is refused here, before a byte is asked for.
-    fn open(head: Head, to: &Destination) -> Result<Self> {
-        //= S5.3
-        if head.kind != EntryKind::File {
-            return Err(FilesError::Kind);
-        }
-        if head.size.is_some_and(|size| size > to.max_size) {
-            return Err(FilesError::Limit { name: "max_size", limit: to.max_size });
-        }
-        let name = match &to.name {
-            Some(name) => SafeName::parse(name, Dots::Allowed)?,
-            None => SafeName::parse(&head.name, to.dots)?,
-        };
-        let into = Dir::open(&to.directory).map_err(VaultError::Io)?;
-        if into.identify(&name).map_err(VaultError::Io)?.is_some() {
-            return Err(FilesError::Exists(name.to_string()));
-        }
-        let header = hikyaku_wire::cbor::encode(&head);
-        let staging = Staging::new(into.try_clone().map_err(VaultError::Io)?, ".hikyaku-");
-        let staged = match staging.open(head.transfer, &header, false, |_, _, _| Ok(false))? {
-            Opened::Staged(staged) if staged.header() == header => *staged,
-            // The remains of something else, or of a file that was fetched and taken away since.
-            found => {
-                drop(found);
-                staging.discard(head.transfer)?;
-                match staging.open(head.transfer, &header, false, |_, _, _| Ok(false))? {
-                    Opened::Staged(staged) => *staged,
-                    Opened::Settled(..) => return Err(VaultError::Busy.into()),
-                }
-            }
-        };
-        let mut incoming = Self { staged, into, name, head };
-        if let Err(error) = incoming.check_space() {
-            // What was never begun leaves nothing behind in a directory of the user's.
-            if incoming.staged.mark().verified == 0 {
-                incoming.staged.discard()?;
-            }
-            return Err(error);
-        }
-        Ok(incoming)
-    }
-
-    fn check_space(&mut self) -> Result<()> {
-        let needed = self.head.size.unwrap_or(0).saturating_sub(self.staged.mark().verified);
-        let free = self.into.free_space().map_err(VaultError::Io)?;
-        if needed > free {
-            return Err(VaultError::Full { free, needed }.into());
-        }
-        Ok(self.staged.prepare(self.head.size)?)
-    }
-
-    fn publish(mut self, root: hikyaku_wire::parcel::Root, size: u64) -> Result<(Receipt, SafeName)> {
-        let meta = self.head.meta.unwrap_or(Metadata { mode: Some(0o644), ..Metadata::default() });
-        match self.staged.publish(root, size, &meta, &self.into, &self.name) {
-            Err(VaultError::Io(error)) if error.kind() == io::ErrorKind::AlreadyExists => {
-                return Err(FilesError::Exists(self.name.to_string()));
-            }
-            result => result?,
-        }
-        self.staged.forget()?;
-        let transfer = self.head.transfer;
-        let receipt = Receipt { transfer, root, size, synced: Synced::Each, name: None, event: None };
-        Ok((receipt, self.name))
-    }
 }

@@ -9,16 +9,17 @@ use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use hikyaku_storage::vault::VaultError;
+use hikyaku_storage::vault::{Mark, VaultError};
 use hikyaku_wire::files::{Component, Offer, Receipt, Synced};
-use hikyaku_wire::parcel::{Metadata, Root, TransferId};
+use hikyaku_wire::parcel::{EntryKind, Metadata, Root, TransferId};
 use minicbor::{Decode, Encode};
 
 use crate::error::{FilesError, Result};
 use crate::jail::{Dir, FileId};
 use crate::names::{Dots, SafeName, SafeRelPath};
 use crate::rooms::Owner;
-use crate::staging::{Opened, Staged, Staging};
+use crate::staging::{Layout, Opened, Staged, Staging};
+use crate::tree_sink::{self, Opening, Placed, TreeSink};
 
 /// A directory that takes files. Clones share it.
 #[derive(Clone, Debug)]
@@ -67,6 +68,8 @@ struct Header {
 pub(crate) enum Prepared {
     /// It is taken: the bytes go here.
     Open(Box<Dropping>),
+    /// It is a tree, and taken: the bytes go here, from where the mark says.
+    Tree(Box<DroppingTree>, Mark),
     /// It was finished before.
     Settled(Receipt),
 }
@@ -78,6 +81,15 @@ pub(crate) struct Dropping {
     dir: Arc<Inner>,
     into: Dir,
     name: SafeName,
+    offer: Offer,
+}
+
+/// A tree on its way into the directory.
+#[derive(Debug)]
+pub(crate) struct DroppingTree {
+    pub(crate) sink: TreeSink,
+    dir: Arc<Inner>,
+    into: Dir,
     offer: Offer,
 }
 
@@ -110,7 +122,8 @@ impl DropDir {
             |_: Root, _: u64, inode: u64| Ok(into.identify(&name)?.map(|id: FileId| id.inode) == Some(inode));
         //= S5.37
         let same = |bytes: &[u8]| minicbor::decode::<Header>(bytes).is_ok_and(|known| known == header);
-        let staged = match inner.staging.open(offer.transfer, &bytes, false, ours)? {
+        let layout = if offer.kind == EntryKind::Tree { Layout::Tree } else { Layout::File };
+        let staged = match inner.staging.open(offer.transfer, &bytes, layout, ours)? {
             Opened::Settled(known, ..) if !same(&known) => return Err(FilesError::Taken),
             Opened::Settled(_, root, size) => {
                 inner.partials().remove(&offer.transfer);
@@ -120,6 +133,9 @@ impl DropDir {
             Opened::Staged(staged) => staged,
         };
         inner.partials().insert(offer.transfer);
+        if layout == Layout::Tree {
+            return inner.prepare_tree(*staged, into, offer);
+        }
         let mut dropping = Dropping { staged: *staged, dir: inner.clone(), into, name, offer: offer.clone() };
         match dropping.check() {
             Ok(()) => Ok(Prepared::Open(Box::new(dropping))),
@@ -158,6 +174,36 @@ impl Inner {
         self.partials.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// A tree has no size in advance: a byte of space is asked for, and the rest shows.
+    fn prepare_tree(self: &Arc<Self>, staged: Staged, into: Dir, offer: &Offer) -> Result<Prepared> {
+        let options = offer.options.unwrap_or_default();
+        match TreeSink::open(staged, options, self.dots)? {
+            Opening::Open(sink, mark) => {
+                let tree = DroppingTree { sink: *sink, dir: self.clone(), into, offer: offer.clone() };
+                match self.check_space(&tree.into, 1) {
+                    Err(error) if mark.verified == 0 => {
+                        tree.discard()?;
+                        Err(error)
+                    }
+                    checked => checked.map(|()| Prepared::Tree(Box::new(tree), mark)),
+                }
+            }
+            Opening::Whole(staged, root, size) => {
+                let placed = tree_sink::place_again(*staged, (root, size), options, &into)?;
+                self.partials().remove(&offer.transfer);
+                Ok(Prepared::Settled(tree_receipt(offer, &placed)))
+            }
+        }
+    }
+
+    fn check_space(&self, into: &Dir, needed: u64) -> Result<()> {
+        let free = into.free_space().map_err(VaultError::Io)?.saturating_sub(self.keep_free);
+        if needed > free {
+            return Err(VaultError::Full { free, needed }.into());
+        }
+        Ok(())
+    }
+
     fn check_partials(&self, transfer: TransferId) -> Result<()> {
         let partials = self.partials();
         if partials.len() >= self.max_partials && !partials.contains(&transfer) {
@@ -174,10 +220,7 @@ impl Dropping {
             return Err(FilesError::Exists(self.name.to_string()));
         }
         let needed = self.offer.size.unwrap_or(0).saturating_sub(self.staged.mark().verified);
-        let free = self.into.free_space().map_err(VaultError::Io)?.saturating_sub(self.dir.keep_free);
-        if needed > free {
-            return Err(VaultError::Full { free, needed }.into());
-        }
+        self.dir.check_space(&self.into, needed)?;
         Ok(self.staged.prepare(self.offer.size)?)
     }
 
@@ -203,9 +246,29 @@ impl Dropping {
     }
 }
 
+impl DroppingTree {
+    /// Moves it to its place. From here on the transfer is finished, whatever happens to the connection.
+    pub(crate) fn publish(self, root: Root, size: u64) -> Result<Receipt> {
+        let placed = self.sink.place(root, size, &self.into)?;
+        self.dir.partials().remove(&self.offer.transfer);
+        Ok(tree_receipt(&self.offer, &placed))
+    }
+
+    /// Gives it up.
+    pub(crate) fn discard(self) -> Result<(), VaultError> {
+        self.dir.partials().remove(&self.offer.transfer);
+        self.sink.discard()
+    }
+}
+
+fn tree_receipt(offer: &Offer, placed: &Placed) -> Receipt {
+    let tree = Some(placed.report.receipt());
+    Receipt { synced: placed.synced, tree, ..receipt(offer, placed.root, placed.size) }
+}
+
 fn receipt(offer: &Offer, root: Root, size: u64) -> Receipt {
     let name = Some(offer.name.clone());
-    Receipt { transfer: offer.transfer, root, size, synced: Synced::Each, name, event: None }
+    Receipt { transfer: offer.transfer, root, size, synced: Synced::Each, name, event: None, tree: None }
 }
 
 /// Why a subdirectory cannot be used, in words that show nothing of the server's own paths.

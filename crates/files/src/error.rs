@@ -7,6 +7,7 @@ use hikyaku::{ErrorCode, Failure, Retry};
 use hikyaku_storage::vault::VaultError;
 use hikyaku_wire::parcel::Root;
 
+use crate::bundle::BundleError;
 use crate::names::NameError;
 
 /// The result of everything in this crate.
@@ -29,6 +30,16 @@ pub enum FilesError {
     /// The bytes are not those of the chaining value that came with them.
     #[error("bytes {offset} to {} are damaged: their hash is not the one that came with them", offset + len - 1)]
     GroupMismatch {
+        /// Where the group begins.
+        offset: u64,
+        /// How long it is.
+        len: u64,
+    },
+    /// The same inside a tree.
+    #[error("{path} is damaged: the hash of bytes {offset} to {} of the bundle is not the one that came with them", offset + len - 1)]
+    DamagedEntry {
+        /// What was being written, already escaped for printing.
+        path: String,
         /// Where the group begins.
         offset: u64,
         /// How long it is.
@@ -81,6 +92,9 @@ pub enum FilesError {
         /// What the system says.
         error: io::Error,
     },
+    /// The bundle of a tree is not one.
+    #[error("{0}")]
+    Bundle(#[from] BundleError),
     /// The peer said something that does not belong there.
     #[error("the peer broke the order of the transfer: {0}")]
     Order(&'static str),
@@ -97,7 +111,7 @@ impl FilesError {
     pub fn code(&self) -> ErrorCode {
         match self {
             Self::Range { .. } => ErrorCode::RANGE_INVALID,
-            Self::GroupMismatch { .. } => ErrorCode::GROUP_MISMATCH,
+            Self::GroupMismatch { .. } | Self::DamagedEntry { .. } => ErrorCode::GROUP_MISMATCH,
             Self::RootMismatch { .. } => ErrorCode::ROOT_MISMATCH,
             Self::Name(_) => ErrorCode::NAME_REFUSED,
             Self::Exists(_) => ErrorCode::ALREADY_EXISTS,
@@ -109,6 +123,9 @@ impl FilesError {
             Self::SourceChanged(_) => ErrorCode::SOURCE_CHANGED,
             Self::Source { error, .. } => io_code(error),
             Self::Order(_) => ErrorCode::INVALID_MESSAGE,
+            Self::Bundle(BundleError::Name(_)) => ErrorCode::NAME_REFUSED,
+            Self::Bundle(BundleError::Limit { .. }) => ErrorCode::LIMIT,
+            Self::Bundle(_) => ErrorCode::INVALID_MESSAGE,
             Self::Vault(error) => vault_code(error),
             Self::Exchange(error) => error.code(),
         }

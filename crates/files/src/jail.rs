@@ -14,6 +14,10 @@ use rustix::io::Errno;
 
 use crate::names::{Dots, SafeName, SafeRelPath};
 
+mod trees;
+
+pub(crate) use trees::{Found, set_metadata};
+
 const RESOLVE: ResolveFlags =
     ResolveFlags::BENEATH.union(ResolveFlags::NO_SYMLINKS).union(ResolveFlags::NO_MAGICLINKS);
 

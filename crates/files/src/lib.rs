@@ -7,6 +7,7 @@
 
 #![forbid(unsafe_code)]
 
+pub mod bundle;
 pub mod client;
 pub mod drop_dir;
 mod error;
@@ -21,7 +22,11 @@ pub mod server;
 pub mod source;
 mod staging;
 pub mod tree;
+mod tree_sink;
+mod tree_source;
+pub mod unpack;
 pub mod vault;
+pub mod walk;
 mod writer;
 
 /// What moves files yields to everything else on its connection: chat lives beside bulk.
@@ -35,4 +40,7 @@ pub use progress::{Moment, Progress};
 pub use rooms::Rooms;
 pub use server::{FilesLimits, FilesServer};
 pub use source::Outgoing;
+pub use tree_source::OutgoingTree;
+pub use unpack::{Missing, Report};
 pub use vault::FsVault;
+pub use walk::{Trouble, WalkOptions};

@@ -24,6 +24,8 @@ pub enum Dots {
     Refused,
     /// Taken, but for the program's own.
     Allowed,
+    /// Inside a tree: every name that a Unix file system allows.
+    Inside,
 }
 
 /// Why a name is refused.
@@ -72,7 +74,7 @@ impl SafeName {
             _ if bytes.len() > MAX_NAME => return Err(NameError::TooLong(bytes.len())),
             _ if bytes.contains(&b'/') => return Err(NameError::Separator),
             _ if bytes.contains(&0) => return Err(NameError::Nul),
-            _ if bytes.starts_with(OWN_PREFIX) => return Err(NameError::Own),
+            _ if dots != Dots::Inside && bytes.starts_with(OWN_PREFIX) => return Err(NameError::Own),
             [b'.', ..] if dots == Dots::Refused => return Err(NameError::Hidden),
             _ => {}
         }

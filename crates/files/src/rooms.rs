@@ -4,7 +4,7 @@ use std::future::Future;
 
 use hikyaku::Failure;
 use hikyaku_wire::files::{Target, Wanted};
-use hikyaku_wire::parcel::{EventRef, Metadata, Parcel, ParcelEnd, Root, TransferId};
+use hikyaku_wire::parcel::{EntryKind, EventRef, Metadata, Parcel, ParcelEnd, Root, TransferId};
 
 /// Who a transfer belongs to: 16 bytes that stay the same over connections and devices (the user's id).
 pub type Owner = [u8; 16];
@@ -27,6 +27,8 @@ pub struct Resolved {
     pub name: Vec<u8>,
     /// Its root.
     pub root: Root,
+    /// Whether it is a file or a tree.
+    pub kind: EntryKind,
     /// Its metadata.
     pub meta: Option<Metadata>,
 }

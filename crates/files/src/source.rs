@@ -21,14 +21,14 @@ use crate::tree::{self, GROUP, GROUP_LEN, Tree};
 use crate::vault::read_at;
 
 /// The most milestones that are kept; when there are more, every other one is dropped.
-const MAX_MILESTONES: usize = 256;
+pub(crate) const MAX_MILESTONES: usize = 256;
 /// The bytes between the first milestones.
 const FIRST_STRIDE: u64 = 64 * 1024 * 1024;
 
 /// Which file it is and which state of it: enough to notice that it was written to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode)]
 #[cbor(map)]
-struct Fingerprint {
+pub(crate) struct Fingerprint {
     #[n(0)]
     device: u64,
     #[n(1)]
@@ -50,6 +50,21 @@ impl Fingerprint {
             modified: (meta.mtime(), meta.mtime_nsec()),
             changed: (meta.ctime(), meta.ctime_nsec()),
         }
+    }
+
+    /// The same from the system's own form.
+    pub(crate) fn of_stat(stat: &rustix::fs::Stat) -> Self {
+        Self {
+            device: stat.st_dev,
+            inode: stat.st_ino,
+            size: u64::try_from(stat.st_size).unwrap_or(0),
+            modified: (stat.st_mtime, i64::try_from(stat.st_mtime_nsec).unwrap_or(0)),
+            changed: (stat.st_ctime, i64::try_from(stat.st_ctime_nsec).unwrap_or(0)),
+        }
+    }
+
+    pub(crate) fn size(&self) -> u64 {
+        self.size
     }
 }
 
@@ -76,10 +91,10 @@ struct Milestones {
 /// A tree as bytes.
 #[derive(Clone, Debug, Encode, Decode)]
 #[cbor(transparent)]
-struct Saved(
+pub(crate) struct Saved(
     #[n(0)]
     #[cbor(with = "minicbor::bytes")]
-    Vec<u8>,
+    pub(crate) Vec<u8>,
 );
 
 /// [`Outgoing`] as bytes.
@@ -103,10 +118,8 @@ impl Outgoing {
         let (_, meta) = open(path)?;
         let own = path.file_name().map(|name| name.as_bytes());
         let name = name.or(own).ok_or(FilesError::Name(crate::names::NameError::Empty))?.to_vec();
-        let mut id = [0; 16];
-        getrandom::fill(&mut id).map_err(|error| source_error(path, io::Error::other(error)))?;
         let offer = Offer {
-            transfer: TransferId(id),
+            transfer: new_transfer()?,
             target,
             name,
             kind: EntryKind::File,
@@ -116,6 +129,7 @@ impl Outgoing {
                 mtime: Some(meta.mtime()),
                 mtime_ns: u32::try_from(meta.mtime_nsec()).ok(),
             }),
+            options: None,
         };
         let milestones = Milestones { stride: FIRST_STRIDE, trees: Vec::new() };
         let fingerprint = Fingerprint::of(&meta);
@@ -343,7 +357,14 @@ fn open(path: &Path) -> Result<(File, std::fs::Metadata)> {
     Ok((file, meta))
 }
 
-fn source_error(path: &Path, error: io::Error) -> FilesError {
+/// A name for a new transfer.
+pub(crate) fn new_transfer() -> Result<TransferId> {
+    let mut id = [0; 16];
+    getrandom::fill(&mut id).map_err(|error| FilesError::Vault(io::Error::other(error).into()))?;
+    Ok(TransferId(id))
+}
+
+pub(crate) fn source_error(path: &Path, error: io::Error) -> FilesError {
     FilesError::Source { path: escape(path.as_os_str().as_bytes()).to_string(), error }
 }
 

@@ -7,15 +7,16 @@
 
 use std::fs::File;
 use std::io;
+use std::os::fd::AsFd;
 use std::os::unix::fs::{FileExt, MetadataExt};
 use std::time::Duration;
 
 use hikyaku_storage::vault::{MAX_STATE, Mark, VaultError};
 use hikyaku_wire::parcel::{Metadata, Root, TransferId};
-use rustix::fs::{FallocateFlags, Mode, Timespec, Timestamps};
+use rustix::fs::FallocateFlags;
 use rustix::io::Errno;
 
-use crate::jail::{Dir, FileId, try_lock};
+use crate::jail::{Dir, FileId, Found, set_metadata, try_lock};
 use crate::journal::{Contents, MAX_JOURNAL, Record};
 use crate::names::SafeName;
 
@@ -66,6 +67,19 @@ struct Names {
     /// A journal that is about to replace the other.
     fresh: SafeName,
     tree: SafeName,
+    /// A directory being made.
+    dir: SafeName,
+}
+
+/// What the temporary file of a transfer is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Layout {
+    /// It becomes a file.
+    File,
+    /// It becomes an object, with its chaining values beside it.
+    Object,
+    /// It is empty and holds the lock; a directory beside it becomes the tree.
+    Tree,
 }
 
 impl Staging {
@@ -85,7 +99,7 @@ impl Staging {
         &self,
         transfer: TransferId,
         header: &[u8],
-        with_tree: bool,
+        layout: Layout,
         published: impl FnOnce(Root, u64, u64) -> io::Result<bool>,
     ) -> Result<Opened, VaultError> {
         let names = self.names(transfer);
@@ -102,11 +116,18 @@ impl Staging {
         let (file, known) = self.open_part(&names)?;
         // Under the lock, the journal is nobody else's: what was read before it may be old.
         let mut contents = self.read(&names)?;
-        if !known || file.metadata()?.len() < contents.mark.verified {
+        let is_there = match layout {
+            Layout::Tree => self.dir.find(&names.dir)? == Some(Found::Directory),
+            Layout::File | Layout::Object => file.metadata()?.len() >= contents.mark.verified,
+        };
+        if !known || !is_there {
             contents = Contents::default();
         }
-        contents.sealing = None;
-        let tree = if with_tree { Some(open_or_create(&self.dir, &names.tree)?) } else { None };
+        if layout != Layout::Tree {
+            contents.sealing = None;
+        }
+        let tree =
+            if layout == Layout::Object { Some(open_or_create(&self.dir, &names.tree)?) } else { None };
         let mut staged = Staged {
             dir: self.dir.try_clone()?,
             names,
@@ -185,13 +206,19 @@ impl Staging {
 
     fn names(&self, transfer: TransferId) -> Names {
         let name = |suffix| SafeName::own(format!("{}{transfer}.{suffix}", self.prefix));
-        Names { part: name("part"), journal: name("journal"), fresh: name("journal.new"), tree: name("tree") }
+        Names {
+            part: name("part"),
+            journal: name("journal"),
+            fresh: name("journal.new"),
+            tree: name("tree"),
+            dir: name("dir"),
+        }
     }
 
     fn transfer_of(&self, name: &[u8]) -> Option<TransferId> {
         let rest = name.strip_prefix(self.prefix.as_bytes())?;
         let (hex, suffix) = rest.split_at_checked(32)?;
-        if !matches!(suffix, b".part" | b".journal" | b".journal.new" | b".tree") {
+        if !matches!(suffix, b".part" | b".journal" | b".journal.new" | b".tree" | b".dir") {
             return None;
         }
         let mut id = [0; 16];
@@ -204,6 +231,7 @@ impl Staging {
 
 impl Names {
     fn remove(&self, dir: &Dir) -> io::Result<()> {
+        dir.remove_all(&self.dir)?;
         dir.remove(&self.part)?;
         dir.remove(&self.tree)?;
         dir.remove(&self.fresh)?;
@@ -331,6 +359,44 @@ impl Staged {
         self.record(Record::Settled { root, size }, false)
     }
 
+    /// The directory of a tree that is being made, made on the first call.
+    pub(crate) fn tree_dir(&self) -> Result<Dir, VaultError> {
+        Ok(self.dir.enter(&self.names.dir)?)
+    }
+
+    /// Forgets what was made of a tree: it begins anew.
+    pub(crate) fn restart_tree(&mut self) -> Result<(), VaultError> {
+        self.dir.remove_all(&self.names.dir)?;
+        self.contents.mark = Mark::default();
+        Ok(())
+    }
+
+    /// Notes how far a tree is. Everything of it before the mark must be durable.
+    //= S5.30
+    pub(crate) fn mark_tree(&mut self, mark: Mark) -> Result<(), VaultError> {
+        if mark.state.len() > MAX_STATE {
+            return Err(VaultError::Misuse("the state of a mark is too long"));
+        }
+        self.record(Record::Mark(mark), true)
+    }
+
+    /// The root and size of a tree whose publishing was begun before.
+    pub(crate) fn sealing(&self) -> Option<(Root, u64)> {
+        self.contents.sealing.map(|(root, size, _)| (root, size))
+    }
+
+    /// Notes that a tree is whole and about to take its place.
+    pub(crate) fn seal_tree(&mut self, root: Root, size: u64) -> Result<(), VaultError> {
+        self.record(Record::Sealing { root, size, inode: 0 }, true)
+    }
+
+    /// Notes that a tree has its place, and removes what is left of its directory.
+    pub(crate) fn settle_tree(&mut self, root: Root, size: u64) -> Result<(), VaultError> {
+        self.record(Record::Settled { root, size }, true)?;
+        self.dir.remove_all(&self.names.dir)?;
+        Ok(self.dir.remove(&self.names.part)?)
+    }
+
     /// Removes everything of this transfer.
     pub(crate) fn discard(self) -> Result<(), VaultError> {
         Ok(self.names.remove(&self.dir)?)
@@ -345,7 +411,7 @@ impl Staged {
         if self.file.metadata()?.len() != size {
             self.file.set_len(size)?;
         }
-        apply(&self.file, meta)?;
+        set_metadata(self.file.as_fd(), meta, &[])?;
         self.file.sync_all()?;
         if let Some(tree) = &self.tree {
             tree.sync_all()?;
@@ -389,21 +455,6 @@ impl Staged {
         (self.journal, self.contents) = (Some(journal), contents);
         Ok(())
     }
-}
-
-/// Sets permission bits (never setuid, setgid, sticky) and the modification time, on the open file.
-//= S5.25
-fn apply(file: &File, meta: &Metadata) -> io::Result<()> {
-    if let Some(mode) = meta.mode {
-        rustix::fs::fchmod(file, Mode::from_raw_mode(mode & 0o777))?;
-    }
-    if let Some(seconds) = meta.mtime {
-        let nanoseconds = i64::from(meta.mtime_ns.unwrap_or(0).min(999_999_999));
-        let last_access = Timespec { tv_sec: 0, tv_nsec: rustix::fs::UTIME_OMIT };
-        let last_modification = Timespec { tv_sec: seconds, tv_nsec: nanoseconds };
-        rustix::fs::futimens(file, &Timestamps { last_access, last_modification })?;
-    }
-    Ok(())
 }
 
 /// Tells a full disk from a broken one.

@@ -19,7 +19,7 @@ use hikyaku_wire::parcel::{Root, TransferId};
 
 use crate::jail::Dir;
 use crate::names::SafeName;
-use crate::staging::{Opened, Staged, Staging};
+use crate::staging::{Layout, Opened, Staged, Staging};
 
 /// Objects in a directory of the server's own. Clones share it; processes must not.
 #[derive(Clone)]
@@ -94,7 +94,7 @@ impl Vault for FsVault {
         let opened = self
             .0
             .staging
-            .open(TransferId(transfer.0), &[], true, |root, size, _| self.0.settled(root, size))?;
+            .open(TransferId(transfer.0), &[], Layout::Object, |root, size, _| self.0.settled(root, size))?;
         let mut staged = match opened {
             Opened::Settled(_, root, size) => {
                 return Ok(Reserved::Sealed(Sealed { root: ObjectId(root.0), size }));

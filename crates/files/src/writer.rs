@@ -19,9 +19,9 @@ use crate::receive::Receiving;
 use crate::staging::Staged;
 
 /// Bytes between two marks.
-const MARK_BYTES: u64 = 64 * 1024 * 1024;
+pub(crate) const MARK_BYTES: u64 = 64 * 1024 * 1024;
 /// Time between two marks while bytes arrive.
-const MARK_TIME: Duration = Duration::from_secs(1);
+pub(crate) const MARK_TIME: Duration = Duration::from_secs(1);
 /// Pieces smaller than this are copied together.
 const CRUMB: usize = 4096;
 /// Blocks that wait for the writing thread.
@@ -98,9 +98,7 @@ fn write_blocks(
             Work::Block(block, pieces) => (block, pieces),
             Work::Close(close) => return Ok(Some(close)),
         };
-        buffer.clear();
-        pieces.iter().for_each(|piece| buffer.extend_from_slice(piece));
-        drop(pieces);
+        join_pieces(&mut buffer, pieces);
         // Written before it is verified: nothing counts before both are done, so a disk that fails in between, or a
         // group that is not what it should be, leaves the mark where it was.
         receiving.check(&block)?;
@@ -113,6 +111,12 @@ fn write_blocks(
         }
     }
     Ok(None)
+}
+
+/// Puts the pieces of a block together, and lets go of them.
+pub(crate) fn join_pieces(buffer: &mut Vec<u8>, pieces: Vec<Bytes>) {
+    buffer.clear();
+    pieces.iter().for_each(|piece| buffer.extend_from_slice(piece));
 }
 
 /// The network side: gathers blocks until the close. Returns early, without an error, when the writing thread ended:

@@ -78,6 +78,43 @@ pub struct Offer {
     /// Its metadata.
     #[n(5)]
     pub meta: Option<Metadata>,
+    /// What the sender asks of the receiver's disk; the defaults when there is none.
+    #[n(6)]
+    pub options: Option<PutOptions>,
+}
+
+/// What a sender asks of the disk it sends to.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Encode, Decode)]
+#[cbor(map)]
+pub struct PutOptions {
+    /// What becomes of a name that is taken; [`Overwrite::Never`] when it is not said.
+    #[n(0)]
+    pub overwrite: Option<Overwrite>,
+    /// When data must be durable; [`Synced::Batch`] for trees and [`Synced::Each`] for files when it is not said.
+    #[n(1)]
+    pub synced: Option<Synced>,
+    /// Whether symbolic links that lead out of the tree are made too.
+    #[n(2)]
+    pub all_links: Option<bool>,
+}
+
+/// What becomes of a file whose name is taken at the receiver.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Encode, Decode)]
+#[cbor(index_only)]
+pub enum Overwrite {
+    /// The one that is there stays; the new one failed.
+    #[n(0)]
+    #[default]
+    Never,
+    /// The one with the later modification time stays.
+    #[n(1)]
+    Newer,
+    /// The new one takes its place.
+    #[n(2)]
+    Always,
+    /// The new one gets another name: `name~1`, `name~2`, …
+    #[n(3)]
+    Rename,
 }
 
 /// What the receiver of the bytes says. A sender ignores an answer it does not know.
@@ -147,6 +184,43 @@ pub struct Receipt {
     /// The event `parcel`, in a room.
     #[n(5)]
     pub event: Option<EventRef>,
+    /// Of a tree that was unpacked: what was made of it.
+    #[n(6)]
+    pub tree: Option<TreeReceipt>,
+}
+
+/// What a receiver made of a tree.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Encode, Decode)]
+#[cbor(map)]
+pub struct TreeReceipt {
+    /// How many directories, files and links the bundle has.
+    #[n(0)]
+    pub entries: u64,
+    /// The sum of its files' sizes.
+    #[n(1)]
+    pub bytes: u64,
+    /// How many things are missing or different at the receiver.
+    #[n(2)]
+    pub missing: u64,
+    /// The first of them, at most [`MAX_MISSING`].
+    #[n(3)]
+    pub first: Vec<MissingEntry>,
+}
+
+/// The most entries that a [`TreeReceipt`] names.
+pub const MAX_MISSING: usize = 64;
+
+/// Something that is not at the receiver as it was at the sender.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+#[cbor(map)]
+pub struct MissingEntry {
+    /// Its path from the top of the tree, with slashes.
+    #[n(0)]
+    #[cbor(with = "minicbor::bytes")]
+    pub path: Vec<u8>,
+    /// Why, in words for people.
+    #[n(1)]
+    pub why: String,
 }
 
 /// What follows acceptance, in the direction of the bytes.

@@ -6,6 +6,7 @@
 #![forbid(unsafe_code)]
 
 pub mod accounts;
+pub mod bundle;
 pub mod cbor;
 pub mod chat;
 pub mod codes;

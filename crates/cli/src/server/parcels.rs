@@ -245,7 +245,8 @@ impl Rooms<Context> for Parcels {
         }
         match record.end {
             Some(ParcelEnd { status: EndStatus::Settled, root: Some(root), .. }) => {
-                Ok(Resolved { transfer, name: record.parcel.name.clone(), root, meta: record.parcel.meta })
+                let (name, kind) = (record.parcel.name.clone(), record.parcel.kind);
+                Ok(Resolved { transfer, name, root, kind, meta: record.parcel.meta })
             }
             Some(_) => {
                 Err(Failure::new(ErrorCode::NOT_FOUND, "this parcel was given up before it was whole"))

@@ -3,7 +3,6 @@
 use hikyaku::Exchange;
 use hikyaku_storage::vault::ObjectId;
 use hikyaku_wire::files::{Accept, Answer, Head, Request};
-use hikyaku_wire::parcel::EntryKind;
 
 use super::{FilesServer, blocking};
 use crate::error::{FilesError, Result};
@@ -26,7 +25,7 @@ impl<C: Send + Sync + 'static, R: Rooms<C>> FilesServer<C, R> {
             .send(&Head {
                 transfer: found.transfer,
                 name: found.name,
-                kind: EntryKind::File,
+                kind: found.kind,
                 size: Some(object.size()),
                 root: Some(found.root),
                 meta: found.meta,

@@ -11,7 +11,7 @@ use tokio::task::JoinHandle;
 
 use super::active::Guard;
 use super::{FilesServer, blocking, joined};
-use crate::drop_dir::Prepared;
+use crate::drop_dir::{DroppingTree, Prepared};
 use crate::error::{FilesError, Result};
 use crate::names::{Dots, SafeName};
 use crate::progress::Progress;
@@ -52,7 +52,7 @@ impl<C: Send + Sync + 'static, R: Rooms<C>> FilesServer<C, R> {
 
     fn check(&self, offer: &Offer) -> Result<()> {
         //= S5.3
-        if offer.kind != EntryKind::File {
+        if !matches!(offer.kind, EntryKind::File | EntryKind::Tree) {
             return Err(FilesError::Kind);
         }
         let limit = self.shared.limits.max_size;
@@ -77,6 +77,9 @@ impl<C: Send + Sync + 'static, R: Rooms<C>> FilesServer<C, R> {
         let (owner, known, path) = (self.shared.rooms.owner(context), offer.clone(), path.to_vec());
         let dropping = match blocking(move || dir.prepare(owner, &known, &path)).await? {
             Prepared::Settled(receipt) => return Ok(receipt),
+            Prepared::Tree(tree, mark) => {
+                return self.put_tree(offer, *tree, &mark, guard, sender, receiver).await;
+            }
             Prepared::Open(dropping) => dropping,
         };
         let receiving = self.accept(sender, offer, dropping.staged.mark()).await?;
@@ -90,6 +93,34 @@ impl<C: Send + Sync + 'static, R: Rooms<C>> FilesServer<C, R> {
                 Ok((root, size)) => dropping.publish(root, size),
                 Err(error @ FilesError::RootMismatch { .. }) => {
                     dropping.discard()?;
+                    Err(error)
+                }
+                Err(error) => Err(error),
+            }
+        });
+        drive(receiver, to, thread, &stop).await
+    }
+
+    async fn put_tree(
+        &self,
+        offer: &Offer,
+        tree: DroppingTree,
+        mark: &Mark,
+        guard: Guard,
+        sender: &mut Sender,
+        receiver: &mut Receiver,
+    ) -> Result<Receipt> {
+        let receiving = self.accept(sender, offer, mark).await?;
+        let (to, work) = mpsc::channel(QUEUE);
+        let stop = guard.stop.clone();
+        let thread = tokio::task::spawn_blocking(move || {
+            let _guard = guard;
+            let mut tree = tree;
+            match tree.sink.take_all(receiving, work, &Progress::none()) {
+                Ok((root, size)) => tree.publish(root, size),
+                // What cannot become a tree need not be kept.
+                Err(error @ (FilesError::RootMismatch { .. } | FilesError::Bundle(_))) => {
+                    tree.discard()?;
                     Err(error)
                 }
                 Err(error) => Err(error),
@@ -236,7 +267,7 @@ fn ended(end: &ParcelEnd) -> Result<Sealed> {
 
 fn receipt(offer: &Offer, sealed: Sealed, event: EventRef) -> Receipt {
     let (transfer, root, size) = (offer.transfer, Root(sealed.root.0), sealed.size);
-    Receipt { transfer, root, size, synced: Synced::Each, name: None, event: Some(event) }
+    Receipt { transfer, root, size, synced: Synced::Each, name: None, event: Some(event), tree: None }
 }
 
 fn sender_of<C, R: Rooms<C>>(context: &C, rooms: &R) -> String {

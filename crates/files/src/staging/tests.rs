@@ -18,7 +18,7 @@ fn place() -> Place {
 }
 
 fn open(place: &Place) -> Staged {
-    match place.staging.open(ID, b"header", false, |_, _, _| Ok(false)).unwrap() {
+    match place.staging.open(ID, b"header", Layout::File, |_, _, _| Ok(false)).unwrap() {
         Opened::Staged(staged) => *staged,
         Opened::Settled(..) => panic!("settled"),
     }
@@ -97,7 +97,7 @@ fn a_settled_transfer_says_so_for_ever_and_with_its_header() {
     staged.write(0, b"1234", 0, &[]).unwrap();
     publish(&place, &mut staged, 4, "f").unwrap();
     drop(staged);
-    let opened = place.staging.open(ID, b"other", false, |_, _, _| Ok(false)).unwrap();
+    let opened = place.staging.open(ID, b"other", Layout::File, |_, _, _| Ok(false)).unwrap();
     assert!(
         matches!(opened, Opened::Settled(header, root, 4) if header == b"header" && root == Root([1; 32]))
     );
@@ -115,8 +115,8 @@ fn a_crash_after_the_rename_is_found_by_the_inode() {
     std::fs::write(&journal, &bytes[..bytes.len() - 1]).unwrap();
     let inode = place.into.identify(&name("f")).unwrap().unwrap().inode;
     let ours = |_: Root, size: u64, found: u64| Ok(size == 4 && found == inode);
-    assert!(matches!(place.staging.open(ID, b"", false, ours).unwrap(), Opened::Settled(_, _, 4)));
-    let lost = place.staging.open(ID, b"", false, |_, _, _| Ok(false)).unwrap();
+    assert!(matches!(place.staging.open(ID, b"", Layout::File, ours).unwrap(), Opened::Settled(_, _, 4)));
+    let lost = place.staging.open(ID, b"", Layout::File, |_, _, _| Ok(false)).unwrap();
     assert!(matches!(lost, Opened::Staged(staged) if *staged.mark() == Mark::default()));
 }
 

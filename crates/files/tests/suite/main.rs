@@ -7,4 +7,5 @@ mod hostile;
 mod resuming;
 mod rooms;
 mod sending;
+mod trees;
 mod world;

@@ -10,7 +10,7 @@ use crate::world::*;
 const LEN: usize = 24 * 1024 * 1024 + 12_345;
 
 /// Cuts the connection once `bytes` are past.
-async fn cut_at(connection: Connection, mut view: watch::Receiver<Moment>, bytes: u64) {
+pub(crate) async fn cut_at(connection: Connection, mut view: watch::Receiver<Moment>, bytes: u64) {
     while view.borrow_and_update().bytes < bytes {
         if view.changed().await.is_err() {
             return;

@@ -96,6 +96,7 @@ impl Rooms<Owner> for RoomsModel {
                 transfer: parcel.transfer,
                 name: parcel.name.clone(),
                 root: *root,
+                kind: parcel.kind,
                 meta: parcel.meta,
             }),
             _ => Err(unknown()),

@@ -26,13 +26,14 @@ fn offer() -> Offer {
         kind: EntryKind::File,
         size: Some(3),
         meta: Some(Metadata { mode: Some(0o644), mtime: Some(-1), mtime_ns: Some(5) }),
+        options: Some(PutOptions { overwrite: Some(Overwrite::Rename), synced: None, all_links: Some(true) }),
     }
 }
 
 #[test]
 fn every_message_reads_back_as_it_was_written() {
     assert_eq!(back(&offer()), offer());
-    let bare = Offer { target: Target::Room("ops".into()), size: None, meta: None, ..offer() };
+    let bare = Offer { target: Target::Room("ops".into()), size: None, meta: None, options: None, ..offer() };
     assert_eq!(back(&bare), bare);
     let accept = Answer::Accept(Accept {
         transfer: TransferId([1; 16]),
@@ -48,6 +49,7 @@ fn every_message_reads_back_as_it_was_written() {
         synced: Synced::Each,
         name: Some(b"x".to_vec()),
         event: Some(EventRef { room: "ops".into(), epoch: Some(1), seq: 17 }),
+        tree: Some(TreeReceipt::default()),
     });
     assert_eq!(back(&receipt), receipt);
     let block = Step::Block(Block { entry: None, offset: 0, len: 1, cvs: vec![0; 32] });
@@ -124,7 +126,7 @@ proptest! {
     #[test]
     fn any_offer_reads_back(transfer: [u8; 16], name in proptest::collection::vec(any::<u8>(), 0..300),
                             size in proptest::option::of(0..1u64 << 53), room in "\\PC{0,40}") {
-        let offer = Offer { transfer: TransferId(transfer), target: Target::Room(room), name,
+        let offer = Offer { transfer: TransferId(transfer), target: Target::Room(room), name, options: None,
                             kind: EntryKind::File, size, meta: None };
         prop_assert_eq!(back(&offer), offer);
     }

@@ -1,8 +1,11 @@
 //! Samples of chapter 5: `files/1` and the events of a parcel.
 
+use hikyaku_wire::bundle::{
+    Attribute, Done, Enter, FileEnd, FileHead, HardLink, Leave, LeftOut, Reason, Symlink,
+};
 use hikyaku_wire::files::{
-    Accept, Answer, Block, Close, Component, GROUP_LEN, Head, Offer, Receipt, Request, Step, Synced, Target,
-    Wanted,
+    Accept, Answer, Block, Close, Component, GROUP_LEN, Head, MissingEntry, Offer, Overwrite, PutOptions,
+    Receipt, Request, Step, Synced, Target, TreeReceipt, Wanted,
 };
 use hikyaku_wire::parcel::{EndStatus, EntryKind, EventRef, Metadata, Parcel, ParcelEnd, Root, TransferId};
 
@@ -12,6 +15,7 @@ pub(super) fn samples() -> Vec<Sample> {
     let mut out = events();
     out.extend(put());
     out.extend(get());
+    out.extend(bundle());
     out
 }
 
@@ -78,11 +82,22 @@ fn put() -> Vec<Sample> {
         kind: EntryKind::File,
         size: None,
         meta: None,
+        options: None,
     };
     let dropped = Offer {
         target: Target::Drop(vec![Component(b"sub".to_vec()), Component(b"dir".to_vec())]),
         size: Some(1 << 40),
         meta: Some(metadata()),
+        options: Some(PutOptions::default()),
+        ..offer.clone()
+    };
+    let tree = Offer {
+        kind: EntryKind::Tree,
+        options: Some(PutOptions {
+            overwrite: Some(Overwrite::Newer),
+            synced: Some(Synced::Batch),
+            all_links: Some(false),
+        }),
         ..offer.clone()
     };
     let accept = Accept { transfer: transfer(), from: 0, prefix: None, max_block: None };
@@ -99,16 +114,26 @@ fn put() -> Vec<Sample> {
         synced: Synced::Each,
         name: None,
         event: Some(event()),
+        tree: None,
+    };
+    let missing = MissingEntry { path: b"a/\xff".to_vec(), why: "it is a device, a pipe or a socket".into() };
+    let of_tree = Receipt {
+        synced: Synced::Batch,
+        event: None,
+        tree: Some(TreeReceipt { entries: 10_000, bytes: 1 << 30, missing: 1, first: vec![missing] }),
+        ..receipt.clone()
     };
     let in_drop =
         Receipt { synced: Synced::None, name: Some(b"big.iso".to_vec()), event: None, ..receipt.clone() };
     let mut out = vec![
         sample("offer", "to a room", &offer),
         sample("offer", "to the drop directory", &dropped),
+        sample("offer", "of a tree", &tree),
         sample("answer", "begin", &Answer::Accept(accept)),
         sample("answer", "go on", &Answer::Accept(resumed)),
         sample("answer", "done, in a room", &Answer::Receipt(receipt)),
         sample("answer", "done, in the drop directory", &Answer::Receipt(in_drop)),
+        sample("answer", "done, a tree with something missing", &Answer::Receipt(of_tree)),
     ];
     out.extend(steps());
     out
@@ -142,5 +167,39 @@ fn get() -> Vec<Sample> {
         sample("file-request", "by its transfer", &Request { wanted: Wanted::Transfer(transfer()) }),
         sample("file-head", "of a file still on its way", &unknown),
         sample("file-head", "of a whole file", &known),
+    ]
+}
+
+/// The payloads of a bundle's records.
+fn bundle() -> Vec<Sample> {
+    let attribute = Attribute { name: b"user.comment".to_vec(), value: b"\x00\xff".to_vec() };
+    let file = FileHead { name: b"empty".to_vec(), size: 0, meta: None, attributes: None };
+    let full = FileHead {
+        name: b"\xff\n".to_vec(),
+        size: 1 << 40,
+        meta: Some(metadata()),
+        attributes: Some(vec![attribute.clone()]),
+    };
+    let to = vec![Component(b"a".to_vec()), Component(b"b".to_vec())];
+    vec![
+        sample("bundle-enter", "a directory", &Enter { name: b"src".to_vec() }),
+        sample("bundle-leave", "without metadata", &Leave::default()),
+        sample(
+            "bundle-leave",
+            "with metadata",
+            &Leave { meta: Some(metadata()), attributes: Some(vec![attribute]) },
+        ),
+        sample("bundle-file", "an empty file", &file),
+        sample("bundle-file", "with everything", &full),
+        sample("bundle-end", "whole", &FileEnd::default()),
+        sample("bundle-end", "changed while it was read", &FileEnd { failed: Some(Reason::CHANGED) }),
+        sample(
+            "bundle-symlink",
+            "a link",
+            &Symlink { name: b"l".to_vec(), target: b"../x".to_vec(), meta: Some(metadata()) },
+        ),
+        sample("bundle-hard-link", "a second name", &HardLink { name: b"c".to_vec(), to }),
+        sample("bundle-left-out", "a pipe", &LeftOut { name: b"p".to_vec(), reason: Reason::SPECIAL }),
+        sample("bundle-done", "the counts", &Done { entries: 3, bytes: 1 << 40, left_out: 1 }),
     ]
 }

@@ -1,0 +1,466 @@
+//! Reading records: a push parser that holds one incomplete header and nothing else.
+
+use hikyaku_wire::bundle::{
+    Done, Enter, FileEnd, FileHead, HardLink, Leave, LeftOut, MAX_HEADER, MAX_LINK, PIECE_LEN, RecordType,
+    Symlink,
+};
+use hikyaku_wire::cbor::{self, CborError, Limits};
+use hikyaku_wire::files::Component;
+use hikyaku_wire::varint;
+use minicbor::{Decode, Encode};
+
+use crate::names::{Dots, MAX_DEPTH, MAX_PATH, NameError, SafeName, SafeRelPath};
+
+/// What a bundle says next. Names are checked; content is a slice of what was given to [`Reader::next`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Item<'a> {
+    /// A directory begins.
+    Enter(SafeName),
+    /// The directory that was entered last ends.
+    Leave(Leave),
+    /// A file begins.
+    File(SafeName, FileHead),
+    /// The file's next bytes.
+    Bytes(&'a [u8]),
+    /// The file's next bytes are zeros: how many.
+    Hole(u64),
+    /// The file ends.
+    End(FileEnd),
+    /// A symbolic link.
+    Symlink(SafeName, Symlink),
+    /// A second name of the file at a path.
+    HardLink(SafeName, SafeRelPath),
+    /// Something the sender did not carry.
+    LeftOut(SafeName, LeftOut),
+    /// A record of a type that this version does not know; it is not kept.
+    Unknown(u64),
+    /// The bundle ends.
+    Done(Done),
+}
+
+/// Why a bundle is refused. Offsets are those of the stream.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum BundleError {
+    /// A name that is not taken.
+    #[error("the bundle has {0}")]
+    Name(#[from] NameError),
+    /// A record that may not come here.
+    #[error("the bundle is not in order at byte {offset}: {reason}")]
+    Order {
+        /// Which rule.
+        reason: &'static str,
+        /// Where the record ends.
+        offset: u64,
+    },
+    /// A header that is not what its type says.
+    #[error("the bundle has a damaged header that ends at byte {offset}: {error}")]
+    Header {
+        /// Where the header ends.
+        offset: u64,
+        /// What is wrong.
+        error: CborError,
+    },
+    /// A bound of this side.
+    #[error("the bundle exceeds the limit {name} of {limit}")]
+    Limit {
+        /// Which.
+        name: &'static str,
+        /// Its value.
+        limit: u64,
+    },
+}
+
+/// Reads one bundle from pieces of any size.
+///
+/// ```
+/// use hikyaku_files::bundle::{Item, Reader, Writer};
+/// use hikyaku_files::names::Dots;
+/// use hikyaku_wire::bundle::{Done, Enter, Leave};
+///
+/// let mut writer = Writer::default();
+/// writer.enter(&Enter { name: b"photos".to_vec() });
+/// writer.leave(&Leave::default());
+/// writer.done(&Done { entries: 1, bytes: 0, left_out: 0 });
+///
+/// let (mut reader, mut input) = (Reader::new(Dots::Refused), writer.written());
+/// let mut seen = Vec::new();
+/// while let Some(item) = reader.next(&mut input).unwrap() {
+///     seen.push(item);
+/// }
+/// assert!(matches!(seen.as_slice(), [Item::Enter(_), Item::Leave(_), Item::Done(_)]));
+/// assert!(reader.is_done());
+/// ```
+#[derive(Clone, Debug)]
+pub struct Reader {
+    /// Whether a name at the top may begin with a dot.
+    top: Dots,
+    at: Position,
+    state: State,
+    /// The beginning of a header that is not whole yet.
+    held: Vec<u8>,
+}
+
+/// Where a reader stands between two headers: enough to go on from there in another process.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Encode, Decode)]
+#[cbor(map)]
+pub struct Position {
+    /// Bytes of the stream that were read.
+    #[n(0)]
+    pub offset: u64,
+    #[n(1)]
+    path: Vec<Component>,
+    #[n(2)]
+    last: Option<Component>,
+    #[n(3)]
+    file: Option<OpenFile>,
+    /// What is missing of the BYTES record at hand.
+    #[n(4)]
+    bytes_left: u64,
+    #[n(5)]
+    done: Done,
+    /// The last record was a hole: the next one may not be.
+    #[n(6)]
+    after_hole: bool,
+}
+
+/// The file that is being read.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+#[cbor(map)]
+pub struct OpenFile {
+    /// Its name.
+    #[n(0)]
+    pub name: Component,
+    /// Its size.
+    #[n(1)]
+    pub size: u64,
+    /// How much of it came.
+    #[n(2)]
+    pub at: u64,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum State {
+    /// Between two records, or inside the type and length of one.
+    Header,
+    /// Inside the payload of a header.
+    Payload { ty: RecordType, len: usize },
+    /// Inside content: [`Position::bytes_left`] says how much is missing.
+    Bytes,
+    /// Inside a record of an unknown type.
+    Skip { ty: u64, left: u64 },
+    /// After the last record.
+    Done,
+}
+
+impl Position {
+    /// The directories that are open, from the top.
+    pub fn path(&self) -> impl Iterator<Item = &[u8]> {
+        self.path.iter().map(|component| component.0.as_slice())
+    }
+
+    /// The last name that came in the innermost open directory.
+    pub fn last(&self) -> Option<&[u8]> {
+        self.last.as_ref().map(|component| component.0.as_slice())
+    }
+
+    /// The file that is being read.
+    pub fn file(&self) -> Option<&OpenFile> {
+        self.file.as_ref()
+    }
+
+    /// What came so far.
+    pub fn counts(&self) -> Done {
+        self.done
+    }
+}
+
+impl Reader {
+    /// A reader at the beginning. `top` says whether names at the top may begin with a dot; inside, all may.
+    pub fn new(top: Dots) -> Self {
+        Self::resume(top, Position::default())
+    }
+
+    /// A reader that goes on at a position of [`Reader::position`].
+    pub fn resume(top: Dots, position: Position) -> Self {
+        let state = if position.bytes_left > 0 { State::Bytes } else { State::Header };
+        Self { top, at: position, state, held: Vec::new() }
+    }
+
+    /// Where the reader stands, unless it is inside a header.
+    pub fn position(&self) -> Option<&Position> {
+        match self.state {
+            State::Header | State::Bytes if self.held.is_empty() => Some(&self.at),
+            _ => None,
+        }
+    }
+
+    /// The path of what is being read, for messages: the open directories and the file.
+    pub fn path(&self) -> Vec<u8> {
+        let file = self.at.file.as_ref().map(|file| &file.name);
+        let names: Vec<&[u8]> = self.at.path.iter().chain(file).map(|name| name.0.as_slice()).collect();
+        names.join(&b'/')
+    }
+
+    /// Whether the whole bundle was read.
+    pub fn is_done(&self) -> bool {
+        self.state == State::Done
+    }
+
+    /// The next item; `None` when `input` is used up. `input` advances over what was read.
+    ///
+    /// An error is final: what follows it has no meaning.
+    //= S5.40
+    pub fn next<'a>(&mut self, input: &mut &'a [u8]) -> Result<Option<Item<'a>>, BundleError> {
+        loop {
+            match self.state {
+                State::Header => match self.begin(input)? {
+                    Some((ty, len)) => self.state = self.state_of(ty, len)?,
+                    None => return Ok(None),
+                },
+                State::Payload { ty, len } => {
+                    let Some(payload) = self.payload(len, input) else { return Ok(None) };
+                    self.state = State::Header;
+                    let item = self.item(ty, &payload)?;
+                    if matches!(item, Item::Done(_)) {
+                        self.state = State::Done;
+                    }
+                    return Ok(Some(item));
+                }
+                State::Bytes => {
+                    let taken = take(input, self.at.bytes_left);
+                    if taken.is_empty() {
+                        return Ok(None);
+                    }
+                    let len = taken.len() as u64;
+                    self.at.offset += len;
+                    self.at.bytes_left -= len;
+                    if let Some(file) = &mut self.at.file {
+                        file.at += len;
+                    }
+                    if self.at.bytes_left == 0 {
+                        self.state = State::Header;
+                    }
+                    return Ok(Some(Item::Bytes(taken)));
+                }
+                State::Skip { ty, left } => {
+                    let skipped = take(input, left).len() as u64;
+                    self.at.offset += skipped;
+                    if skipped < left {
+                        self.state = State::Skip { ty, left: left - skipped };
+                        return Ok(None);
+                    }
+                    self.state = State::Header;
+                    self.at.done.left_out += 1;
+                    return Ok(Some(Item::Unknown(ty)));
+                }
+                State::Done if input.is_empty() => return Ok(None),
+                State::Done => return Err(self.order("bytes after the end")),
+            }
+        }
+    }
+
+    /// The type and length of the next record.
+    fn begin(&mut self, input: &mut &[u8]) -> Result<Option<(RecordType, u64)>, BundleError> {
+        loop {
+            if let Some((ty, first)) = varint::decode(&self.held)
+                && let Some((len, second)) = self.held.get(first..).and_then(varint::decode)
+            {
+                if !varint::is_shortest(ty, first) || !varint::is_shortest(len, second) {
+                    return Err(self.order("a number that is not in its shortest form"));
+                }
+                self.held.clear();
+                return Ok(Some((RecordType(ty), len)));
+            }
+            let [byte] = *take(input, 1) else { return Ok(None) };
+            self.held.push(byte);
+            self.at.offset += 1;
+        }
+    }
+
+    /// What the type and length of a record lead to.
+    //= S5.44
+    //= S5.47
+    fn state_of(&mut self, ty: RecordType, len: u64) -> Result<State, BundleError> {
+        if ty == RecordType::BYTES {
+            let Some(file) = &self.at.file else { return Err(self.order("bytes outside a file")) };
+            if len != PIECE_LEN.min(file.size - file.at) || len == 0 {
+                return Err(self.order("bytes that are not the file's next piece"));
+            }
+            (self.at.bytes_left, self.at.after_hole) = (len, false);
+            return Ok(State::Bytes);
+        }
+        if len > MAX_HEADER {
+            return Err(BundleError::Limit { name: "header (bytes)", limit: MAX_HEADER });
+        }
+        if !(RecordType::ENTER.0..=RecordType::DONE.0).contains(&ty.0) {
+            return Ok(State::Skip { ty: ty.0, left: len });
+        }
+        Ok(State::Payload { ty, len: usize::try_from(len).unwrap_or(usize::MAX) })
+    }
+
+    /// The whole payload of a header, or `None` and what came of it is held.
+    fn payload(&mut self, len: usize, input: &mut &[u8]) -> Option<Vec<u8>> {
+        let missing = len - self.held.len();
+        let taken = take(input, missing as u64);
+        self.at.offset += taken.len() as u64;
+        self.held.extend_from_slice(taken);
+        (taken.len() == missing).then(|| std::mem::take(&mut self.held))
+    }
+
+    fn item(&mut self, ty: RecordType, payload: &[u8]) -> Result<Item<'static>, BundleError> {
+        let inside_file = matches!(ty, RecordType::HOLE | RecordType::END);
+        if inside_file != self.at.file.is_some() {
+            return Err(self.order(if inside_file {
+                "a file's part outside a file"
+            } else {
+                "a file without its end"
+            }));
+        }
+        match ty {
+            RecordType::ENTER => self.enter(self.header(payload)?),
+            RecordType::LEAVE => self.leave(self.header(payload)?),
+            RecordType::FILE => self.file(self.header(payload)?),
+            RecordType::HOLE => self.hole(payload),
+            RecordType::END => self.end(self.header(payload)?),
+            RecordType::SYMLINK => self.symlink(self.header(payload)?),
+            RecordType::HARD_LINK => self.hard_link(self.header(payload)?),
+            RecordType::LEFT_OUT => {
+                let left_out: LeftOut = self.header(payload)?;
+                let name = self.name(&left_out.name)?;
+                self.at.done.left_out += 1;
+                Ok(Item::LeftOut(name, left_out))
+            }
+            _ => self.done(self.header(payload)?),
+        }
+    }
+
+    fn enter(&mut self, enter: Enter) -> Result<Item<'static>, BundleError> {
+        let name = self.name(&enter.name)?;
+        self.at.done.entries += 1;
+        self.at.path.push(Component(enter.name));
+        self.at.last = None;
+        Ok(Item::Enter(name))
+    }
+
+    fn leave(&mut self, leave: Leave) -> Result<Item<'static>, BundleError> {
+        let Some(name) = self.at.path.pop() else {
+            return Err(self.order("the end of a directory that never began"));
+        };
+        self.at.last = Some(name);
+        Ok(Item::Leave(leave))
+    }
+
+    fn file(&mut self, head: FileHead) -> Result<Item<'static>, BundleError> {
+        let name = self.name(&head.name)?;
+        self.at.file = Some(OpenFile { name: Component(head.name.clone()), size: head.size, at: 0 });
+        self.at.after_hole = false;
+        Ok(Item::File(name, head))
+    }
+
+    //= S5.45
+    fn hole(&mut self, payload: &[u8]) -> Result<Item<'static>, BundleError> {
+        let len = match varint::decode(payload) {
+            Some((len, length)) if length == payload.len() && varint::is_shortest(len, length) => len,
+            _ => return Err(self.order("a hole without a length")),
+        };
+        let offset = self.at.offset;
+        let order = |reason| Err(BundleError::Order { reason, offset });
+        let Some(file) = &mut self.at.file else { return order("a hole outside a file") };
+        if len == 0 || !len.is_multiple_of(PIECE_LEN) || len > file.size - file.at {
+            return order("a hole that is not whole pieces of the file");
+        }
+        if std::mem::replace(&mut self.at.after_hole, true) {
+            return order("two holes in a row");
+        }
+        file.at += len;
+        Ok(Item::Hole(len))
+    }
+
+    //= S5.46
+    fn end(&mut self, end: FileEnd) -> Result<Item<'static>, BundleError> {
+        let Some(file) = self.at.file.take() else {
+            return Err(self.order("the end of a file outside a file"));
+        };
+        if end.failed.is_some() {
+            self.at.done.left_out += 1;
+        } else if file.at != file.size {
+            return Err(self.order("a file that ends before its size"));
+        } else {
+            self.at.done.entries += 1;
+            self.at.done.bytes = self.at.done.bytes.saturating_add(file.size);
+        }
+        Ok(Item::End(end))
+    }
+
+    fn symlink(&mut self, link: Symlink) -> Result<Item<'static>, BundleError> {
+        let name = self.name(&link.name)?;
+        if link.target.is_empty() || link.target.len() > MAX_LINK || link.target.contains(&0) {
+            return Err(self.order("a symbolic link that points to no path"));
+        }
+        self.at.done.entries += 1;
+        Ok(Item::Symlink(name, link))
+    }
+
+    //= S5.43
+    fn hard_link(&mut self, link: HardLink) -> Result<Item<'static>, BundleError> {
+        let name = self.name(&link.name)?;
+        let own = self.at.path.iter().map(|component| &component.0).chain([&link.name]);
+        if link.to.is_empty() || !link.to.iter().map(|component| &component.0).lt(own) {
+            return Err(self.order("a second name of a file that did not come before it"));
+        }
+        if let Some(top) = link.to.first() {
+            SafeName::parse(&top.0, self.top)?;
+        }
+        let to = SafeRelPath::parse(link.to.iter().map(|component| component.0.as_slice()), Dots::Inside)?;
+        self.at.done.entries += 1;
+        Ok(Item::HardLink(name, to))
+    }
+
+    //= S5.48
+    fn done(&mut self, done: Done) -> Result<Item<'static>, BundleError> {
+        if !self.at.path.is_empty() {
+            return Err(self.order("the end of the bundle inside a directory"));
+        }
+        if done != self.at.done {
+            return Err(self.order("the end of the bundle counts something else than what came"));
+        }
+        Ok(Item::Done(done))
+    }
+
+    /// Checks the name of an entry: safe, after its elder siblings, not too deep.
+    //= S5.41
+    //= S5.42
+    fn name(&mut self, name: &[u8]) -> Result<SafeName, BundleError> {
+        let safe = SafeName::parse(name, if self.at.path.is_empty() { self.top } else { Dots::Inside })?;
+        let depth = self.at.path.len() + 1;
+        if depth > MAX_DEPTH {
+            return Err(NameError::TooDeep(depth).into());
+        }
+        let above: usize = self.at.path.iter().map(|component| component.0.len() + 1).sum();
+        if above + name.len() > MAX_PATH {
+            return Err(NameError::PathTooLong(above + name.len()).into());
+        }
+        if self.at.last.as_ref().is_some_and(|last| last.0.as_slice() >= name) {
+            return Err(self.order("a name that does not follow the one before it"));
+        }
+        self.at.last = Some(Component(name.to_vec()));
+        Ok(safe)
+    }
+
+    fn header<T: for<'b> Decode<'b, ()>>(&self, payload: &[u8]) -> Result<T, BundleError> {
+        let offset = self.at.offset;
+        cbor::decode(payload, &Limits::default()).map_err(|error| BundleError::Header { offset, error })
+    }
+
+    fn order(&self, reason: &'static str) -> BundleError {
+        BundleError::Order { reason, offset: self.at.offset }
+    }
+}
+
+/// Takes at most `count` bytes from the front.
+fn take<'a>(input: &mut &'a [u8], count: u64) -> &'a [u8] {
+    let count = usize::try_from(count).unwrap_or(usize::MAX).min(input.len());
+    let (taken, rest) = input.split_at(count);
+    *input = rest;
+    taken
+}

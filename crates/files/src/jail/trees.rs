@@ -1,0 +1,214 @@
+//! What trees need of a directory that cannot be left: entries of every kind, their metadata, moving and removing them.
+
+use std::fs::File;
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
+
+use hikyaku_wire::bundle::Attribute;
+use hikyaku_wire::parcel::Metadata;
+use rustix::fs::{AtFlags, FileType, Mode, OFlags, RenameFlags, Stat, Timespec, Timestamps, XattrFlags};
+use rustix::io::Errno;
+
+use super::Dir;
+use crate::names::{Dots, SafeName, SafeRelPath};
+
+/// What an entry of a directory is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Found {
+    /// A directory.
+    Directory,
+    /// A regular file of this size and time of modification.
+    File {
+        /// In bytes.
+        size: u64,
+        /// Seconds and nanoseconds.
+        modified: (i64, u32),
+    },
+    /// A link, a device, a pipe.
+    Other,
+}
+
+impl Dir {
+    /// What a name is, links not followed; `None` when there is nothing.
+    pub(crate) fn find(&self, name: &SafeName) -> io::Result<Option<Found>> {
+        match rustix::fs::statat(&self.0, name.as_os_str(), AtFlags::SYMLINK_NOFOLLOW) {
+            Ok(stat) => Ok(Some(Found::of(&stat))),
+            Err(Errno::NOENT) => Ok(None),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// Makes a directory for its owner alone, or finds the one that is there, and opens it.
+    pub(crate) fn enter(&self, name: &SafeName) -> io::Result<Self> {
+        match rustix::fs::mkdirat(&self.0, name.as_os_str(), Mode::RWXU) {
+            Ok(()) | Err(Errno::EXIST) => {}
+            Err(error) => return Err(error.into()),
+        }
+        self.open_child(name)
+    }
+
+    /// Opens a directory in this one; a link is an error.
+    pub(crate) fn open_child(&self, name: &SafeName) -> io::Result<Self> {
+        self.open_at(name.as_os_str(), OFlags::RDONLY | OFlags::DIRECTORY, Mode::empty()).map(Self)
+    }
+
+    /// Makes a new file in the place of whatever file or link has the name.
+    pub(crate) fn create_anew(&self, name: &SafeName) -> io::Result<File> {
+        match self.create(name) {
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+                self.remove(name)?;
+                self.create(name)
+            }
+            created => created,
+        }
+    }
+
+    /// Makes a symbolic link in the place of whatever file or link has the name. It is never followed here.
+    pub(crate) fn symlink(
+        &self,
+        target: &[u8],
+        name: &SafeName,
+        modified: Option<(i64, u32)>,
+    ) -> io::Result<()> {
+        let target = std::ffi::OsStr::from_bytes(target);
+        match rustix::fs::symlinkat(target, &self.0, name.as_os_str()) {
+            Err(Errno::EXIST) => {
+                self.remove(name)?;
+                rustix::fs::symlinkat(target, &self.0, name.as_os_str())?;
+            }
+            made => made?,
+        }
+        if let Some(modified) = modified {
+            let (times, flags) = (times(modified), AtFlags::SYMLINK_NOFOLLOW);
+            rustix::fs::utimensat(&self.0, name.as_os_str(), &times, flags)?;
+        }
+        Ok(())
+    }
+
+    /// Gives a file of this directory, at `path` from here, a second name in another directory.
+    pub(crate) fn link(&self, path: &SafeRelPath, into: &Dir, name: &SafeName) -> io::Result<()> {
+        let Some((file, above)) = path.components().split_last() else { return Err(Errno::NOENT.into()) };
+        let from = above.iter().try_fold(self.try_clone()?, |dir, name| dir.open_child(name))?;
+        if !matches!(from.find(file)?, Some(Found::File { .. })) {
+            return Err(Errno::NOENT.into());
+        }
+        into.remove(name)?;
+        Ok(rustix::fs::linkat(&from.0, file.as_os_str(), &into.0, name.as_os_str(), AtFlags::empty())?)
+    }
+
+    /// Moves an entry of any kind; with `replace` it takes the place of a file or an empty directory.
+    pub(crate) fn rename(
+        &self,
+        name: &SafeName,
+        into: &Dir,
+        new: &SafeName,
+        replace: bool,
+    ) -> io::Result<()> {
+        let flags = if replace { RenameFlags::empty() } else { RenameFlags::NOREPLACE };
+        let rename = || rustix::fs::renameat_with(&self.0, name.as_os_str(), &into.0, new.as_os_str(), flags);
+        match rename() {
+            // A directory that its owner may not write to cannot be moved as it is.
+            Err(Errno::ACCESS | Errno::PERM) if self.find(name)? == Some(Found::Directory) => {
+                let moved = self.open_child(name)?;
+                let mode = rustix::fs::fstat(&moved.0)?.st_mode & 0o777;
+                rustix::fs::fchmod(&moved.0, Mode::RWXU)?;
+                let renamed = rename();
+                rustix::fs::fchmod(&moved.0, Mode::from_raw_mode(mode))?;
+                Ok(renamed?)
+            }
+            renamed => Ok(renamed?),
+        }
+    }
+
+    /// Every name in this directory, of any form.
+    pub(crate) fn all_names(&self) -> io::Result<Vec<SafeName>> {
+        let mut names = Vec::new();
+        for entry in rustix::fs::Dir::read_from(&self.0)? {
+            names.extend(SafeName::parse(entry?.file_name().to_bytes(), Dots::Inside));
+        }
+        Ok(names)
+    }
+
+    /// Removes an entry with everything in it; nothing happens when there is none.
+    pub(crate) fn remove_all(&self, name: &SafeName) -> io::Result<()> {
+        if self.find(name)? != Some(Found::Directory) {
+            return self.remove(name);
+        }
+        // What cannot be listed or emptied as it is belongs to the same owner, who may change that.
+        if let Ok(path) = self.open_at(name.as_os_str(), OFlags::PATH | OFlags::DIRECTORY, Mode::empty()) {
+            chmod_path(&path)?;
+        }
+        let inner = self.open_child(name)?;
+        for name in inner.all_names()? {
+            inner.remove_all(&name)?;
+        }
+        super::unlink(&self.0, name, AtFlags::REMOVEDIR)
+    }
+
+    /// Sets what a directory keeps: permission bits, time, extended attributes.
+    pub(crate) fn set_metadata(&self, meta: &Metadata, attributes: &[Attribute]) -> io::Result<bool> {
+        set_metadata(self.0.as_fd(), meta, attributes)
+    }
+
+    /// The metadata of this directory.
+    pub(crate) fn metadata(&self) -> io::Result<Metadata> {
+        Ok(crate::walk::metadata(&rustix::fs::fstat(&self.0)?))
+    }
+
+    /// Makes everything in this file system durable.
+    pub(crate) fn sync_all(&self) -> io::Result<()> {
+        Ok(rustix::fs::syncfs(&self.0)?)
+    }
+}
+
+impl Found {
+    fn of(stat: &Stat) -> Self {
+        match FileType::from_raw_mode(stat.st_mode) {
+            FileType::Directory => Self::Directory,
+            FileType::RegularFile => Self::File {
+                size: u64::try_from(stat.st_size).unwrap_or(0),
+                modified: (stat.st_mtime, u32::try_from(stat.st_mtime_nsec).unwrap_or(0)),
+            },
+            _ => Self::Other,
+        }
+    }
+}
+
+/// Sets permission bits (never setuid, setgid, sticky), extended attributes and, last, the time of modification.
+/// Says whether every attribute was kept.
+//= S5.25
+pub(crate) fn set_metadata(
+    file: BorrowedFd<'_>,
+    meta: &Metadata,
+    attributes: &[Attribute],
+) -> io::Result<bool> {
+    let mut kept = true;
+    for attribute in attributes {
+        let name = std::ffi::OsStr::from_bytes(&attribute.name);
+        // Only a user's own attributes: the others are the system's, and would be a way around permissions.
+        let is_own = attribute.name.starts_with(b"user.");
+        kept &= is_own && rustix::fs::fsetxattr(file, name, &attribute.value, XattrFlags::empty()).is_ok();
+    }
+    if let Some(mode) = meta.mode {
+        rustix::fs::fchmod(file, Mode::from_raw_mode(mode & 0o777))?;
+    }
+    if let Some(seconds) = meta.mtime {
+        rustix::fs::futimens(file, &times((seconds, meta.mtime_ns.unwrap_or(0))))?;
+    }
+    Ok(kept)
+}
+
+fn times((seconds, nanoseconds): (i64, u32)) -> Timestamps {
+    let last_access = Timespec { tv_sec: 0, tv_nsec: rustix::fs::UTIME_OMIT };
+    let last_modification = Timespec { tv_sec: seconds, tv_nsec: i64::from(nanoseconds.min(999_999_999)) };
+    Timestamps { last_access, last_modification }
+}
+
+/// Lets the owner into a directory of his that is held by its path alone.
+fn chmod_path(dir: &OwnedFd) -> io::Result<()> {
+    // fchmod refuses such a handle; its own "." does not exist without the right to search, so /proc names it.
+    use std::os::fd::AsRawFd;
+    let itself = format!("/proc/self/fd/{}", dir.as_raw_fd());
+    Ok(rustix::fs::chmod(itself, Mode::RWXU)?)
+}

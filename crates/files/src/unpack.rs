@@ -1,0 +1,315 @@
+//! Unpacking: a verified bundle becomes a tree in a directory of its own, and then takes its place.
+//!
+//! [`Unpacker`] writes below one held directory that nobody else uses; nothing that a bundle says leads out of it, and
+//! nothing in it is ever reached through a link. [`publish`] moves the finished tree to where it belongs: whole, when its
+//! name is free; file by file, each atomically, into a directory that is there. Spec: section 5.6, S5.22, S5.25, S5.33.
+
+mod publish;
+
+use std::fs::File;
+use std::io;
+use std::os::fd::AsFd;
+use std::os::unix::fs::FileExt;
+
+use hikyaku_wire::bundle::{Done, FileHead, Leave, Reason};
+use hikyaku_wire::files::Synced;
+use minicbor::{Decode, Encode};
+
+use crate::bundle::{Item, Position, Reader};
+use crate::error::{FilesError, Result};
+use crate::jail::{Dir, set_metadata};
+use crate::names::{Dots, SafeName, SafeRelPath, escape};
+use crate::staging::full;
+
+pub(crate) use publish::publish;
+
+/// The most things that a report names; the rest is counted.
+pub const MAX_REPORTED: usize = 1_000;
+
+/// What was made, and what was not kept.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Report {
+    /// What the bundle counted.
+    pub counts: Done,
+    /// What is missing or different, by path: the first [`MAX_REPORTED`].
+    pub missing: Vec<(Vec<u8>, Missing)>,
+    /// How many are missing or different altogether.
+    pub missing_count: u64,
+}
+
+/// Why something of a tree is not there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Missing {
+    /// The sender could not give it.
+    #[error("not carried: {}", reason_text(*.0))]
+    Source(Reason),
+    /// Something else has the name and stays.
+    #[error("something of that name exists already and was not replaced")]
+    Exists,
+    /// A link that leads out of the tree.
+    #[error("a symbolic link that leads out of the tree was not made")]
+    LinkOut,
+    /// A second name whose first one is not there.
+    #[error("a second name of a file that is missing")]
+    LinkTarget,
+    /// Attributes that this file system or this user cannot set.
+    #[error("made, but not all of its extended attributes could be kept")]
+    Attributes,
+    /// A record of a kind that this version does not know.
+    #[error("an entry of a kind that this version does not know")]
+    Unknown,
+}
+
+/// How a tree is unpacked.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct UnpackOptions {
+    /// Whether names at the top may begin with a dot.
+    pub(crate) dots: Dots,
+    /// Whether links that lead out of the tree are made.
+    pub(crate) all_links: bool,
+    /// When data is made durable.
+    pub(crate) synced: Synced,
+}
+
+/// Where an unpacker stands, for the journal.
+#[derive(Clone, Debug, Default, Encode, Decode)]
+#[cbor(map)]
+pub(crate) struct UnpackState {
+    /// The hash of the bytes so far.
+    #[n(0)]
+    #[cbor(with = "minicbor::bytes")]
+    pub(crate) tree: Vec<u8>,
+    /// The place in the bundle.
+    #[n(1)]
+    pub(crate) position: Position,
+}
+
+/// Makes a tree of a bundle's bytes.
+#[derive(Debug)]
+pub(crate) struct Unpacker {
+    reader: Reader,
+    options: UnpackOptions,
+    /// The directories that are open, the tree's own first.
+    stack: Vec<(Option<SafeName>, Dir)>,
+    file: Option<Open>,
+    report: Report,
+}
+
+/// A file being written.
+#[derive(Debug)]
+struct Open {
+    file: File,
+    name: SafeName,
+    head: FileHead,
+    at: u64,
+}
+
+impl Unpacker {
+    /// An unpacker at the beginning, into an empty directory of the transfer's own.
+    pub(crate) fn new(into: Dir, options: UnpackOptions) -> Self {
+        let reader = Reader::new(options.dots);
+        Self { reader, options, stack: vec![(None, into)], file: None, report: Report::default() }
+    }
+
+    /// An unpacker that goes on at a position; an error when what was made until then is not there.
+    pub(crate) fn resume(into: Dir, options: UnpackOptions, position: Position) -> io::Result<Self> {
+        let gone = || io::Error::from(io::ErrorKind::NotFound);
+        let mut stack = vec![(None, into)];
+        for name in position.path() {
+            let name = SafeName::parse(name, Dots::Inside).map_err(|_| gone())?;
+            let inner = stack.last().ok_or_else(gone)?.1.open_child(&name)?;
+            stack.push((Some(name), inner));
+        }
+        let mut file = None;
+        if let (Some(open), Some((_, dir))) = (position.file(), stack.last()) {
+            let name = SafeName::parse(&open.name.0, Dots::Inside).map_err(|_| gone())?;
+            let found = dir.open_file(&name, true)?.ok_or_else(gone)?;
+            if found.metadata()?.len() < open.at {
+                // A hole at its end is not written before what follows.
+                found.set_len(open.at)?;
+            }
+            let head = FileHead { name: open.name.0.clone(), size: open.size, meta: None, attributes: None };
+            file = Some(Open { file: found, name, head, at: open.at });
+        }
+        let report = Report { counts: position.counts(), ..Report::default() };
+        Ok(Self { reader: Reader::resume(options.dots, position), options, stack, file, report })
+    }
+
+    /// Where it stands, unless it is inside a header.
+    pub(crate) fn position(&self) -> Option<&Position> {
+        self.reader.position()
+    }
+
+    /// The path of what is being written, for messages.
+    pub(crate) fn path(&self) -> Vec<u8> {
+        self.reader.path()
+    }
+
+    /// Takes the next bytes of the bundle.
+    pub(crate) fn take(&mut self, mut input: &[u8]) -> Result<()> {
+        while let Some(item) = self.reader.next(&mut input)? {
+            self.apply(item)?;
+        }
+        Ok(())
+    }
+
+    /// Makes everything so far durable.
+    pub(crate) fn sync(&self) -> Result<()> {
+        Ok(self.root().sync_all().map_err(|error| full(self.root(), 0, error))?)
+    }
+
+    /// The directory and the report, once the bundle is complete.
+    pub(crate) fn finish(mut self) -> Result<(Dir, Report)> {
+        if !self.reader.is_done() {
+            return Err(FilesError::Order("the bundle ended before its end"));
+        }
+        if self.options.synced != Synced::None {
+            self.sync()?;
+        }
+        let (_, root) = self.stack.swap_remove(0);
+        Ok((root, self.report))
+    }
+
+    fn apply(&mut self, item: Item<'_>) -> Result<()> {
+        match item {
+            Item::Enter(name) => {
+                let inner = self.dir().enter(&name).map_err(|error| full(self.root(), 0, error))?;
+                self.stack.push((Some(name), inner));
+            }
+            Item::Leave(leave) => self.leave(&leave)?,
+            Item::File(name, head) => {
+                let file = self.dir().create_anew(&name).map_err(|error| full(self.root(), 0, error))?;
+                self.file = Some(Open { file, name, head, at: 0 });
+            }
+            Item::Bytes(bytes) => {
+                let Some(open) = &mut self.file else { return Ok(()) };
+                let written = open.file.write_all_at(bytes, open.at);
+                written.map_err(|error| full(&self.stack[0].1, bytes.len() as u64, error))?;
+                open.at += bytes.len() as u64;
+            }
+            Item::Hole(len) => self.file.iter_mut().for_each(|open| open.at += len),
+            Item::End(end) => self.end(end.failed)?,
+            Item::Symlink(name, link) => self.symlink(&name, &link)?,
+            Item::HardLink(name, to) => self.hard_link(&name, &to)?,
+            Item::LeftOut(name, left_out) => self.missing(Some(&name), Missing::Source(left_out.reason)),
+            Item::Unknown(_) => self.missing(None, Missing::Unknown),
+            Item::Done(done) => self.report.counts = done,
+        }
+        Ok(())
+    }
+
+    fn leave(&mut self, leave: &Leave) -> Result<()> {
+        let Some((_, dir)) = self.stack.last() else { return Ok(()) };
+        let attributes = leave.attributes.as_deref().unwrap_or_default();
+        let kept = dir.set_metadata(&leave.meta.unwrap_or_default(), attributes).map_err(vault)?;
+        if !kept {
+            self.missing(None, Missing::Attributes);
+        }
+        self.stack.pop();
+        Ok(())
+    }
+
+    fn end(&mut self, failed: Option<Reason>) -> Result<()> {
+        let Some(open) = self.file.take() else { return Ok(()) };
+        if let Some(reason) = failed {
+            self.dir().remove(&open.name).map_err(vault)?;
+            self.missing(Some(&open.name), Missing::Source(reason));
+            return Ok(());
+        }
+        let length = open.file.metadata().map_err(vault)?.len();
+        if length != open.head.size {
+            open.file.set_len(open.head.size).map_err(|error| full(self.root(), 0, error))?;
+        }
+        let attributes = open.head.attributes.as_deref().unwrap_or_default();
+        let kept = set_metadata(open.file.as_fd(), &open.head.meta.unwrap_or_default(), attributes);
+        if !kept.map_err(vault)? {
+            self.missing(Some(&open.name), Missing::Attributes);
+        }
+        if self.options.synced == Synced::Each {
+            open.file.sync_all().map_err(|error| full(self.root(), 0, error))?;
+        }
+        Ok(())
+    }
+
+    //= S5.49
+    fn symlink(&mut self, name: &SafeName, link: &hikyaku_wire::bundle::Symlink) -> Result<()> {
+        if !self.options.all_links && leads_out(&link.target, self.stack.len() - 1) {
+            self.missing(Some(name), Missing::LinkOut);
+            return Ok(());
+        }
+        let modified = link.meta.and_then(|meta| Some((meta.mtime?, meta.mtime_ns.unwrap_or(0))));
+        self.dir().symlink(&link.target, name, modified).map_err(|error| full(self.root(), 0, error))?;
+        Ok(())
+    }
+
+    fn hard_link(&mut self, name: &SafeName, to: &SafeRelPath) -> Result<()> {
+        match self.root().link(to, self.dir(), name) {
+            Ok(()) => Ok(()),
+            // The first name failed, or is a link: its directory was checked on the way.
+            Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => {
+                self.missing(Some(name), Missing::LinkTarget);
+                Ok(())
+            }
+            Err(error) => Err(full(self.root(), 0, error).into()),
+        }
+    }
+
+    fn missing(&mut self, name: Option<&SafeName>, why: Missing) {
+        let names = self.stack.iter().filter_map(|(name, _)| name.as_ref());
+        let path: Vec<&[u8]> = names.chain(name).map(SafeName::as_bytes).collect();
+        self.report.add(path.join(&b'/'), why);
+    }
+
+    fn root(&self) -> &Dir {
+        &self.stack[0].1
+    }
+
+    fn dir(&self) -> &Dir {
+        &self.stack[self.stack.len() - 1].1
+    }
+}
+
+//= S5.51
+impl Report {
+    pub(crate) fn add(&mut self, path: Vec<u8>, why: Missing) {
+        tracing::debug!(path = %escape(&path), %why, "not kept");
+        self.missing_count += 1;
+        if self.missing.len() < MAX_REPORTED {
+            self.missing.push((path, why));
+        }
+    }
+}
+
+/// Whether a link in a directory `depth` levels below the top of a tree may lead out of it, judged by its text alone.
+///
+/// `..` is believed at the beginning only, where the tree's own directories stand above the link: behind a name, that
+/// name may be a link itself, and `..` then leads from wherever it points.
+pub(crate) fn leads_out(target: &[u8], depth: usize) -> bool {
+    if target.starts_with(b"/") {
+        return true;
+    }
+    let mut parts = target.split(|byte| *byte == b'/').filter(|part| !matches!(*part, b"" | b".")).peekable();
+    let mut up = 0;
+    while parts.next_if_eq(&b"..".as_slice()).is_some() {
+        up += 1;
+    }
+    up > depth || parts.any(|part| part == b"..")
+}
+
+fn reason_text(reason: Reason) -> &'static str {
+    match reason {
+        Reason::CHANGED => "it changed while it was being read",
+        Reason::UNREADABLE => "it could not be read",
+        Reason::VANISHED => "it was gone when it was its turn",
+        Reason::SPECIAL => "it is a device, a pipe or a socket",
+        Reason::LIMIT => "its name or depth is beyond what is carried",
+        _ => "for a reason that this version does not know",
+    }
+}
+
+fn vault(error: io::Error) -> FilesError {
+    FilesError::Vault(error.into())
+}
+
+#[cfg(test)]
+mod tests;
