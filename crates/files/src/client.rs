@@ -135,7 +135,8 @@ impl FilesClient {
         let (known, destination) = (head.clone(), into.clone());
         let mut incoming = match blocking(move || Incoming::open(known, &destination)).await? {
             Found::Incoming(incoming) => incoming,
-            Found::Placed(receipt, name, report) => {
+            Found::Placed(placed) => {
+                let (receipt, name, report) = *placed;
                 return Ok(Fetched { head, receipt, name, report: Some(report) });
             }
         };

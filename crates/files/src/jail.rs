@@ -16,7 +16,7 @@ use crate::names::{Dots, SafeName, SafeRelPath};
 
 mod trees;
 
-pub(crate) use trees::{Found, set_metadata};
+pub(crate) use trees::{Found, set_attributes, set_metadata};
 
 const RESOLVE: ResolveFlags =
     ResolveFlags::BENEATH.union(ResolveFlags::NO_SYMLINKS).union(ResolveFlags::NO_MAGICLINKS);

@@ -411,7 +411,7 @@ impl Staged {
         if self.file.metadata()?.len() != size {
             self.file.set_len(size)?;
         }
-        set_metadata(self.file.as_fd(), meta, &[])?;
+        set_metadata(self.file.as_fd(), meta)?;
         self.file.sync_all()?;
         if let Some(tree) = &self.tree {
             tree.sync_all()?;

@@ -17,7 +17,7 @@ use minicbor::{Decode, Encode};
 
 use crate::bundle::{Item, Position, Reader};
 use crate::error::{FilesError, Result};
-use crate::jail::{Dir, set_metadata};
+use crate::jail::{Dir, set_attributes, set_metadata};
 use crate::names::{Dots, SafeName, SafeRelPath, escape};
 use crate::staging::full;
 
@@ -128,7 +128,8 @@ impl Unpacker {
                 // A hole at its end is not written before what follows.
                 found.set_len(open.at)?;
             }
-            let head = FileHead { name: open.name.0.clone(), size: open.size, meta: None, attributes: None };
+            let head =
+                FileHead { name: open.name.0.clone(), size: open.size, meta: open.meta, attributes: None };
             file = Some(Open { file: found, name, head, at: open.at });
         }
         let report = Report { counts: position.counts(), ..Report::default() };
@@ -179,6 +180,11 @@ impl Unpacker {
             Item::Leave(leave) => self.leave(&leave)?,
             Item::File(name, head) => {
                 let file = self.dir().create_anew(&name).map_err(|error| full(self.root(), 0, error))?;
+                let attributes = head.attributes.as_deref().unwrap_or_default();
+                // At once, and not at the end: where the bundle is gone on with, they are not told again.
+                if !set_attributes(file.as_fd(), attributes) {
+                    self.missing(Some(&name), Missing::Attributes);
+                }
                 self.file = Some(Open { file, name, head, at: 0 });
             }
             Item::Bytes(bytes) => {
@@ -201,7 +207,8 @@ impl Unpacker {
     fn leave(&mut self, leave: &Leave) -> Result<()> {
         let Some((_, dir)) = self.stack.last() else { return Ok(()) };
         let attributes = leave.attributes.as_deref().unwrap_or_default();
-        let kept = dir.set_metadata(&leave.meta.unwrap_or_default(), attributes).map_err(vault)?;
+        let kept = set_attributes(dir.as_fd(), attributes);
+        dir.set_metadata(&leave.meta.unwrap_or_default()).map_err(vault)?;
         if !kept {
             self.missing(None, Missing::Attributes);
         }
@@ -220,11 +227,7 @@ impl Unpacker {
         if length != open.head.size {
             open.file.set_len(open.head.size).map_err(|error| full(self.root(), 0, error))?;
         }
-        let attributes = open.head.attributes.as_deref().unwrap_or_default();
-        let kept = set_metadata(open.file.as_fd(), &open.head.meta.unwrap_or_default(), attributes);
-        if !kept.map_err(vault)? {
-            self.missing(Some(&open.name), Missing::Attributes);
-        }
+        set_metadata(open.file.as_fd(), &open.head.meta.unwrap_or_default()).map_err(vault)?;
         if self.options.synced == Synced::Each {
             open.file.sync_all().map_err(|error| full(self.root(), 0, error))?;
         }

@@ -1,4 +1,4 @@
-//! `hikyaku get`: a file out of a room: verified, resumable, atomic.
+//! `hikyaku get`: a file or a tree out of a room: verified, resumable, atomic.
 
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
@@ -37,7 +37,17 @@ struct JsonFetched {
     path: String,
     root: String,
     bytes: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    entries: Option<u64>,
     seconds: f64,
+}
+
+#[derive(Serialize)]
+struct JsonMissing {
+    v: u32,
+    r#type: &'static str,
+    path: String,
+    why: String,
 }
 
 impl Get {
@@ -69,7 +79,8 @@ impl Get {
         };
         bar.finish();
         let fetched = fetched.map_err(|error| self.trouble(error))?;
-        self.tell(&fetched, begun.elapsed())
+        self.tell(&fetched, begun.elapsed())?;
+        self.tell_missing(&fetched)
     }
 
     fn trouble(&self, error: FilesError) -> Trouble {
@@ -89,8 +100,26 @@ impl Get {
         trouble
     }
 
+    /// Tells what of a tree is not there as it was sent.
+    fn tell_missing(&self, fetched: &Fetched) -> Result {
+        let Some(report) = fetched.report.as_ref().filter(|report| report.missing_count > 0) else {
+            return Ok(());
+        };
+        for (path, why) in &report.missing {
+            let (path, why) = (hikyaku_files::escape(path).to_string(), why.to_string());
+            if self.json {
+                output::json(&JsonMissing { v: JSON_VERSION, r#type: "missing", path, why })?;
+            } else {
+                output::note(format_args!("{path}: {why}"));
+            }
+        }
+        let told = format!("{} things are not here as they were sent", report.missing_count);
+        Err(Trouble::new(Exit::PartlyFailed, told))
+    }
+
     fn tell(&self, fetched: &Fetched, took: Duration) -> Result {
         let path = self.into.join(fetched.name.as_os_str());
+        let bytes = fetched.report.as_ref().map_or(fetched.receipt.size, |report| report.counts.bytes);
         if self.json {
             return output::json(&JsonFetched {
                 v: JSON_VERSION,
@@ -98,12 +127,13 @@ impl Get {
                 reference: self.reference.clone(),
                 path: path.display().to_string(),
                 root: fetched.receipt.root.to_string(),
-                bytes: fetched.receipt.size,
+                bytes,
+                entries: fetched.report.as_ref().map(|report| report.counts.entries),
                 seconds: took.as_secs_f64(),
             });
         }
         let path = hikyaku_files::escape(path.as_os_str().as_encoded_bytes()).to_string();
-        output::line(format_args!("{path}  {}  {}", event::bytes(fetched.receipt.size), fetched.receipt.root))
+        output::line(format_args!("{path}  {}  {}", event::bytes(bytes), fetched.receipt.root))
     }
 }
 

@@ -1,76 +1,93 @@
 //! `hikyaku send`: files into a room or into the server's directory. Success is the receiver's word: whole, verified,
 //! durable. A broken connection is made again, and the transfer goes on where it stopped; so it does in a new process.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use clap::Args;
-use hikyaku_files::{FilesClient, FilesError, Outgoing, Progress};
+use hikyaku_files::{FilesError, Progress, WalkOptions};
 use hikyaku_sqlite::client::{ClientStore, Direction, Transfer};
-use hikyaku_wire::files::{Receipt, Target};
-use serde::Serialize;
+use hikyaku_wire::files::{Overwrite, PutOptions, Receipt, Synced, Target};
 
 use crate::args::Global;
 use crate::client::{Client, Patience};
-use crate::event;
 use crate::exit::{Exit, Result, Trouble};
-use crate::output::{self, JSON_VERSION};
 use crate::progress::Bar;
 use crate::reference;
+
+mod source;
+mod told;
+
+use source::Source;
 
 /// How long the last word may take.
 const GOODBYE: Duration = Duration::from_secs(2);
 
 #[derive(Debug, Args)]
 pub(crate) struct Send {
-    /// The files
+    /// The files and directories
     #[arg(required = true, value_name = "PATH")]
     paths: Vec<PathBuf>,
     /// Where to: '#room', ':' (the server's directory) or ':sub/dir'
     #[arg(long, value_name = "TARGET")]
     to: String,
-    /// One JSON object per file
+    /// What becomes of a file whose name is taken in the server's directory
+    #[arg(long, value_enum, default_value_t = OnTaken::Never)]
+    overwrite: OnTaken,
+    /// When the receiver makes files durable: with the system's own time, as one batch, or each
+    #[arg(long, value_enum)]
+    fsync: Option<Fsync>,
+    /// Make symbolic links that lead out of the tree, too
+    #[arg(long)]
+    all_links: bool,
+    /// Carry extended attributes (user.*)
+    #[arg(long)]
+    xattrs: bool,
+    /// One JSON object per file or tree
     #[arg(long)]
     json: bool,
 }
 
-#[derive(Serialize)]
-struct JsonSent {
-    v: u32,
-    r#type: &'static str,
-    path: String,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    reference: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    name: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    root: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    bytes: Option<u64>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    synced: Option<&'static str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    seconds: Option<f64>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    error: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    exit: Option<u8>,
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+enum OnTaken {
+    /// It stays, and the new one is not made
+    Never,
+    /// The one with the later time stays
+    Newer,
+    /// The new one takes its place
+    Always,
+    /// The new one gets another name
+    Rename,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+enum Fsync {
+    None,
+    Batch,
+    Each,
 }
 
 impl Send {
     pub(crate) async fn run(self, global: &Global) -> Result {
         let target = reference::target(&self.to).map_err(|error| Trouble::usage(error.to_string()))?;
         let client = Client::of(global, target.server.as_deref())?.for_bulk();
-        let mut sending = Sending { store: client.server.store()?, client, target: target.what, to: self.to };
+        let (put, walk) = (self.put(), WalkOptions { filter: None, attributes: self.xattrs });
+        let (store, json) = (client.server.store()?, self.json);
+        let mut sending = Sending { store, client, target: target.what, to: self.to, put, walk };
+        // A room shows each path as a parcel; a directory takes them all at once.
+        let at_once = if matches!(sending.target, Target::Drop(_)) { self.paths.len() } else { 1 };
         let mut failed = Vec::new();
-        for path in &self.paths {
+        for paths in self.paths.chunks(at_once) {
             let begun = Instant::now();
-            match sending.send(path, !self.json).await {
-                Ok(receipt) => tell(path, &sending.target, &receipt, begun.elapsed(), self.json)?,
-                Err(trouble) if self.paths.len() == 1 && !self.json => return Err(trouble),
+            match sending.send(paths, !json).await {
+                Ok((source, receipt)) => {
+                    told::sent(paths, &sending.target, &receipt, begun.elapsed(), json)?;
+                    failed.extend(told::not_kept(&source, &receipt, json)?);
+                }
+                Err(trouble) if self.paths.len() == paths.len() && !json => return Err(trouble),
                 Err(trouble) => {
-                    if self.json {
-                        output::json(&failure(path, &trouble))?;
+                    if json {
+                        told::failed(paths, &trouble)?;
                     }
                     trouble.report();
                     failed.push(trouble.exit);
@@ -79,12 +96,27 @@ impl Send {
         }
         match failed.as_slice() {
             [] => Ok(()),
-            [only] if self.paths.len() == 1 => Err(Trouble::new(*only, "")),
+            [only] if self.paths.len() <= at_once => Err(Trouble::new(*only, "")),
             failed => Err(Trouble::new(
                 Exit::PartlyFailed,
-                format!("{} of {} files were not sent", failed.len(), self.paths.len()),
+                format!("{} of {} files were not sent whole", failed.len(), self.paths.len()),
             )),
         }
+    }
+
+    fn put(&self) -> PutOptions {
+        let overwrite = match self.overwrite {
+            OnTaken::Never => None,
+            OnTaken::Newer => Some(Overwrite::Newer),
+            OnTaken::Always => Some(Overwrite::Always),
+            OnTaken::Rename => Some(Overwrite::Rename),
+        };
+        let synced = self.fsync.map(|fsync| match fsync {
+            Fsync::None => Synced::None,
+            Fsync::Batch => Synced::Batch,
+            Fsync::Each => Synced::Each,
+        });
+        PutOptions { overwrite, synced, all_links: self.all_links.then_some(true) }
     }
 }
 
@@ -94,11 +126,14 @@ struct Sending {
     store: ClientStore,
     target: Target,
     to: String,
+    put: PutOptions,
+    walk: WalkOptions,
 }
 
 impl Sending {
-    async fn send(&mut self, path: &Path, show: bool) -> Result<Receipt> {
-        let outgoing = self.outgoing(path)?;
+    async fn send(&mut self, paths: &[PathBuf], show: bool) -> Result<(Source, Receipt)> {
+        let outgoing = self.outgoing(paths)?;
+        let path = outgoing.path().to_owned();
         let (progress, moments) = Progress::new();
         let bar = Bar::show(show, path.file_name().unwrap_or_default().as_encoded_bytes(), moments.clone());
         let mut patience = Patience::new();
@@ -122,7 +157,7 @@ impl Sending {
         match sent {
             Ok(receipt) => {
                 self.store.change(|changes| changes.remove_transfer(outgoing.transfer().0))?;
-                Ok(receipt)
+                Ok((outgoing, receipt))
             }
             Err(error) => {
                 let full = error.code() == hikyaku::ErrorCode::FULL;
@@ -142,24 +177,29 @@ impl Sending {
         }
     }
 
-    async fn attempt(&self, outgoing: &Outgoing, progress: &Progress) -> Result<Receipt, FilesError> {
+    async fn attempt(&self, outgoing: &Source, progress: &Progress) -> Result<Receipt, FilesError> {
         let connection = self.client.connect().await?;
-        let receipt = FilesClient::new(connection.clone()).send_file(outgoing, progress).await?;
+        let receipt = outgoing.send(&connection, progress).await?;
         // Not closed but drained: the receiver hears that its receipt has arrived, and need not keep it.
         connection.drain_within(GOODBYE).await;
         Ok(receipt)
     }
 
-    /// The transfer that this file began earlier, if it is still the same file; else a new one. Remembered either way.
-    fn outgoing(&mut self, path: &Path) -> Result<Outgoing> {
-        let path = std::path::absolute(path).map_err(|error| crate::exit::io(path.display(), &error))?;
-        let fresh = Outgoing::new(&path, None, self.target.clone())?;
+    /// The transfer that these paths began earlier, if it is still the same; else a new one. Remembered either way.
+    fn outgoing(&mut self, paths: &[PathBuf]) -> Result<Source> {
+        let absolute = |path: &PathBuf| {
+            std::path::absolute(path).map_err(|error| crate::exit::io(path.display(), &error))
+        };
+        let paths = paths.iter().map(absolute).collect::<Result<Vec<_>>>()?;
+        let fresh = Source::new(&paths, self.target.clone(), self.put, self.walk.clone())?;
         let begun = self.store.transfers()?.into_iter().filter(|transfer| {
-            transfer.direction == Direction::Send && transfer.path == path && transfer.target == self.to
+            transfer.direction == Direction::Send
+                && transfer.path == fresh.path()
+                && transfer.target == self.to
         });
         for transfer in begun {
-            if let Some(known) = Outgoing::decode(&transfer.state)
-                && known.is_same_source(&fresh)
+            if let Some(known) = Source::decode(&transfer.state, self.walk.clone())
+                && known.is_same(&fresh)
             {
                 return Ok(known);
             }
@@ -169,7 +209,7 @@ impl Sending {
         Ok(fresh)
     }
 
-    fn remember(&mut self, outgoing: &Outgoing) -> Result {
+    fn remember(&mut self, outgoing: &Source) -> Result {
         let transfer = Transfer {
             id: outgoing.transfer().0,
             direction: Direction::Send,
@@ -179,55 +219,5 @@ impl Sending {
             updated_ms: hikyaku_accounts::system_time(),
         };
         Ok(self.store.change(|changes| changes.put_transfer(&transfer))?)
-    }
-}
-
-fn tell(path: &Path, target: &Target, receipt: &Receipt, took: Duration, json: bool) -> Result {
-    let reference = match (&receipt.event, target, &receipt.name) {
-        (Some(event), ..) => Some(format!("#{}:{}", event.room, event.seq)),
-        (None, Target::Drop(directory), Some(name)) => {
-            let parts = directory.iter().map(|part| part.0.as_slice()).chain([name.as_slice()]);
-            Some(format!(":{}", String::from_utf8_lossy(&parts.collect::<Vec<_>>().join(&b'/'))))
-        }
-        _ => None,
-    };
-    let name = receipt.name.as_ref().map(|name| String::from_utf8_lossy(name).into_owned());
-    if json {
-        return output::json(&JsonSent {
-            v: JSON_VERSION,
-            r#type: "sent",
-            path: path.display().to_string(),
-            reference,
-            name,
-            root: Some(receipt.root.to_string()),
-            bytes: Some(receipt.size),
-            synced: Some(match receipt.synced {
-                hikyaku_wire::files::Synced::None => "none",
-                hikyaku_wire::files::Synced::Batch => "batch",
-                hikyaku_wire::files::Synced::Each => "each",
-            }),
-            seconds: Some(took.as_secs_f64()),
-            error: None,
-            exit: None,
-        });
-    }
-    let place = reference.as_deref().unwrap_or("sent");
-    let place = hikyaku_files::escape(place.as_bytes());
-    output::line(format_args!("{place}  {}  {}", event::bytes(receipt.size), receipt.root))
-}
-
-fn failure(path: &Path, trouble: &Trouble) -> JsonSent {
-    JsonSent {
-        v: JSON_VERSION,
-        r#type: "failed",
-        path: path.display().to_string(),
-        reference: None,
-        name: None,
-        root: None,
-        bytes: None,
-        synced: None,
-        seconds: None,
-        error: Some(trouble.to_string()),
-        exit: Some(trouble.exit as u8),
     }
 }

@@ -6,6 +6,7 @@ use hikyaku_wire::bundle::{
 };
 use hikyaku_wire::cbor::{self, CborError, Limits};
 use hikyaku_wire::files::Component;
+use hikyaku_wire::parcel::Metadata;
 use hikyaku_wire::varint;
 use minicbor::{Decode, Encode};
 
@@ -136,6 +137,9 @@ pub struct OpenFile {
     /// How much of it came.
     #[n(2)]
     pub at: u64,
+    /// Its metadata, which is set at its end.
+    #[n(3)]
+    pub meta: Option<Metadata>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -352,7 +356,8 @@ impl Reader {
 
     fn file(&mut self, head: FileHead) -> Result<Item<'static>, BundleError> {
         let name = self.name(&head.name)?;
-        self.at.file = Some(OpenFile { name: Component(head.name.clone()), size: head.size, at: 0 });
+        self.at.file =
+            Some(OpenFile { name: Component(head.name.clone()), size: head.size, at: 0, meta: head.meta });
         self.at.after_hole = false;
         Ok(Item::File(name, head))
     }

@@ -31,7 +31,7 @@ pub(super) enum Found {
     /// Its bytes are to come.
     Incoming(Box<Incoming>),
     /// A tree that was whole when this program was interrupted, and has its place now.
-    Placed(Receipt, SafeName, Report),
+    Placed(Box<(Receipt, SafeName, Report)>),
 }
 
 /// Where its bytes go.
@@ -69,7 +69,7 @@ impl Incoming {
                 Opening::Whole(staged, root, size) => {
                     let placed = place_again(*staged, (root, size), to.options, &into)?;
                     staging(&into)?.discard(head.transfer)?;
-                    return Ok(Found::Placed(receipt_of(&head, &placed), name, placed.report));
+                    return Ok(Found::Placed(Box::new((receipt_of(&head, &placed), name, placed.report))));
                 }
             },
         };

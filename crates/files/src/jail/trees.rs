@@ -146,9 +146,14 @@ impl Dir {
         super::unlink(&self.0, name, AtFlags::REMOVEDIR)
     }
 
-    /// Sets what a directory keeps: permission bits, time, extended attributes.
-    pub(crate) fn set_metadata(&self, meta: &Metadata, attributes: &[Attribute]) -> io::Result<bool> {
-        set_metadata(self.0.as_fd(), meta, attributes)
+    /// Sets a directory's permission bits and time.
+    pub(crate) fn set_metadata(&self, meta: &Metadata) -> io::Result<()> {
+        set_metadata(self.0.as_fd(), meta)
+    }
+
+    /// The handle, for what takes one.
+    pub(crate) fn as_fd(&self) -> BorrowedFd<'_> {
+        self.0.as_fd()
     }
 
     /// The metadata of this directory.
@@ -175,28 +180,26 @@ impl Found {
     }
 }
 
-/// Sets permission bits (never setuid, setgid, sticky), extended attributes and, last, the time of modification.
-/// Says whether every attribute was kept.
-//= S5.25
-pub(crate) fn set_metadata(
-    file: BorrowedFd<'_>,
-    meta: &Metadata,
-    attributes: &[Attribute],
-) -> io::Result<bool> {
-    let mut kept = true;
-    for attribute in attributes {
+/// Sets extended attributes, and says whether all were kept.
+pub(crate) fn set_attributes(file: BorrowedFd<'_>, attributes: &[Attribute]) -> bool {
+    attributes.iter().fold(true, |kept, attribute| {
         let name = std::ffi::OsStr::from_bytes(&attribute.name);
         // Only a user's own attributes: the others are the system's, and would be a way around permissions.
         let is_own = attribute.name.starts_with(b"user.");
-        kept &= is_own && rustix::fs::fsetxattr(file, name, &attribute.value, XattrFlags::empty()).is_ok();
-    }
+        kept & (is_own && rustix::fs::fsetxattr(file, name, &attribute.value, XattrFlags::empty()).is_ok())
+    })
+}
+
+/// Sets permission bits (never setuid, setgid, sticky) and, last, the time of modification.
+//= S5.25
+pub(crate) fn set_metadata(file: BorrowedFd<'_>, meta: &Metadata) -> io::Result<()> {
     if let Some(mode) = meta.mode {
         rustix::fs::fchmod(file, Mode::from_raw_mode(mode & 0o777))?;
     }
     if let Some(seconds) = meta.mtime {
         rustix::fs::futimens(file, &times((seconds, meta.mtime_ns.unwrap_or(0))))?;
     }
-    Ok(kept)
+    Ok(())
 }
 
 fn times((seconds, nanoseconds): (i64, u32)) -> Timestamps {

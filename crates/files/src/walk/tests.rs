@@ -154,7 +154,7 @@ fn the_mode_of_a_directory_that_cannot_be_entered_is_no_reason_to_stop() {
     }
     let temp = tempfile::tempdir().unwrap();
     fs::create_dir(temp.path().join("closed")).unwrap();
-    fs::set_permissions(temp.path().join("closed"), fs::Permissions::from_mode(0)).unwrap();
+    fs::set_permissions(temp.path().join("closed"), fs::Permissions::from_mode(0o000)).unwrap();
     let mut walk = walk(temp.path(), WalkOptions::default());
     while !walk.is_finished() {
         walk.step().unwrap();

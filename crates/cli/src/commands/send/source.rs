@@ -1,0 +1,109 @@
+//! What a `send` sends: one regular file as its own bytes, or anything else as a tree.
+
+use std::path::{Path, PathBuf};
+
+use hikyaku::Connection;
+use hikyaku_files::{FilesClient, FilesError, Outgoing, OutgoingTree, Progress, Trouble, WalkOptions};
+use hikyaku_wire::files::{PutOptions, Receipt, Target};
+use hikyaku_wire::parcel::TransferId;
+
+/// A transfer of this side.
+#[derive(Clone)]
+pub(super) enum Source {
+    File(Outgoing),
+    Tree(OutgoingTree),
+}
+
+impl Source {
+    /// Looks at the paths. One regular file without holes is sent as it is.
+    pub(super) fn new(
+        paths: &[PathBuf],
+        target: Target,
+        put: PutOptions,
+        walk: WalkOptions,
+    ) -> Result<Self, FilesError> {
+        if let [path] = paths
+            && put == PutOptions::default()
+            && is_plain(path)
+        {
+            return Ok(Self::File(Outgoing::new(path, None, target)?));
+        }
+        Ok(Self::Tree(OutgoingTree::new(paths, None, target, put, walk)?))
+    }
+
+    /// Reads what [`Source::encode`] wrote.
+    pub(super) fn decode(bytes: &[u8], walk: WalkOptions) -> Option<Self> {
+        match Outgoing::decode(bytes) {
+            Some(file) => Some(Self::File(file)),
+            None => OutgoingTree::decode(bytes, walk).map(Self::Tree),
+        }
+    }
+
+    pub(super) fn encode(&self) -> Vec<u8> {
+        match self {
+            Self::File(file) => file.encode(),
+            Self::Tree(tree) => tree.encode(),
+        }
+    }
+
+    pub(super) fn transfer(&self) -> TransferId {
+        match self {
+            Self::File(file) => file.transfer(),
+            Self::Tree(tree) => tree.transfer(),
+        }
+    }
+
+    /// The path that this transfer is remembered by: the first one.
+    pub(super) fn path(&self) -> &Path {
+        match self {
+            Self::File(file) => file.path(),
+            Self::Tree(tree) => tree.paths().next().unwrap_or(Path::new("")),
+        }
+    }
+
+    /// Whether another transfer would carry the same to the same place.
+    pub(super) fn is_same(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::File(ours), Self::File(theirs)) => ours.is_same_source(theirs),
+            (Self::Tree(ours), Self::Tree(theirs)) => ours.is_same_source(theirs),
+            _ => false,
+        }
+    }
+
+    pub(super) async fn send(
+        &self,
+        connection: &Connection,
+        progress: &Progress,
+    ) -> Result<Receipt, FilesError> {
+        let client = FilesClient::new(connection.clone());
+        match self {
+            Self::File(file) => client.send_file(file, progress).await,
+            Self::Tree(tree) => client.send_tree(tree, progress).await,
+        }
+    }
+
+    /// What could not be carried, and how many.
+    pub(super) fn troubles(&self) -> (Vec<Trouble>, u64) {
+        match self {
+            Self::File(_) => (Vec::new(), 0),
+            Self::Tree(tree) => {
+                let (troubles, counts) = tree.troubles();
+                (troubles, counts.left_out)
+            }
+        }
+    }
+}
+
+/// A regular file whose content is all there. One with holes is a tree of one, so that the holes cost nothing.
+fn is_plain(path: &Path) -> bool {
+    use std::os::unix::fs::MetadataExt;
+    // What cannot be looked at is told by whoever opens it.
+    let Ok(meta) = path.symlink_metadata() else { return true };
+    let is_tree = meta.is_dir() || meta.is_file() && is_sparse(meta.len(), meta.blocks());
+    !is_tree
+}
+
+/// Whether the disk holds much less than the size: a hole worth keeping.
+fn is_sparse(size: u64, blocks: u64) -> bool {
+    size > 1024 * 1024 && blocks.saturating_mul(512) < size / 2
+}
