@@ -27,9 +27,10 @@ pub fn run(directory: &str, threads: usize, commit_events: usize) -> Result<()> 
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(threads).enable_all().build()?;
     runtime.block_on(async {
         let chat = ChatServer::new(store, chat);
-        // All clients are one network, and as many as a test wants.
+        // All clients are one network and have one key, and as many as a test wants.
         let limits = Limits {
             max_connections: 20_000,
+            max_connections_per_key: 20_000,
             max_unauthenticated: 4_096,
             early_drop: 4_096,
             max_unauthenticated_per_network: 4_096,

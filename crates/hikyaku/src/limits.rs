@@ -63,6 +63,8 @@ pub struct Limits {
     pub max_unauthenticated_per_network: usize,
     /// Connections at once.
     pub max_connections: usize,
+    /// Connections of one key at once, so that no member takes the places of all others.
+    pub max_connections_per_key: usize,
 }
 
 impl Default for Limits {
@@ -92,6 +94,7 @@ impl Default for Limits {
             early_drop: 128,
             max_unauthenticated_per_network: 64,
             max_connections: 10_000,
+            max_connections_per_key: 1024,
         }
     }
 }

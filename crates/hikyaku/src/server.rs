@@ -264,12 +264,15 @@ impl<C: Send + Sync + 'static> Server<C> {
         let events = self.shared.events.connection();
         let connection = local::accept(io, peer, Limits::clone(&self.shared.limits), events);
         // The program's own connections do not count against the limit for those from outside.
-        match Register::enter(&self.shared, peer, connection.link(), usize::MAX) {
+        match Register::enter(&self.shared, peer, connection.link(), None) {
             Ok(slot) => {
                 slot.set(&connection);
                 session::start(&connection, self.shared.router.clone(), Arc::new(context), slot);
             }
-            Err(refusal) => connection.abort(refusal.code, &refusal.message),
+            Err(refusal) => {
+                let Failure { code, message, .. } = refusal.failure();
+                connection.abort(code, &message);
+            }
         }
         connection
     }

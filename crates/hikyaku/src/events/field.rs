@@ -136,6 +136,8 @@ words! {
         Unauthenticated = "max_unauthenticated",
         /// Too many connections at once (`max_connections`).
         Connections = "max_connections",
+        /// Too many connections of one key at once (`max_connections_per_key`).
+        ConnectionsOfKey = "max_connections_per_key",
         /// Too many of these from one address or its network (`max_unauthenticated_per_network`).
         Network = "max_unauthenticated_per_network",
         /// All peers together hold as much as they may (`max_memory`).

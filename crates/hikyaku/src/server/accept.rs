@@ -11,7 +11,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 
 use super::gate::Origin;
-use super::register::{Register, Slot};
+use super::register::{NoPlace, Register, Slot};
 use super::ticket::{Said, Ticket};
 use super::{Admission, Peer, Shared};
 use crate::budget::Share;
@@ -217,22 +217,13 @@ async fn admit<C: Send + Sync + 'static>(shared: Arc<Shared<C>>, link: Link, gue
         caller.refuse(reason, Some(id), message);
         link.close(code.0, message);
     };
-    let reached = |limit, value| event!(caller.events, LimitReached { limit, value, owner: By::Us });
-    let slot = match Register::enter(&shared, id, &link, shared.limits.max_connections) {
-        Ok(slot) => slot,
-        Err(Failure { code, message, .. }) if code == ErrorCode::GOING_AWAY => {
-            return refuse(Refusal::Draining, code, &message);
-        }
-        Err(Failure { code, message, .. }) => {
-            reached("max_connections", shared.limits.max_connections as u64);
-            return refuse(Refusal::Connections, code, &message);
-        }
-    };
-    let share = match Share::open(&shared.budget, &shared.limits, Instant::now()) {
-        Ok(share) => share,
-        Err(Failure { code, message, .. }) => {
-            reached("max_memory", shared.limits.max_memory);
-            return refuse(Refusal::Memory, code, &message);
+    let (slot, share) = match take_in(&shared, id, &link) {
+        Ok(taken) => taken,
+        Err((reason, limit, Failure { code, message, .. })) => {
+            if let Some((limit, value)) = limit {
+                event!(caller.events, LimitReached { limit, value, owner: By::Us });
+            }
+            return refuse(reason, code, &message);
         }
     };
     let limit = shared.limits.handshake_timeout;
@@ -259,6 +250,30 @@ async fn admit<C: Send + Sync + 'static>(shared: Arc<Shared<C>>, link: Link, gue
             refuse(Refusal::AuthorisationTimeout, ErrorCode::HANDSHAKE_TIMEOUT, &reason);
         }
     }
+}
+
+/// Why somebody who proved a key is not taken in: the reason, the limit with its value, and what is told.
+type NotTaken = (Refusal, Option<(&'static str, u64)>, Failure);
+
+/// A place in the register and a share of the memory.
+fn take_in<C: Send + Sync + 'static>(
+    shared: &Arc<Shared<C>>,
+    id: KeyId,
+    link: &Link,
+) -> Result<(Slot<C>, Share), NotTaken> {
+    let slot = Register::enter(shared, id, link, Some(&shared.limits)).map_err(|refusal| {
+        let (reason, limit) = match refusal {
+            NoPlace::Shut => (Refusal::Draining, None),
+            NoPlace::All(limit) => (Refusal::Connections, Some(("max_connections", limit as u64))),
+            NoPlace::OfKey(limit) => {
+                (Refusal::ConnectionsOfKey, Some(("max_connections_per_key", limit as u64)))
+            }
+        };
+        (reason, limit, refusal.failure())
+    })?;
+    let share = Share::open(&shared.budget, &shared.limits, Instant::now())
+        .map_err(|failure| (Refusal::Memory, Some(("max_memory", shared.limits.max_memory)), failure))?;
+    Ok((slot, share))
 }
 
 fn begin<C: Send + Sync + 'static>(

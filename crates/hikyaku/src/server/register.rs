@@ -4,6 +4,7 @@
 //! too early, and the limit on connections cannot be overrun by those that are being looked up. Spec: chapter 6.
 
 use std::collections::HashMap;
+use std::collections::hash_map::Entry::Occupied;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use hikyaku_wire::codes::ErrorCode;
@@ -12,6 +13,7 @@ use super::Shared;
 use crate::connection::Connection;
 use crate::error::Failure;
 use crate::identity::KeyId;
+use crate::limits::Limits;
 use crate::transport::Link;
 
 /// The connections of one server.
@@ -26,6 +28,8 @@ struct Entries {
     /// The server drains: nobody else comes in.
     shut: bool,
     by_number: HashMap<u64, Entry>,
+    /// How many of them each key has.
+    by_key: HashMap<KeyId, usize>,
 }
 
 struct Entry {
@@ -41,24 +45,60 @@ pub(super) struct Slot<C: Send + Sync + 'static> {
     number: u64,
 }
 
+/// Why a connection found no place.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum NoPlace {
+    /// The server drains.
+    Shut,
+    /// There are so many connections already.
+    All(usize),
+    /// The key has so many already.
+    OfKey(usize),
+}
+
+impl NoPlace {
+    /// What the peer is told.
+    pub(super) fn failure(self) -> Failure {
+        match self {
+            Self::Shut => Failure::new(ErrorCode::GOING_AWAY, "this server is shutting down"),
+            Self::All(limit) => {
+                let reason = format!("this server takes {limit} connections (max_connections), and has them");
+                Failure::new(ErrorCode::LIMIT_EXCEEDED, reason)
+            }
+            Self::OfKey(limit) => {
+                let reason = format!(
+                    "this server takes {limit} connections of one key (max_connections_per_key), and has them"
+                );
+                Failure::new(ErrorCode::LIMIT_EXCEEDED, reason)
+            }
+        }
+    }
+}
+
 impl Register {
-    /// Enters a connection whose peer has proved its key, unless there are `limit` already or the server drains.
+    /// Enters a connection whose peer has proved its key, unless there are as many as `limits` permits, where there are
+    /// some, or the server drains.
     pub(super) fn enter<C: Send + Sync>(
         shared: &Arc<Shared<C>>,
         peer: KeyId,
         link: &Link,
-        limit: usize,
-    ) -> Result<Slot<C>, Failure> {
+        limits: Option<&Limits>,
+    ) -> Result<Slot<C>, NoPlace> {
         let mut entries = shared.register.lock();
         if entries.shut {
-            return Err(Failure::new(ErrorCode::GOING_AWAY, "this server is shutting down"));
+            return Err(NoPlace::Shut);
         }
-        if entries.by_number.len() >= limit {
-            let reason = format!("this server takes {limit} connections (max_connections), and has them");
-            return Err(Failure::new(ErrorCode::LIMIT_EXCEEDED, reason));
+        if let Some(Limits { max_connections: all, max_connections_per_key: of_key, .. }) = limits {
+            if entries.by_number.len() >= *all {
+                return Err(NoPlace::All(*all));
+            }
+            if entries.by_key.get(&peer).is_some_and(|has| has >= of_key) {
+                return Err(NoPlace::OfKey(*of_key));
+            }
         }
         let number = entries.next;
         entries.next += 1;
+        *entries.by_key.entry(peer).or_insert(0) += 1;
         entries.by_number.insert(number, Entry { peer, link: link.clone(), connection: None });
         drop(entries);
         Ok(Slot { shared: shared.clone(), number })
@@ -104,7 +144,17 @@ impl<C: Send + Sync + 'static> Slot<C> {
 
 impl<C: Send + Sync + 'static> Drop for Slot<C> {
     fn drop(&mut self) {
-        let removed = self.shared.register.lock().by_number.remove(&self.number);
+        let mut entries = self.shared.register.lock();
+        let removed = entries.by_number.remove(&self.number);
+        if let Some(entry) = &removed
+            && let Occupied(mut has) = entries.by_key.entry(entry.peer)
+        {
+            *has.get_mut() -= 1;
+            if *has.get() == 0 {
+                has.remove();
+            }
+        }
+        drop(entries);
         if let Some(entry) = removed {
             // No-op after a session; otherwise something went wrong before there was one.
             entry.link.close(ErrorCode::INTERNAL_ERROR.0, "the connection could not be taken in");

@@ -40,6 +40,29 @@ async fn max_connections_are_served_and_one_more_is_told_the_limit() {
     }
 }
 
+//= S3.90 (test)
+#[tokio::test]
+async fn one_key_gets_its_share_of_the_connections_and_others_come_in_beside_it() {
+    for transport in [Transport::Tcp, Transport::Quic] {
+        let server = echo_server(Limits { max_connections_per_key: 2, ..Limits::default() }).await;
+        let greedy = Identity::generate().unwrap();
+        let connect = |identity: &Identity| {
+            let connecting = hikyaku::connect(server.address(), server.id()).identity(identity);
+            connecting.transport(transport).into_future()
+        };
+        let mut served = vec![connect(&greedy).await.unwrap(), connect(&greedy).await.unwrap()];
+        let error = connect(&greedy).await.unwrap_err();
+        let Error::Closed(closed) = &error else { panic!("{transport}: {error:?}") };
+        assert_eq!(closed.code, ErrorCode::LIMIT_EXCEEDED);
+        assert!(closed.reason.contains("2 connections of one key (max_connections_per_key)"), "{closed:?}");
+        connect(&Identity::generate().unwrap()).await.unwrap();
+        // One goes, and there is room again.
+        served.pop().unwrap().close().await;
+        soon(async { while connect(&greedy).await.is_err() {} }).await;
+        assert_eq!(served[0].call::<_, u8>("echo/1", "", &7_u8).await.unwrap(), 7);
+    }
+}
+
 #[tokio::test]
 async fn those_who_are_looked_up_count_as_connections() {
     let gate = Arc::new(Semaphore::new(0));
