@@ -62,7 +62,7 @@ impl Machine {
         let (input, mut at, mut reader) = (Bytes::from(out), 0, Reader::default());
         let mut names = Vec::new();
         loop {
-            names.push(match reader.next(&input, &mut at).unwrap() {
+            names.push(match reader.next(&input, &mut at).expect("our own records are whole") {
                 Piece::NeedMore => break,
                 Piece::Stream { header, .. } if header.fin => "STREAM with FIN",
                 Piece::Stream { .. } | Piece::Frame(Frame::Stream(_)) => "STREAM",
@@ -116,16 +116,22 @@ fn name(code: TransportCode) -> String {
 
 fn opened() -> Machine {
     let mut machine = met(Side::Client);
-    machine.id = machine.connection.open(Dir::Uni).unwrap();
-    machine.connection.write(machine.id, &mut Bytes::from_static(b"a")).unwrap();
+    machine.id = machine.connection.open(Dir::Uni).expect("a healthy connection takes it");
+    machine
+        .connection
+        .write(machine.id, &mut Bytes::from_static(b"a"))
+        .expect("a healthy connection takes it");
     machine.say();
     machine
 }
 
 fn finishing() -> Machine {
     let mut machine = opened();
-    machine.connection.write(machine.id, &mut Bytes::from_static(b"b")).unwrap();
-    machine.connection.finish(machine.id).unwrap();
+    machine
+        .connection
+        .write(machine.id, &mut Bytes::from_static(b"b"))
+        .expect("a healthy connection takes it");
+    machine.connection.finish(machine.id).expect("a healthy connection takes it");
     machine
 }
 
