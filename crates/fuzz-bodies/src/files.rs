@@ -40,9 +40,15 @@ pub fn name(bytes: &[u8]) {
     }
 }
 
-/// What the file in [`receiving`] contains at an offset: each 64 KiB begin with another byte.
+/// What the file in [`receiving`] contains at an offset: each 64 KiB begin with their number.
 fn content(offset: u64, length: u64) -> Vec<u8> {
-    (offset..offset + length).map(|at| if at % GROUP_LEN < 8 { (at >> 16) as u8 } else { 7 }).collect()
+    let mut bytes = vec![7; usize::try_from(length).unwrap_or(0)];
+    let first = offset.next_multiple_of(GROUP_LEN);
+    for start in (first..offset + length).step_by(GROUP) {
+        let at = usize::try_from(start - offset).unwrap_or(usize::MAX);
+        bytes[at] = (start >> 16).to_le_bytes()[0];
+    }
+    bytes
 }
 
 /// A file arrives in blocks that say anything of themselves. Nothing counts that is not the file's, and only the whole

@@ -1,6 +1,7 @@
 //! Long runs: they look for what a test of a few seconds cannot find, and are started by hand.
 
 mod chat;
+mod connections;
 mod fuzz;
 mod long_tests;
 
@@ -40,6 +41,12 @@ const RUNS: &[Soak] = &[
         arguments: "",
         about: "every order of four events on each side of up to three streams, of closes, losses and drains",
         run: long_tests::states,
+    },
+    Soak {
+        name: "connections",
+        arguments: "[--kills N] [--attackers N]",
+        about: "100,000 connections killed at every point, then 2,000 that do their worst at once, against one server",
+        run: connections::run,
     },
 ];
 

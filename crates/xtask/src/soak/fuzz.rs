@@ -19,8 +19,9 @@ const COVERAGE: &str = "-Cpasses=sancov-module -Cllvm-args=-sanitizer-coverage-l
 
 /// The longest input that is tried, and the longest that is kept in the repository.
 const LONGEST: u64 = 4_096;
-/// What one target may have in the repository.
-const MOST_KEPT: u64 = 96 * 1024;
+/// What one target may have in the repository, in bytes and in inputs.
+const MOST_KEPT: u64 = 64 * 1024;
+const MOST_UNITS: usize = 100;
 /// One input that takes longer, or more memory, is a finding.
 const SECONDS_FOR_ONE: u64 = 10;
 const MEGABYTES: u64 = 1_024;
@@ -217,9 +218,10 @@ impl Fuzz {
         let _ = std::fs::remove_dir_all(&fresh);
         make(&fresh)?;
         let mut command = self.command(target);
-        command.arg("-merge=1").arg(&fresh).arg(self.kept(target)).arg(self.corpus(target));
+        command.arg("-set_cover_merge=1").arg(&fresh).arg(self.kept(target)).arg(self.corpus(target));
         output(&mut command)?;
-        let (mut together, mut added, mut left) = (size(&files(&self.kept(target))?)?, 0, 0);
+        let kept = files(&self.kept(target))?;
+        let (mut together, mut count, mut left) = (size(&kept)?, kept.len(), 0);
         let mut units = files(&fresh)?;
         units.sort_by_key(|unit| std::fs::metadata(unit).map_or(u64::MAX, |known| known.len()));
         for unit in units {
@@ -230,14 +232,15 @@ impl Fuzz {
             if self.has(target, &bytes)? {
                 continue;
             }
-            together += bytes.len() as u64;
-            if together > MOST_KEPT {
+            if together + bytes.len() as u64 > MOST_KEPT || count == MOST_UNITS {
                 left += 1;
                 continue;
             }
+            together += bytes.len() as u64;
+            count += 1;
             std::fs::write(&place, bytes).map_err(|error| format!("{}: {error}", place.display()))?;
-            added += 1;
         }
+        let added = count - kept.len();
         println!("{target}: {added} new inputs in fuzz/corpus, {left} left out for want of room");
         Ok(())
     }
