@@ -20,7 +20,7 @@ const COVERAGE: &str = "-Cpasses=sancov-module -Cllvm-args=-sanitizer-coverage-l
 /// The longest input that is tried, and the longest that is kept in the repository.
 const LONGEST: u64 = 4_096;
 /// What one target may have in the repository, in bytes and in inputs.
-const MOST_KEPT: u64 = 64 * 1024;
+const MOST_KEPT: usize = 64 * 1024;
 const MOST_UNITS: usize = 100;
 /// One input that takes longer, or more memory, is a finding.
 const SECONDS_FOR_ONE: u64 = 10;
@@ -212,7 +212,8 @@ impl Fuzz {
         Ok(report)
     }
 
-    /// Leaves in the repository the fewest inputs that reach everything that was reached, as far as there is room.
+    /// Puts into the repository some of the fewest inputs that reach everything that was reached: as many as there is
+    /// room for, of every length.
     fn keep(&self, target: &str) -> Outcome {
         let fresh = self.place.join("merged").join(target);
         let _ = std::fs::remove_dir_all(&fresh);
@@ -220,34 +221,26 @@ impl Fuzz {
         let mut command = self.command(target);
         command.arg("-set_cover_merge=1").arg(&fresh).arg(self.kept(target)).arg(self.corpus(target));
         output(&mut command)?;
-        let kept = files(&self.kept(target))?;
-        let (mut together, mut count, mut left) = (size(&kept)?, kept.len(), 0);
-        let mut units = files(&fresh)?;
-        units.sort_by_key(|unit| std::fs::metadata(unit).map_or(u64::MAX, |known| known.len()));
-        for unit in units {
-            let bytes = std::fs::read(&unit).map_err(|error| format!("{}: {error}", unit.display()))?;
-            let name =
-                unit.file_name().unwrap_or_default().to_string_lossy().chars().take(12).collect::<String>();
-            let place = self.kept(target).join(&name);
-            if self.has(target, &bytes)? {
-                continue;
+        let kept = inputs(&self.kept(target))?;
+        let mut units = inputs(&fresh)?;
+        units.retain(|(_, bytes)| !kept.iter().any(|(_, there)| there == bytes));
+        units.sort_by_key(|(_, bytes)| bytes.len());
+        let room = MOST_UNITS.saturating_sub(kept.len()).min(units.len());
+        let mut together: usize = kept.iter().map(|(_, bytes)| bytes.len()).sum();
+        let mut added = 0;
+        for number in 0..room {
+            let (name, bytes) = &units[number * units.len() / room];
+            together += bytes.len();
+            if together > MOST_KEPT {
+                break;
             }
-            if together + bytes.len() as u64 > MOST_KEPT || count == MOST_UNITS {
-                left += 1;
-                continue;
-            }
-            together += bytes.len() as u64;
-            count += 1;
+            let name: String = name.chars().take(12).collect();
+            let place = self.kept(target).join(name);
             std::fs::write(&place, bytes).map_err(|error| format!("{}: {error}", place.display()))?;
+            added += 1;
         }
-        let added = count - kept.len();
-        println!("{target}: {added} new inputs in fuzz/corpus, {left} left out for want of room");
+        println!("{target}: {added} of {} new inputs are in fuzz/corpus now", units.len());
         Ok(())
-    }
-
-    fn has(&self, target: &str, bytes: &[u8]) -> Outcome<bool> {
-        let kept = files(&self.kept(target))?;
-        Ok(kept.iter().any(|file| std::fs::read(file).is_ok_and(|there| there == bytes)))
     }
 }
 
@@ -301,12 +294,14 @@ fn files(directory: &Path) -> Outcome<Vec<PathBuf>> {
     Ok(files)
 }
 
-fn size(files: &[PathBuf]) -> Outcome<u64> {
-    let mut together = 0;
-    for file in files {
-        together += std::fs::metadata(file).map_err(|error| format!("{}: {error}", file.display()))?.len();
+/// The files of a directory, by their names.
+fn inputs(directory: &Path) -> Outcome<Vec<(String, Vec<u8>)>> {
+    let mut inputs = Vec::new();
+    for file in files(directory)? {
+        let bytes = std::fs::read(&file).map_err(|error| format!("{}: {error}", file.display()))?;
+        inputs.push((file.file_name().unwrap_or_default().to_string_lossy().into_owned(), bytes));
     }
-    Ok(together)
+    Ok(inputs)
 }
 
 #[cfg(test)]
