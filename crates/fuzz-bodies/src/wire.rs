@@ -134,6 +134,14 @@ pub fn chat_messages(data: &[u8]) {
     again::<chat::Sent>(data);
     again::<chat::Follow>(data);
     again::<chat::Update>(data);
+    again::<chat::ChangeMember>(data);
+    again::<chat::Membership>(data);
+    again::<chat::ListMembers>(data);
+    again::<chat::Members>(data);
+    again::<chat::MarkRead>(data);
+    again::<chat::ReadPosition>(data);
+    again::<chat::Retain>(data);
+    again::<chat::Trim>(data);
 }
 
 /// The same for `files/1` and for parcels in rooms.

@@ -20,7 +20,7 @@ pub use member::{
     Change, ChangeMember, ListMembers, MarkRead, Member, MemberRole, Members, Membership, ReadPosition,
     Retain, Retention, Trim,
 };
-pub use room::{Create, Created, Head, History, List, Page, Resolve, Room, Rooms};
+pub use room::{Create, Created, Head, History, List, MAX_PINS, Page, Resolve, Room, Rooms};
 pub use send::{RoomRef, Send, Sent};
 pub use sync::{Batch, Cursor, Follow, Live, MAX_ROOMS, Mode, Records, Refused, Trimmed, Update};
 

@@ -99,7 +99,8 @@ fn read_as_everything(head: &[u8]) {
         accounts::CreatedInvite accounts::ListInvites accounts::Invites accounts::CancelInvite accounts::ListDevices
         accounts::Devices accounts::RenameDevice accounts::RevokeDevice accounts::RevokeUser accounts::Revoked
         accounts::ListUsers accounts::Users chat::Envelope chat::Record chat::Create chat::Created chat::List
-        chat::Rooms chat::Resolve chat::History chat::Page chat::Send chat::Sent chat::Follow chat::Update
+        chat::Rooms chat::Resolve chat::History chat::Page chat::Send chat::Sent chat::Follow chat::Update chat::ChangeMember
+        chat::Membership chat::ListMembers chat::Members chat::MarkRead chat::Retain chat::Trim
         parcel::Parcel parcel::ParcelEnd files::Offer files::Answer files::Step files::Request files::Head
     }
     let _ = cbor::check(head, &Limits::default());

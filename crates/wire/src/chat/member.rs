@@ -114,6 +114,7 @@ pub struct ListMembers {
 pub struct Members {
     /// The members.
     #[n(0)]
+    #[cbor(decode_with = "crate::cbor::few::<_, _, 512>")]
     pub members: Vec<Member>,
     /// Ask again with `after` = this; absent at the end.
     #[n(1)]

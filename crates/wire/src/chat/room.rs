@@ -7,6 +7,9 @@ use super::member::{MemberRole, ReadPosition, Retention};
 use super::send::RoomRef;
 use super::sync::Records;
 
+/// The most pins that a room is read with.
+pub const MAX_PINS: usize = 64;
+
 /// Where a room's log stands.
 #[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
 #[cbor(map)]
@@ -87,7 +90,7 @@ pub struct Room {
     #[n(4)]
     pub topic: Option<String>,
     /// Events kept in view.
-    #[cbor(n(5), skip_if = "Vec::is_empty")]
+    #[cbor(n(5), skip_if = "Vec::is_empty", decode_with = "crate::cbor::few::<_, _, MAX_PINS>")]
     pub pins: Vec<u64>,
     /// How far the asker has read.
     #[n(6)]

@@ -74,7 +74,7 @@ pub struct Update {
     #[cbor(n(4), skip_if = "Vec::is_empty", decode_with = "crate::cbor::few::<_, _, MAX_ROOMS>")]
     pub refused: Vec<Refused>,
     /// How far the reader has read, on whatever device: after the head of each subscription, and when it changes.
-    #[cbor(n(5), skip_if = "Vec::is_empty")]
+    #[cbor(n(5), skip_if = "Vec::is_empty", decode_with = "crate::cbor::few::<_, _, MAX_ROOMS>")]
     pub reads: Vec<ReadPosition>,
 }
 
