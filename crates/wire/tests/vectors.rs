@@ -93,6 +93,15 @@ const CHAT: &[(&str, Reader)] = &[
     ("batch", again::<chat::Batch>),
     ("live", again::<chat::Live>),
     ("refused", again::<chat::Refused>),
+    ("change-member", again::<chat::ChangeMember>),
+    ("list-members", again::<chat::ListMembers>),
+    ("mark-read", again::<chat::MarkRead>),
+    ("member", again::<chat::Member>),
+    ("members", again::<chat::Members>),
+    ("membership", again::<chat::Membership>),
+    ("read-position", again::<chat::ReadPosition>),
+    ("retain", again::<chat::Retain>),
+    ("trim", again::<chat::Trim>),
 ];
 
 const FILES: &[(&str, Reader)] = &[
