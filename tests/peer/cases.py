@@ -67,6 +67,10 @@ class Survives:
     """Nothing is answered; the connection survives."""
 
 
+class Whatever:
+    """The connection survives, whatever is said on stream 0."""
+
+
 def transport(code: int) -> Closes:
     return Closes(code, application=False)
 

@@ -80,11 +80,13 @@ class Event:
 class Client:
     """A connection with a session on it."""
 
+    make_connection, make_session = qmux.Connection, Session
+
     def __init__(self, address: tuple[str, int], host_id: bytes, device: identity.Identity, pinned: bytes | None = None):
         self.pinned = pinned or pin(address, host_id)
         self.socket = connect_tls(address, self.pinned, device)
-        self.connection = qmux.Connection()
-        self.session = Session(self.connection)
+        self.connection = type(self).make_connection()
+        self.session = type(self).make_session(self.connection)
         self.over = False
         self.flush()
         while self.session.hello is None:

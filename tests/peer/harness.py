@@ -4,6 +4,7 @@ import os
 import pathlib
 import subprocess
 import tempfile
+import time
 
 import client
 import identity
@@ -57,8 +58,13 @@ class Server:
         assert done.returncode == 0, f"{arguments}: {done.returncode}\n{done.stdout}\n{done.stderr}"
         return done.stdout
 
-    def descriptors(self) -> int:
-        return len(os.listdir(f"/proc/{self.process.pid}/fd"))
+    def descriptors(self, settled: bool = False) -> int:
+        """How many it has open; `settled`: once there are no fewer than a moment before."""
+        count = len(os.listdir(f"/proc/{self.process.pid}/fd"))
+        if settled:
+            time.sleep(0.5)
+            return min(count, self.descriptors())
+        return count
 
     def resident_kib(self) -> int:
         status = pathlib.Path(f"/proc/{self.process.pid}/status").read_text()
@@ -96,14 +102,18 @@ class Raw:
         self.stops: dict[int, int] = {}
         self.pings: set[int] = set()
         self.closed: qmux.Closed | None = None
-        self.lost = False
+        self.lost = self.deaf = False
         self.offsets: dict[int, int] = {}
 
-    def write(self, data: bytes) -> None:
+    def write(self, data: bytes) -> bool:
+        """False when the server may have closed already (what it said is still to be read), or takes nothing."""
+        if self.deaf:
+            return False
         try:
             self.socket.sendall(data)
         except OSError:
-            pass  # the server may have closed already; what it said is still to be read
+            self.deaf = True
+        return not self.deaf
 
     def frames(self, *frames: bytes) -> None:
         self.write(qmux.record(*frames))
@@ -178,6 +188,44 @@ class Raw:
 
     def close(self) -> None:
         self.socket.close()
+
+
+class Watched:
+    """Tests against one server, which must have given back after each what it held for it: descriptors all, memory but for a
+    little. What a server may hold at any time afterwards is `GROWTH_KIB` more than after its first connection."""
+
+    GROWTH_KIB = 24 << 10
+
+    @classmethod
+    def setUpClass(cls):
+        cls.server = Server()
+        first = Raw(cls.server)
+        first.start()
+        first.lives(0)
+        first.close()
+        cls.most_kib = cls.at_first_kib = cls.server.resident_kib()
+        cls.descriptors = cls.server.descriptors(settled=True)
+
+    @classmethod
+    def tearDownClass(cls):
+        cls.server.stop()
+        print(f"\n{cls.__name__}: {cls.at_first_kib >> 10} MiB at first, {cls.most_kib >> 10} MiB at most after a case")
+
+    def tearDown(self):
+        give_up = time.monotonic() + 15
+        while (held := self.server.descriptors()) > self.descriptors and time.monotonic() < give_up:
+            time.sleep(0.002)
+        self.assertLessEqual(held, self.descriptors, "descriptors that were not given back")
+        resident = self.server.resident_kib()
+        type(self).most_kib = max(self.most_kib, resident)
+        self.assertLess(resident, self.at_first_kib + self.GROWTH_KIB, "KiB of memory that were not given back")
+
+    def raw(self, device=None) -> "Raw":
+        """A connection that has said HELLO and may open two exchanges."""
+        raw = Raw(self.server, device)
+        raw.start()
+        raw.granted(1 if device else 2)
+        return raw
 
 
 HELLO = session.cbor_profile.encode({0: {0: 65_536, 1: 4_096, 2: 1_000}, 1: [], 2: "hostile"})

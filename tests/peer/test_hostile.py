@@ -1,6 +1,5 @@
 """Runs every case of `cases.py` against a real server: the code it must answer, and whether the connection survives."""
 
-import os
 import re
 import time
 import unittest
@@ -8,85 +7,19 @@ import unittest
 import cases
 import qmux
 import session
-from cases import Answers, Closes, Ends, Fails, Resets, Stops, Survives
-from harness import Raw, Server, control
-
-STEP = 1 if os.environ.get("HIKYAKU_THOROUGH") else 5  # every byte takes a minute, every fifth says nearly as much
-RESIDENT_KIB = 96 << 10  # what a server may hold afterwards, debug build included
+from hostile import run_case, seen
+from harness import Raw, Server, Watched, control
 
 
-def seen(raw: Raw, expected) -> object:
-    """What the server did, in the terms of the expectation."""
-    if raw.over():
-        return Closes(raw.closed.code, raw.closed.application) if raw.closed is not None else Ends
-    if isinstance(expected, Stops):
-        return Stops(expected.stream, raw.stops.get(expected.stream))
-    if 0 in raw.resets:
-        return Resets(raw.resets[0])
-    frames = raw.answer(0)
-    if frames and frames[-1][0] == session.ERROR:
-        return Fails(session.cbor_profile.decode(frames[-1][1])[0])
-    return Answers if frames and frames[-1][0] == session.END else Survives
 
-
-class Hostile(unittest.TestCase):
+class Hostile(Watched, unittest.TestCase):
     @classmethod
     def setUpClass(cls):
-        cls.server = Server()
+        super().setUpClass()
         cls.stranger = cls.server.new_device("stranger")
-        cls.descriptors = cls.server.descriptors()
-
-    @classmethod
-    def tearDownClass(cls):
-        try:
-            give_up = time.monotonic() + 15
-            while cls.server.descriptors() > cls.descriptors and time.monotonic() < give_up:
-                time.sleep(0.1)
-            held, resident = cls.server.descriptors() - cls.descriptors, cls.server.resident_kib()
-            print(f"\nafterwards: {held} descriptors more than before, {resident >> 10} MiB resident")
-            assert held <= 0, f"{held} descriptors were not given back"
-            assert resident < RESIDENT_KIB, f"{resident} KiB resident"
-        finally:
-            cls.server.stop()
 
     def run_case(self, state: str, data: bytes | None, expected) -> None:
-        raw = Raw(self.server, self.stranger if state.startswith("STRANGER") else None)
-        try:
-            wanted = expected if isinstance(expected, set) else {expected}
-            self.write(raw, state, data)
-            survivor = 4 if state in ("EXCHANGE", "OPEN_END", "STRANGER") or raw.offsets.get(0) or state == "MUX" else 0
-            example = next(iter(wanted))
-            if isinstance(example, Stops):
-                raw.until(lambda: example.stream in raw.stops)
-            elif example is Answers and survivor == 0:
-                self.assertTrue(raw.lives(0), f"the connection did not survive: {raw.closed}")
-                return
-            elif example is not Survives:
-                raw.until(lambda: raw.finished(0))
-            self.assertIn(seen(raw, example), wanted, raw.closed)
-            if raw.over():
-                pass
-            elif state.startswith("STRANGER"):  # only one exchange is theirs
-                self.assertTrue(raw.pongs(), f"the connection did not survive: {raw.closed}")
-            else:
-                self.assertTrue(raw.lives(survivor), f"the connection did not survive: {raw.closed}")
-        finally:
-            raw.close()
-
-    def write(self, raw: Raw, state: str, data: bytes | None) -> None:
-        if state == "FIRST":
-            raw.write(data)
-            raw.stream(2, control())
-        elif state == "CONTROL":
-            raw.write(qmux.record(cases.PARAMETERS))
-            raw.stream(2, data or b"\0", fin=data is None)
-        else:
-            raw.start()
-            if state.endswith("MUX"):
-                raw.granted(1 if state.startswith("STRANGER") else 2)
-                raw.frames(data)
-            else:
-                raw.stream(0, data, fin=state != "OPEN_END")
+        run_case(self, state, data, expected)
 
 
 class Limits(unittest.TestCase):
@@ -228,7 +161,7 @@ class Cuts(unittest.TestCase):
         self.assertTrue(self.answered(*(self.whole[at : at + 1] for at in range(len(self.whole)))))
 
     def test_cut_in_two_at_every_byte(self):
-        for at in range(1, len(self.whole), STEP):
+        for at in range(1, len(self.whole)):
             with self.subTest(at=at):
                 self.assertTrue(self.answered(self.whole[:at], self.whole[at:]))
 
@@ -237,7 +170,7 @@ class Cuts(unittest.TestCase):
         other = Raw(self.server)
         self.addCleanup(other.close)
         other.start()
-        for at in range(0, len(self.whole), STEP):
+        for at in range(0, len(self.whole)):
             raw = Raw(self.server)
             raw.write(self.whole[:at])
             raw.close()
@@ -251,7 +184,7 @@ class Cuts(unittest.TestCase):
         other = Raw(self.server)
         self.addCleanup(other.close)
         other.start()
-        for at in range(0, len(self.whole), STEP):
+        for at in range(0, len(self.whole)):
             with self.subTest(at=at):
                 raw = Raw(self.server)
                 raw.write(self.whole[:at] + bytes([self.whole[at] ^ 0xFF]) + self.whole[at + 1 :])

@@ -400,6 +400,8 @@ impl MuxRecv {
             Err(qmux::ReadError::Reset(code)) => Err(StreamError::Reset(code)),
             Err(qmux::ReadError::Closed) => Err(state.lost()),
         };
+        // A stream that is over makes room for another one, and whoever waits for it may have nothing else to say.
+        state.wake_driver_for_credit();
         drop(state);
         self.ended = true;
         Poll::Ready(read)
