@@ -35,6 +35,8 @@ SCENARIOS = {}
 for m, w in FAN:
     keys = f"members={m} messages={messages(m, w)} window={w}"
     SCENARIOS[f"fan{m}w{w}"] = ("fan", keys, "", f"fan {keys}")
+    # Readers that decode one event in 16, and take the others from the follower as they are.
+    SCENARIOS[f"fan{m}w{w}relay"] = ("fan", f"{keys} decode=16", "", None)
 SCENARIOS["rooms"] = ("rooms", "rooms=100 members=10 rate=2 secs=5", "", "rooms rooms=100 members=10 rate=2 secs=5")
 for n in (1000, 5000, 10000):
     SCENARIOS[f"idle{n}"] = ("idle", f"conns={n}", "", f"idle conns={n}")

@@ -31,6 +31,8 @@ pub fn run(directory: &str, threads: usize, commit_events: usize) -> Result<()> 
         let limits = Limits {
             max_connections: 20_000,
             max_connections_per_key: 20_000,
+            // The credit of 10,000 members is more than the usual half GiB.
+            max_memory: 16 << 30,
             max_unauthenticated: 4_096,
             early_drop: 4_096,
             max_unauthenticated_per_network: 4_096,

@@ -14,6 +14,7 @@ pub async fn run(plan: Plan) -> Result<()> {
     let members = plan.number("members", 100);
     let (messages, window) = (plan.number("messages", 20_000), plan.number("window", 64));
     let shared = Shared::new();
+    shared.decoded.store(plan.number("decode", 1).max(1), Relaxed);
     let mut connections = connect(&plan.ready, members as usize + 1, plan.transport(), plan.limits()).await?;
     let author = ChatClient::new(connections.pop().ok_or("nobody")?);
     let room = room(&author, 0).await?;
