@@ -1,5 +1,6 @@
 //! What is done with hostile bytes in the crate `hikyaku-files`: names that peers choose, journals that crashes tore.
 
+use hikyaku_files::bundle::{BundleError, Item, Reader};
 use hikyaku_files::journal::Contents;
 use hikyaku_files::names::{Dots, SafeName, SafeRelPath};
 use hikyaku_files::receive::Receiving;
@@ -38,6 +39,45 @@ pub fn name(bytes: &[u8]) {
             assert!(path.components().iter().all(|name| !matches!(name.as_bytes(), b"" | b"." | b"..")));
         }
     }
+}
+
+/// A bundle says the same whole and in pieces, also to a reader that goes on elsewhere after each of them. The first byte
+/// says how it is cut, the second whether names at the top may begin with a dot.
+pub fn bundle(data: &[u8]) {
+    let Some(([cut, dots], stream)) = data.split_first_chunk::<2>() else { return };
+    let top = if dots & 1 == 0 { Dots::Refused } else { Dots::Allowed };
+    let whole = items(stream, usize::MAX, top);
+    assert_eq!(items(stream, usize::from(*cut) + 1, top), whole);
+}
+
+/// The hash of all items, the content apart, and how it ended.
+fn items(stream: &[u8], cut: usize, top: Dots) -> ([blake3::Hash; 2], Result<bool, BundleError>) {
+    let mut reader = Reader::new(top);
+    let (mut said, mut content) = (blake3::Hasher::new(), blake3::Hasher::new());
+    let mut entries = 0;
+    for mut input in stream.chunks(cut) {
+        loop {
+            match reader.next(&mut input) {
+                Ok(None) => break,
+                Ok(Some(Item::Bytes(bytes))) => drop(content.update(bytes)),
+                Ok(Some(item)) => {
+                    entries += u64::from(!matches!(item, Item::Done(_) | Item::Leave(_)));
+                    if let Item::Done(done) = &item {
+                        assert!(done.entries <= entries, "{done:?} after {entries} items");
+                    }
+                    said.update(format!("{item:?}").as_bytes());
+                }
+                Err(error) => return ([said.finalize(), content.finalize()], Err(error)),
+            }
+        }
+        assert!(input.is_empty());
+        if let Some(position) = reader.position()
+            && !reader.is_done()
+        {
+            reader = Reader::resume(top, position.clone());
+        }
+    }
+    ([said.finalize(), content.finalize()], Ok(reader.is_done()))
 }
 
 /// What the file in [`receiving`] contains at an offset: each 64 KiB begin with their number.

@@ -38,6 +38,7 @@ pub const FIXED: usize = 64 * 1024;
 /// Every target.
 pub const TARGETS: &[Target] = &[
     Target { name: "account_messages", body: wire::account_messages, fixed: FIXED },
+    Target { name: "bundle", body: files::bundle, fixed: FIXED },
     Target { name: "cbor_check", body: wire::cbor_check, fixed: FIXED },
     Target { name: "certificate", body: identity::certificate, fixed: FIXED },
     Target { name: "chat_event", body: chat::event, fixed: FIXED },

@@ -3,8 +3,10 @@
 
 use std::path::{Path, PathBuf};
 
+use hikyaku_files::bundle::Writer;
 use hikyaku_files::journal::{Contents, Record};
 use hikyaku_files::tree::{GROUP, Tree, group};
+use hikyaku_wire::bundle::{Done, Enter, FileEnd, FileHead, Leave, Symlink};
 use hikyaku_wire::parcel::Root;
 use serde_json::Value;
 
@@ -63,6 +65,7 @@ fn made(target: &str) -> Vec<Vec<u8>> {
         "file_messages" => family("files"),
         "journal" => vec![journal()],
         "tree" => trees(),
+        "bundle" => vec![[&[6, 0], &bundle()[..]].concat()],
         _ => Vec::new(),
     }
 }
@@ -94,6 +97,24 @@ fn journal() -> Vec<u8> {
         journal.extend(contents.append(record));
     }
     journal
+}
+
+/// A directory with a file, a link and something that is not carried.
+fn bundle() -> Vec<u8> {
+    let mut writer = Writer::default();
+    let name = |name: &str| name.as_bytes().to_vec();
+    writer.enter(&Enter { name: name("photos") });
+    writer.file(&FileHead { name: name("a"), size: 3, meta: None, attributes: None });
+    let written = writer.bytes(3, |bytes| {
+        bytes.copy_from_slice(b"abc");
+        Ok::<_, std::convert::Infallible>(true)
+    });
+    assert_eq!(written, Ok(true));
+    writer.end(&FileEnd::default());
+    writer.symlink(&Symlink { name: name("b"), target: name("a"), meta: None });
+    writer.leave(&Leave::default());
+    writer.done(&Done { entries: 3, bytes: 3, left_out: 0 });
+    writer.written().to_vec()
 }
 
 /// The trees of the first groups of a file.

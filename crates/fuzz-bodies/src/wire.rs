@@ -5,7 +5,7 @@ use hikyaku_wire::cbor::{self, Limits};
 use hikyaku_wire::exchange::{self, Failure, Goaway, Open};
 use hikyaku_wire::frame::{Decoder, FrameError, FrameLimits, FrameType, Piece};
 use hikyaku_wire::hello::Hello;
-use hikyaku_wire::{accounts, chat, enroll, files, parcel, varint};
+use hikyaku_wire::{accounts, bundle, chat, enroll, files, parcel, varint};
 use minicbor::{Decode, Encode};
 
 /// A varint is a value of the length its first byte says, and its shortest form reads as the same value.
@@ -153,6 +153,14 @@ pub fn file_messages(data: &[u8]) {
     again::<files::Step>(data);
     again::<files::Request>(data);
     again::<files::Head>(data);
+    again::<bundle::Enter>(data);
+    again::<bundle::Leave>(data);
+    again::<bundle::FileHead>(data);
+    again::<bundle::FileEnd>(data);
+    again::<bundle::Symlink>(data);
+    again::<bundle::HardLink>(data);
+    again::<bundle::LeftOut>(data);
+    again::<bundle::Done>(data);
 }
 
 /// Reads a message and, if that succeeds, writes it: within the profile, and readable as a message that writes the same.

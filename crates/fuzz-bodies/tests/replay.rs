@@ -117,7 +117,7 @@ macro_rules! every_target {
 }
 
 every_target! {
-    account_messages cbor_check certificate chat_event chat_follower chat_messages file_receiving file_messages
+    account_messages bundle cbor_check certificate chat_event chat_follower chat_messages file_receiving file_messages
     frame_decoder inspect invite_link journal mux_input mux_pair safe_name session_control session_datagrams session_inbound
     session_messages tree varint
 }

@@ -155,6 +155,7 @@ pub struct HardLink {
     pub name: Vec<u8>,
     /// The path of the first one, from the top of the bundle.
     #[n(1)]
+    #[cbor(decode_with = "crate::cbor::few::<_, _, 1024>")]
     pub to: Vec<Component>,
 }
 
