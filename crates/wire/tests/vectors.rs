@@ -12,7 +12,7 @@ use hikyaku_wire::codes::ErrorCode;
 use hikyaku_wire::exchange::{self, Failure, Goaway, Open};
 use hikyaku_wire::frame::{Decoder, FrameLimits, FrameType, Piece};
 use hikyaku_wire::hello::Hello;
-use hikyaku_wire::{accounts, chat, enroll, files, parcel, varint};
+use hikyaku_wire::{accounts, bundle, chat, enroll, files, parcel, varint};
 use minicbor::{Decode, Encode};
 use serde_json::Value;
 
@@ -114,6 +114,14 @@ const FILES: &[(&str, Reader)] = &[
     ("step", again::<files::Step>),
     ("file-request", again::<files::Request>),
     ("file-head", again::<files::Head>),
+    ("bundle-enter", again::<bundle::Enter>),
+    ("bundle-leave", again::<bundle::Leave>),
+    ("bundle-file", again::<bundle::FileHead>),
+    ("bundle-end", again::<bundle::FileEnd>),
+    ("bundle-symlink", again::<bundle::Symlink>),
+    ("bundle-hard-link", again::<bundle::HardLink>),
+    ("bundle-left-out", again::<bundle::LeftOut>),
+    ("bundle-done", again::<bundle::Done>),
 ];
 
 //= S3.81 (test)
