@@ -1,7 +1,7 @@
 //! Connections: what two programs share once they know each other.
 
 use std::net::SocketAddr;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -22,6 +22,7 @@ use crate::limits::{Limits, MIN_MESSAGE, MIN_METADATA};
 use crate::recording::Tap;
 use crate::session::datagrams::{Demux, Fate};
 use crate::session::inbound::Inbound;
+use crate::session::lifecycle::{self, Lifecycle};
 use crate::session::void::Allowance;
 use crate::tls::Negotiated;
 use crate::transport::{Bidirectional, Link, SendStream, Transport};
@@ -53,11 +54,8 @@ pub(crate) struct Inner {
     peer_agent: OnceLock<Text>,
     /// Notified whenever one of the facts below changes.
     pub(crate) changed: Notify,
-    /// This side has said GOAWAY.
-    going_away: AtomicBool,
-    /// The peer has said GOAWAY.
-    peer_going_away: AtomicBool,
-    open_exchanges: AtomicUsize,
+    /// Who has said GOAWAY, and how many exchanges are open.
+    lifecycle: lifecycle::Shared,
     datagrams: Mutex<Demux>,
     /// The control stream: open for as long as the connection.
     pub(crate) control: tokio::sync::Mutex<Option<SendStream>>,
@@ -136,9 +134,7 @@ impl Connection {
             peer_limits: OnceLock::new(),
             peer_agent: OnceLock::new(),
             changed: Notify::new(),
-            going_away: AtomicBool::new(false),
-            peer_going_away: AtomicBool::new(false),
-            open_exchanges: AtomicUsize::new(0),
+            lifecycle: lifecycle::Shared::default(),
             void: Mutex::new(Allowance::new(limits.max_void_frames)),
             datagrams: Mutex::new(Demux::new(limits.datagram_queue)),
             control: tokio::sync::Mutex::new(None),
@@ -176,6 +172,10 @@ impl Connection {
         };
         let inbound = Inbound::asking(self.frame_limits());
         let (mut sender, receiver) = self.halves(stream, By::Us, inbound, deadline);
+        if !sender.guard().is_admitted() {
+            // GOAWAY came while the stream was being opened. Nothing was said on it.
+            return Err(Error::Refused);
+        }
         sender.guard().announce(&open.protocol, &open.method);
         sender.feed_frame(FrameType::OPEN, &open.encode());
         let request = Request { protocol: open.protocol, method: open.method, metadata: options.metadata };
@@ -455,41 +455,38 @@ impl Inner {
     }
 
     pub(crate) fn is_going_away(&self) -> bool {
-        self.going_away.load(Ordering::SeqCst) || self.peer_going_away.load(Ordering::SeqCst)
+        self.lifecycle.now().is_leaving()
     }
 
     pub(crate) fn is_peer_going_away(&self) -> bool {
-        self.peer_going_away.load(Ordering::Acquire)
-    }
-
-    pub(crate) fn refuses_exchanges(&self) -> bool {
-        self.going_away.load(Ordering::Acquire)
+        self.lifecycle.now().has_heard_goaway()
     }
 
     pub(crate) fn set_going_away(&self) {
-        self.going_away.store(true, Ordering::SeqCst);
+        self.lifecycle.step(Lifecycle::say_goaway);
         self.changed.notify_waiters();
     }
 
     pub(crate) fn set_peer_going_away(&self) {
-        self.peer_going_away.store(true, Ordering::SeqCst);
+        self.lifecycle.step(Lifecycle::hear_goaway);
         self.changed.notify_waiters();
     }
 
-    pub(crate) fn enter_exchange(&self) {
-        self.open_exchanges.fetch_add(1, Ordering::AcqRel);
+    /// Counts an exchange in; says whether it may be.
+    pub(crate) fn enter_exchange(&self, by: By) -> bool {
+        self.lifecycle.step(|lifecycle| lifecycle.enter(by)).0
     }
 
     pub(crate) fn leave_exchange(&self) {
-        // Only who drains waits for it. Sequentially consistent, here and where the flags are set: either this sees the
-        // flag, or who has set it sees the count.
-        if self.open_exchanges.fetch_sub(1, Ordering::SeqCst) == 1 && self.is_going_away() {
+        let ((), news) = self.lifecycle.step(Lifecycle::leave);
+        if news {
             self.changed.notify_waiters();
         }
     }
 
-    pub(crate) fn is_quiet(&self) -> bool {
-        self.open_exchanges.load(Ordering::SeqCst) == 0
+    /// The peer is going away and this side has received everything.
+    pub(crate) fn may_close(&self) -> bool {
+        self.lifecycle.now().may_close()
     }
 
     /// Waits until `condition` holds.

@@ -11,6 +11,8 @@ use crate::events::{By, event};
 /// Counts an exchange as open for as long as either of its directions is held, and records how it went.
 pub(crate) struct ExchangeGuard {
     inner: Arc<Inner>,
+    /// It came before GOAWAY.
+    admitted: bool,
     stream_id: u64,
     /// Who opened it. The answer alone decides how an exchange went, so this says which direction is looked at.
     by: By,
@@ -35,15 +37,21 @@ pub(crate) enum Outcome {
 impl ExchangeGuard {
     /// `by` has opened the exchange on this stream.
     pub(crate) fn new(inner: &Arc<Inner>, by: By, stream_id: u64) -> Arc<Self> {
-        inner.enter_exchange();
+        let admitted = inner.enter_exchange(by);
         Arc::new(Self {
             inner: inner.clone(),
+            admitted,
             stream_id,
             by,
             opened: AtomicBool::new(false),
             announced: AtomicBool::new(false),
             outcome: OnceLock::new(),
         })
+    }
+
+    /// Whether it may go on: otherwise it is refused, or never was.
+    pub(crate) fn is_admitted(&self) -> bool {
+        self.admitted
     }
 
     pub(crate) fn set_opened(&self) {

@@ -160,6 +160,7 @@ fn take_hello(inner: &Inner, Hello { limits, agent, .. }: Hello) {
 
 /// What may be said on a control stream: HELLO once and first, then GOAWAY. Pure.
 #[derive(Debug, Default)]
+#[cfg_attr(test, derive(Clone, Hash))]
 pub struct Control {
     greeted: bool,
 }

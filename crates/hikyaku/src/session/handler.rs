@@ -40,7 +40,7 @@ async fn answer_on<C: Send + Sync + 'static>(
     context: Arc<C>,
 ) {
     let inner = connection.inner();
-    if inner.refuses_exchanges() {
+    if !sender.guard().is_admitted() {
         //= S3.50
         //= S3.71
         return refuse(&mut sender, &mut receiver, ErrorCode::REFUSED);

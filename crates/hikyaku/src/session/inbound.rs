@@ -17,6 +17,7 @@ use crate::error::Error;
 
 /// Frames of a stream's own rules: decoding, order, and how many.
 #[derive(Debug)]
+#[cfg_attr(test, derive(Clone))]
 pub struct Inbound {
     decoder: Decoder,
     phase: Phase,
@@ -104,6 +105,17 @@ impl Inbound {
         match self.phase {
             Phase::Over => Ok(()),
             Phase::Opening | Phase::Speaking | Phase::InData => Err(Error::Truncated),
+        }
+    }
+
+    /// The state's name in the specification's table.
+    #[cfg(test)]
+    pub(super) fn name(&self) -> &'static str {
+        match self.phase {
+            Phase::Opening => "opening",
+            Phase::Speaking => "speaking",
+            Phase::InData => "inside DATA",
+            Phase::Over => "ended",
         }
     }
 

@@ -5,8 +5,13 @@
 
 pub(crate) mod control;
 pub(crate) mod datagrams;
+#[cfg(test)]
+mod exploration;
 mod handler;
 pub(crate) mod inbound;
+pub(crate) mod lifecycle;
+#[cfg(test)]
+mod transitions;
 pub(crate) mod void;
 
 use std::pin::pin;
@@ -142,7 +147,7 @@ async fn take_in(inner: Arc<Inner>) {
 /// The side that was told GOAWAY closes once its last exchange is over: it has received everything then. When both
 /// were told, either may.
 async fn drained(inner: &Inner) -> Closed {
-    inner.when(|inner| inner.is_peer_going_away() && inner.is_quiet()).await;
+    inner.when(Inner::may_close).await;
     inner.link().close(ErrorCode::NO_ERROR.0, "drained");
     inner.link().closed().await
 }

@@ -311,6 +311,9 @@ impl World {
                 }
                 Some(CloseReason::TransportEnded) => {
                     assert!(own.heard_end, "an end nobody saw");
+                    // Who closes says so (S2.30); only an idle connection ends without a word.
+                    let wordless = self.cut || peer.closed == Some(CloseReason::Idle);
+                    assert!(wordless, "it was closed and not told: {:?}", peer.closed);
                 }
                 Some(CloseReason::Local { .. } | CloseReason::Idle) | None => {}
             }

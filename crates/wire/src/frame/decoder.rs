@@ -64,7 +64,7 @@ enum State {
 /// assert_eq!(decoder.finish(), Ok(()));
 /// ```
 //= S3.8
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Decoder {
     limits: FrameLimits,
     state: State,
