@@ -8,6 +8,7 @@
 #![forbid(unsafe_code)]
 
 mod accounts;
+pub mod audit;
 mod client;
 mod devices;
 mod error;

@@ -83,7 +83,7 @@ fn add(writer: &mut ArchiveWriter, data: &Path, relative: &Path) -> Result<Optio
 }
 
 /// The names in a directory, in order; none if it is not there.
-fn files_in(directory: &Path) -> Result<Vec<String>> {
+pub(crate) fn files_in(directory: &Path) -> Result<Vec<String>> {
     let entries = match fs::read_dir(directory) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
         entries => entries.map_err(|error| exit::io(directory.display(), &error))?,

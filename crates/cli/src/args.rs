@@ -6,8 +6,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use hikyaku::Transport;
 
 use crate::commands::{
-    backup, chat, device, get, inspect, invite, join, ping, restore, room, say, send, serve, servers, status,
-    tail, tour, user,
+    backup, chat, device, doctor, get, inspect, invite, join, ping, restore, room, say, send, serve, servers, status, tail, tour, user,
 };
 use crate::seeing::SeeingOptions;
 
@@ -99,6 +98,8 @@ pub(crate) enum Command {
     Restore(restore::Restore),
     /// Show what recorded bytes say: records, frames, messages
     Inspect(inspect::Inspect),
+    /// Examine a server's data directory: is everything there that was acknowledged
+    Doctor(doctor::Doctor),
     /// Watch everything once: a server, two clients, a talk, datagrams, a file
     Tour(tour::Tour),
 }

@@ -8,6 +8,7 @@ mod archive;
 mod args;
 mod client;
 mod commands;
+mod doctor;
 mod event;
 mod exit;
 mod home;

@@ -27,10 +27,11 @@ pub struct SqliteStore {
     // Dropped in this order: readers first, so that the writer is the last to close and tidies the log away; the lock
     // only when nobody writes any more.
     readers: Readers,
-    writer: Writer,
+    /// `None` if the store was opened for reading only.
+    writer: Option<Writer>,
     health: Arc<Health>,
     path: PathBuf,
-    _lock: Owned,
+    _lock: Option<Owned>,
 }
 
 impl std::fmt::Debug for SqliteStore {
@@ -69,7 +70,15 @@ impl SqliteStore {
         let health = Arc::new(Health::default());
         let writer = Writer::start(connection, &path, Arc::clone(&health))?;
         let readers = Readers::start(&path, Arc::clone(&health))?;
-        Ok(Self { readers, writer, health, path, _lock: lock })
+        Ok(Self { readers, writer: Some(writer), health, path, _lock: Some(lock) })
+    }
+
+    /// Opens the store in `directory` for reading, beside whichever process is using it. Every commit is refused.
+    pub fn open_read_only(directory: impl AsRef<Path>) -> Result<Self, OpenError> {
+        let path = directory.as_ref().join(FILE_NAME);
+        let health = Arc::new(Health::default());
+        let readers = Readers::start(&path, Arc::clone(&health))?;
+        Ok(Self { readers, writer: None, health, path, _lock: None })
     }
 
     /// How much has been written since the store was opened.
@@ -93,7 +102,13 @@ impl SqliteStore {
 
 impl Store for SqliteStore {
     fn commit(&self, batch: Batch) -> Pending<'_, Committed> {
-        Box::pin(self.writer.commit(batch))
+        match &self.writer {
+            Some(writer) => Box::pin(writer.commit(batch)),
+            None => {
+                let refused = StoreError::Failed("it was opened for reading only".to_owned());
+                Box::pin(std::future::ready(Err(refused)))
+            }
+        }
     }
 
     fn get(&self, key: &Key) -> Pending<'_, Option<Versioned>> {

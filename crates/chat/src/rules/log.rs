@@ -91,7 +91,9 @@ impl Log {
     //= S4.43
     pub(crate) fn rewound_since(&self, epoch: u32) -> Option<u64> {
         let older = epoch != 0 && epoch < self.epoch;
-        let later = self.epochs.iter().filter(|(later, _)| *later > epoch);
+        // Whoever has an epoch that this history never had was shown another one, and nobody knows since when.
+        let known = epoch == 1 || self.epochs.iter().any(|(begun, _)| *begun == epoch);
+        let later = self.epochs.iter().filter(|(later, _)| known && *later > epoch);
         older.then(|| later.map(|(_, first)| *first).min().unwrap_or(1))
     }
 

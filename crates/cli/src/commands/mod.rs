@@ -3,6 +3,7 @@
 pub(crate) mod backup;
 pub(crate) mod chat;
 pub(crate) mod device;
+pub(crate) mod doctor;
 pub(crate) mod get;
 pub(crate) mod inspect;
 pub(crate) mod invite;
@@ -32,6 +33,7 @@ pub(crate) async fn run(cli: Cli) -> Result {
             Command::Tour(tour) => interruptible(tour.run()).await,
             Command::Backup(backup) => interruptible(backup.run()).await,
             Command::Restore(restore) => interruptible(restore.run()).await,
+            Command::Doctor(doctor) => interruptible(doctor.run()).await,
             command => interruptible(run_client(&global, command)).await,
         }
     };
@@ -54,7 +56,11 @@ async fn run_client(global: &Global, command: Command) -> Result {
         Command::Device(device) => device.run(global).await,
         Command::User(user) => user.run(global).await,
         Command::Server(servers) => servers.run(),
-        Command::Serve(_) | Command::Tour(_) | Command::Backup(_) | Command::Restore(_) => Ok(()),
+        Command::Serve(_)
+        | Command::Tour(_)
+        | Command::Backup(_)
+        | Command::Restore(_)
+        | Command::Doctor(_) => Ok(()),
     }
 }
 

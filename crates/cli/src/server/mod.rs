@@ -23,6 +23,7 @@ use hikyaku_storage::vault::VaultError;
 
 pub(crate) use admin::connect as connect_admin;
 pub(crate) use backup::ask as backup;
+pub(crate) use parcels::settled as settled_parcels;
 
 use crate::exit::{self, Exit, Result, Trouble};
 use crate::seeing::Seeing;
@@ -30,7 +31,7 @@ use context::Context;
 use parcels::Parcels;
 
 /// Bytes of the disk that stored files leave free, so that the log can always be written.
-const KEEP_FREE: u64 = 256 * 1024 * 1024;
+pub(crate) const KEEP_FREE: u64 = 256 * 1024 * 1024;
 /// How often abandoned transfers are swept.
 const SWEEP_EVERY: Duration = Duration::from_secs(3600);
 /// How often rooms forget what they need no longer keep.

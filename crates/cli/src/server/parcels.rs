@@ -276,6 +276,35 @@ impl Rooms<Context> for Parcels {
     }
 }
 
+/// A stored file that a room promises.
+pub(crate) struct SettledParcel {
+    pub(crate) name: String,
+    /// Its object, in hexadecimal.
+    pub(crate) root: String,
+    pub(crate) bytes: Option<u64>,
+}
+
+/// Every parcel that is whole, and sentences about records that cannot be read. For `hikyaku doctor`.
+pub(crate) async fn settled(store: &dyn Store) -> Result<(Vec<SettledParcel>, Vec<String>), StoreError> {
+    let (mut parcels, mut unreadable, mut after) = (Vec::new(), Vec::new(), None);
+    loop {
+        let page = store.scan(Key::from("parcel/"), after.take(), PAGE).await?;
+        let Some((last, _)) = page.last() else { return Ok((parcels, unreadable)) };
+        after = Some(last.clone());
+        for (key, found) in &page {
+            match decode::<ParcelRecord>(&found.value) {
+                Ok(ParcelRecord { parcel, end: Some(end), .. }) if end.status == EndStatus::Settled => {
+                    let (root, bytes) = (end.root.map(|root| root.to_string()), end.bytes);
+                    let name = String::from_utf8_lossy(parcel.name.as_ref()).into_owned();
+                    parcels.push(SettledParcel { name, root: root.unwrap_or_default(), bytes });
+                }
+                Ok(_) => {}
+                Err(_) => unreadable.push(format!("the record of a parcel cannot be read ({key})")),
+            }
+        }
+    }
+}
+
 /// The id of the event `parcel-end`: the transfer's, which the event `parcel` has, with one bit changed.
 fn end_id(transfer: TransferId) -> MessageId {
     let mut id = transfer.0;

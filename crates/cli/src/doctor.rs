@@ -1,0 +1,325 @@
+//! What is looked at when a server is examined, one function a topic. Everything is read, nothing is changed, and a
+//! server that is running goes on.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use hikyaku_sqlite::{FILE_NAME, OpenError, SqliteStore, inspect};
+use hikyaku_storage::{Key, RoomId, Store, StoreError};
+use rustix::process::{Resource, getrlimit};
+
+use crate::archive;
+use crate::server::{self, KEEP_FREE};
+
+/// How bad something is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum State {
+    Ok,
+    /// Nothing is lost, but somebody should look.
+    Warning,
+    /// What was stored is not what is there.
+    Damaged,
+}
+
+impl State {
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Ok => "ok",
+            Self::Warning => "warning",
+            Self::Damaged => "damaged",
+        }
+    }
+}
+
+/// One thing found.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Finding {
+    /// The topic, a word for scripts.
+    pub(crate) check: &'static str,
+    pub(crate) state: State,
+    pub(crate) says: String,
+    /// What to do.
+    pub(crate) hint: Option<&'static str>,
+}
+
+const RESTORE: &str = "stop the server, keep a copy of the data directory, and restore a backup ('hikyaku restore FILE --replace')";
+const COPY: &str = "nothing that anybody said is lost; keep a copy of the data directory and report this";
+
+/// Findings so far.
+#[derive(Default)]
+pub(crate) struct Findings(pub(crate) Vec<Finding>);
+
+impl Findings {
+    fn ok(&mut self, check: &'static str, says: impl Into<String>) {
+        self.0.push(Finding { check, state: State::Ok, says: says.into(), hint: None });
+    }
+
+    fn warn(&mut self, check: &'static str, says: impl Into<String>, hint: &'static str) {
+        self.0.push(Finding { check, state: State::Warning, says: says.into(), hint: Some(hint) });
+    }
+
+    fn damaged(&mut self, check: &'static str, says: impl Into<String>, hint: &'static str) {
+        self.0.push(Finding { check, state: State::Damaged, says: says.into(), hint: Some(hint) });
+    }
+
+    /// Damage and orphans of one topic, or that all is well.
+    fn of(&mut self, check: &'static str, well: String, damage: Vec<String>, orphans: Vec<String>) {
+        if damage.is_empty() && orphans.is_empty() {
+            return self.ok(check, well);
+        }
+        for says in damage {
+            self.damaged(check, says, RESTORE);
+        }
+        for says in orphans {
+            self.warn(check, says, COPY);
+        }
+    }
+
+    /// The worst of all.
+    pub(crate) fn worst(&self) -> State {
+        self.0.iter().map(|finding| finding.state).max().unwrap_or(State::Ok)
+    }
+}
+
+/// Looks at everything. With `objects`, the content of every stored file is read and hashed.
+pub(crate) async fn examine(data: &Path, now_ms: u64, objects: bool) -> Findings {
+    let mut found = Findings::default();
+    modes(data, &mut found);
+    key(data, &mut found);
+    limits(&mut found);
+    disk(data, &mut found);
+    let Some(rooms) = file(data, &mut found) else { return found };
+    let store: Arc<dyn Store> = match SqliteStore::open_read_only(data) {
+        Ok(store) => Arc::new(store),
+        // An older format, which the next start migrates; what is below needs the newest.
+        Err(OpenError::Foreign { .. }) => {
+            found.warn(
+                "store",
+                "the store is of an earlier release",
+                "'hikyaku serve' migrates it; then ask again",
+            );
+            return found;
+        }
+        Err(error) => {
+            found.damaged("store", error.to_string(), RESTORE);
+            return found;
+        }
+    };
+    if let Err(error) = contents(data, &*store, &rooms, now_ms, objects, &mut found).await {
+        found.damaged("store", error.to_string(), RESTORE);
+    }
+    found
+}
+
+async fn contents(
+    data: &Path,
+    store: &dyn Store,
+    rooms: &[RoomId],
+    now_ms: u64,
+    objects: bool,
+    found: &mut Findings,
+) -> Result<(), StoreError> {
+    let audit = hikyaku_chat::audit::audit(store).await?;
+    let mut orphans = audit.orphans;
+    for room in rooms {
+        if store.get(&Key::join([b"r/".as_slice(), &room.0])).await?.is_none() {
+            orphans.push(format!("the log of room {room} belongs to no room"));
+        }
+    }
+    let well = format!(
+        "{} rooms, {} events, every chain recomputed, highest epoch {}",
+        audit.rooms, audit.events, audit.epoch
+    );
+    found.of("rooms", well, audit.damage, orphans);
+    clock(audit.newest_ms, now_ms, found);
+    let audit = hikyaku_accounts::audit::audit(store).await?;
+    found.of(
+        "accounts",
+        format!("{} users, {} devices", audit.users, audit.devices),
+        audit.damage,
+        audit.orphans,
+    );
+    files(data, store, objects, found).await
+}
+
+/// Nobody else may read what is here.
+fn modes(data: &Path, found: &mut Findings) {
+    let names = ["", "host.pem", FILE_NAME, "store.sqlite-wal", "admin.sock", "vault"];
+    let mut good = 0;
+    for name in names {
+        let path = data.join(name);
+        let Ok(metadata) = fs::metadata(&path) else { continue };
+        let mode = metadata.permissions().mode() & 0o777;
+        // The vault stands within a directory that nobody else can enter.
+        if mode & 0o077 != 0 && name != "vault" {
+            let says = format!("{} can be used by others (mode {mode:03o})", path.display());
+            let hint = if name.is_empty() {
+                "chmod 700 it"
+            } else {
+                "chmod 600 it; if others may have read it, make new invites and keys"
+            };
+            found.warn("modes", says, hint);
+        } else {
+            good += 1;
+        }
+    }
+    if good > 0 && found.worst() == State::Ok {
+        found.ok("modes", "nobody else can read the data directory");
+    }
+}
+
+/// The key that every client has pinned.
+fn key(data: &Path, found: &mut Findings) {
+    match hikyaku::Identity::load(data.join("host.pem")) {
+        Ok(identity) => found.ok("key", identity.id().to_string()),
+        Err(error) => found.damaged(
+            "key",
+            format!("the host key cannot be read: {error}"),
+            "take host.pem from a backup; without it every client must be invited anew",
+        ),
+    }
+}
+
+/// What the system lets a server of this user do. Each connection needs a file descriptor.
+fn limits(found: &mut Findings) {
+    let files = getrlimit(Resource::Nofile);
+    let hard = files.maximum.unwrap_or(u64::MAX);
+    if hard < 1_024 {
+        let says = format!("at most {hard} files may be open, and each connection is one");
+        found.warn("limits", says, "raise it: 'ulimit -n', or LimitNOFILE= in the unit file");
+    } else {
+        found.ok(
+            "limits",
+            format!("{} open files", files.maximum.map_or("any number of".to_owned(), |n| n.to_string())),
+        );
+    }
+}
+
+fn disk(data: &Path, found: &mut Findings) {
+    match rustix::fs::statvfs(data) {
+        Ok(disk) => {
+            let free = disk.f_bavail.saturating_mul(disk.f_frsize);
+            let says = format!("{} MiB free", free >> 20);
+            if free < KEEP_FREE {
+                let hint = "make room: below 256 MiB no files are taken, and with none left no messages";
+                found.warn("disk", says, hint);
+            } else {
+                found.ok("disk", says);
+            }
+        }
+        Err(error) => found.warn(
+            "disk",
+            format!("{}: {error}", data.display()),
+            "name the data directory with --data DIR",
+        ),
+    }
+}
+
+/// The store's file; the rooms that have a log. `None` if there is nothing more to look at.
+fn file(data: &Path, found: &mut Findings) -> Option<Vec<RoomId>> {
+    let inspection = match inspect(data) {
+        Ok(inspection) => inspection,
+        Err(error @ OpenError::Newer { .. }) => {
+            found.warn("store", error.to_string(), "use the newer program");
+            return None;
+        }
+        Err(error) => {
+            found.damaged("store", error.to_string(), RESTORE);
+            return None;
+        }
+    };
+    let broken = !inspection.damage.is_empty();
+    let well = format!(
+        "format {} of {}, {} keys, structure whole",
+        inspection.format, inspection.newest, inspection.keys
+    );
+    found.of("store", well, inspection.damage, inspection.orphans);
+    (!broken).then_some(inspection.rooms)
+}
+
+fn clock(newest_ms: u64, now_ms: u64, found: &mut Findings) {
+    const TOLERATED_MS: u64 = 60_000;
+    if newest_ms > now_ms.saturating_add(TOLERATED_MS) {
+        let says = format!(
+            "the clock is {} s behind the newest event: every event gets that one's time until it has caught up",
+            (newest_ms - now_ms) / 1_000
+        );
+        found.warn("clock", says, "set the clock ('timedatectl'); times of events never fall");
+    } else {
+        found.ok("clock", "not behind the newest event");
+    }
+}
+
+/// Every file that a room promises is there; what is there belongs to somebody.
+async fn files(data: &Path, store: &dyn Store, hash: bool, found: &mut Findings) -> Result<(), StoreError> {
+    let (parcels, mut damage) = server::settled_parcels(store).await?;
+    let objects = data.join("vault/objects");
+    let (mut named, mut bytes) = (std::collections::HashSet::new(), 0_u64);
+    for parcel in &parcels {
+        let path = objects.join(&parcel.root);
+        let tree = objects.join(format!("{}.tree", parcel.root));
+        match fs::metadata(&path) {
+            Err(_) => damage.push(format!(
+                "'{}' is not in the vault ({})",
+                hikyaku::printable(&parcel.name),
+                parcel.root
+            )),
+            Ok(there) if parcel.bytes.is_some_and(|bytes| bytes != there.len()) => {
+                damage.push(format!(
+                    "'{}' has {} bytes in the vault",
+                    hikyaku::printable(&parcel.name),
+                    there.len()
+                ));
+            }
+            Ok(_) if !tree.exists() => {
+                damage.push(format!("'{}' has no tree in the vault", hikyaku::printable(&parcel.name)))
+            }
+            Ok(there) => {
+                if named.insert(parcel.root.clone()) {
+                    bytes += there.len();
+                    if hash && !has_root(&path, &parcel.root).await {
+                        damage
+                            .push(format!("'{}' was changed in the vault", hikyaku::printable(&parcel.name)));
+                    }
+                }
+            }
+        }
+    }
+    let mut orphans = Vec::new();
+    for name in archive::files_in(&objects).unwrap_or_default() {
+        let root = name.strip_suffix(".tree").unwrap_or(&name);
+        let kept = archive::files_in(&data.join("vault/refs").join(root)).unwrap_or_default();
+        if !named.contains(root) && kept.is_empty() && name == root {
+            orphans.push(format!("the object {root} belongs to nothing"));
+        }
+    }
+    let how = if hash { "all hashed" } else { "sizes compared; --objects hashes them" };
+    found.of("files", format!("{} files, {bytes} bytes, {how}", named.len()), damage, orphans);
+    Ok(())
+}
+
+async fn has_root(path: &Path, root: &str) -> bool {
+    let path: PathBuf = path.to_owned();
+    let hashed = tokio::task::spawn_blocking(move || {
+        let mut hasher = blake3::Hasher::new();
+        std::io::copy(&mut fs::File::open(path)?, &mut hasher)?;
+        std::io::Result::Ok(hasher.finalize().to_hex().to_string())
+    });
+    hashed.await.is_ok_and(|hash| hash.is_ok_and(|hash| hash == root))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_clock_behind_the_newest_event_is_told() {
+        for (newest, state) in [(0, State::Ok), (160_000, State::Ok), (160_001, State::Warning)] {
+            let mut found = Findings::default();
+            clock(newest, 100_000, &mut found);
+            assert_eq!(found.worst(), state, "{newest}");
+        }
+    }
+}

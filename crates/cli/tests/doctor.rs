@@ -1,0 +1,171 @@
+//! `hikyaku doctor` names what is damaged, and finds nothing where nothing is.
+
+#![allow(missing_docs, clippy::unwrap_used)]
+
+mod common;
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::Path;
+
+use common::{Done, Home, Place, json, noise, server_with_room};
+use hikyaku_sqlite::SqliteStore;
+use hikyaku_storage::{Append, Batch, Guard, Key, Replace, RoomId, Store as _};
+use rustix::process::Signal;
+
+/// A data directory with some of everything, of a server that has stopped.
+fn data(place: &Place) -> Home {
+    let (server, ana) = server_with_room(place, &[], "ops");
+    for text in ["one", "two", "three"] {
+        ana.run(["say", "ops", text]).ok();
+    }
+    let file = place.file("plan.bin", &noise(1, 100_000));
+    ana.run(["send", file.to_str().unwrap(), "--to", "#ops"]).ok();
+    server.program.signal(Signal::TERM);
+    assert_eq!(server.program.finish().code(), 0);
+    ana
+}
+
+fn doctor(home: &Home, data: &Path) -> Done {
+    home.run(["doctor", "--data", data.to_str().unwrap(), "--objects", "--json"])
+}
+
+/// What is not well: check and sentence.
+fn complaints(done: &Done) -> Vec<(String, String)> {
+    let findings = done.out.lines().map(json).filter(|finding| finding["state"] != "ok");
+    findings
+        .map(|finding| {
+            assert!(finding["hint"].as_str().is_some_and(|hint| !hint.is_empty()), "what to do: {finding}");
+            (finding["check"].as_str().unwrap().to_owned(), finding["says"].as_str().unwrap().to_owned())
+        })
+        .collect()
+}
+
+#[test]
+fn a_healthy_server_is_examined_while_it_runs() {
+    let place = Place::new();
+    let (server, ana) = server_with_room(&place, &[], "ops");
+    ana.run(["say", "ops", "one"]).ok();
+    let done = doctor(&ana, &server.data);
+    assert_eq!((done.code(), complaints(&done)), (0, Vec::new()), "{done:#?}");
+    let checks: Vec<_> =
+        done.out.lines().map(|line| json(line)["check"].as_str().unwrap().to_owned()).collect();
+    let all = ["modes", "key", "limits", "disk", "store", "rooms", "clock", "accounts", "files"];
+    assert_eq!(checks, all);
+    let words = ana.run(["doctor", "--data", server.data()]);
+    assert!(words.ok().contains("every chain recomputed"), "{words:#?}");
+    ana.run(["doctor", "--data", "nowhere"]).fails(6, &["nowhere", "--data DIR"]);
+}
+
+#[tokio::test]
+async fn everything_that_is_damaged_is_named() {
+    let place = Place::new();
+    let ana = data(&place);
+    let whole = place.join("data");
+    assert_eq!(doctor(&ana, &whole).code(), 0);
+
+    // What is broken, where it is to be seen, which words name it, and the exit code.
+    let cases: [(&str, &str, &str, i32); 14] = [
+        ("page", "store", "damaged", 7),
+        ("cut", "store", "", 7),
+        ("record", "rooms", "chain", 7),
+        ("unreadable", "rooms", "event 2 cannot be read", 7),
+        ("id", "rooms", "the id of event 1 does not lead to it", 7),
+        ("head", "rooms", "the state in the head", 7),
+        ("name", "rooms", "list of names", 7),
+        ("room", "rooms", "belongs to no room", 1),
+        ("user", "accounts", "does not lead to its user", 7),
+        ("key", "key", "host key", 7),
+        ("mode", "modes", "mode 644", 1),
+        ("object", "files", "not in the vault", 7),
+        ("content", "files", "changed in the vault", 7),
+        ("orphan", "files", "belongs to nothing", 1),
+    ];
+    for (what, check, words, exit) in cases {
+        let copy = place.join(what);
+        copy_tree(&whole, &copy);
+        // Everything into the one file, so that what is broken there is what is read.
+        drop(SqliteStore::open(&copy).unwrap());
+        damage(&copy, what).await;
+        let done = doctor(&ana, &copy);
+        assert_eq!(done.code(), exit, "{what}: {done:#?}");
+        let found = complaints(&done);
+        let named = found.iter().any(|(where_, says)| where_ == check && says.contains(words));
+        assert!(named, "{what}: {found:#?}");
+    }
+}
+
+async fn damage(data: &Path, what: &str) {
+    let objects = data.join("vault/objects");
+    let object = || {
+        let mut names = fs::read_dir(&objects).unwrap().map(|entry| entry.unwrap().path());
+        names.find(|path| path.extension().is_none()).unwrap()
+    };
+    match what {
+        "page" => {
+            let path = data.join("store.sqlite");
+            let mut bytes = fs::read(&path).unwrap();
+            bytes[4096..8192].fill(0xee);
+            fs::write(path, bytes).unwrap();
+        }
+        "cut" => {
+            let file = fs::File::options().write(true).open(data.join("store.sqlite")).unwrap();
+            file.set_len(file.metadata().unwrap().len() / 2).unwrap();
+        }
+        "key" => fs::remove_file(data.join("host.pem")).unwrap(),
+        "mode" => fs::set_permissions(data.join("host.pem"), fs::Permissions::from_mode(0o644)).unwrap(),
+        "object" => fs::remove_file(object()).unwrap(),
+        "content" => {
+            let mut bytes = fs::read(object()).unwrap();
+            bytes[777] ^= 1;
+            fs::write(object(), bytes).unwrap();
+        }
+        "orphan" => fs::write(objects.join("ab".repeat(32)), "nobody's").unwrap(),
+        what => in_the_store(data, what).await,
+    }
+}
+
+/// Damage that no structure of the file shows.
+async fn in_the_store(data: &Path, what: &str) {
+    let store = SqliteStore::open(data).unwrap();
+    let first = async |prefix: &str| store.scan(Key::from(prefix), None, 1).await.unwrap().remove(0);
+    let room = RoomId(first("rn/").await.1.value.as_ref().try_into().unwrap());
+    let record = async |seq| store.events(room, seq, 1, 0).await.unwrap().events.remove(0).record;
+    let replace = async |seq, new| {
+        let replace = Replace { room, epoch: 1, seq, expect: record(seq).await, record: new };
+        store.commit(Batch::new().replace(replace)).await.unwrap();
+    };
+    match what {
+        "record" => replace(2, record(1).await).await,
+        "unreadable" => replace(2, "no event".into()).await,
+        "id" => {
+            let ids = store.scan(Key::from("m/"), None, 100).await.unwrap();
+            let all = ids.into_iter().fold(Batch::new(), |batch, (key, _)| batch.delete(key));
+            store.commit(all).await.unwrap();
+        }
+        "head" => {
+            let guard = Guard::of(store.head(room).await.unwrap().as_ref());
+            let append = Append { room, guard, events: Vec::new(), state: "no state".into() };
+            store.commit(Batch::new().append(append)).await.unwrap();
+        }
+        other => {
+            let prefix = [("name", "rn/"), ("room", "r/"), ("user", "n/")];
+            let (_, prefix) = prefix.iter().find(|(what, _)| *what == other).unwrap();
+            let batch = Batch::new().delete(first(prefix).await.0);
+            store.commit(batch).await.unwrap();
+        }
+    }
+}
+
+fn copy_tree(from: &Path, to: &Path) {
+    fs::create_dir(to).unwrap();
+    fs::set_permissions(to, fs::metadata(from).unwrap().permissions()).unwrap();
+    for entry in fs::read_dir(from).unwrap().map(Result::unwrap) {
+        let (path, to) = (entry.path(), to.join(entry.file_name()));
+        if path.is_dir() {
+            copy_tree(&path, &to);
+        } else {
+            fs::copy(path, to).unwrap();
+        }
+    }
+}
