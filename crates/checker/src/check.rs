@@ -296,6 +296,7 @@ fn guards(history: &History, demands: &Demands, report: &mut Report) {
             .vacuous
             .push(format!("{} of {} sends acknowledged", report.acknowledged, demands.acknowledged));
     }
+    report.vacuous.extend(history.stuck.iter().map(|why| format!("the run was stuck: {why}")));
     if report.delivered == 0 {
         report.vacuous.push("nothing was delivered".to_owned());
     }

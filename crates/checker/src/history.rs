@@ -91,6 +91,8 @@ pub struct History {
     pub faults: BTreeMap<&'static str, u64>,
     /// Clients whose devices were revoked, and when the server had said so.
     pub revoked: BTreeMap<String, u64>,
+    /// Why the run did not come to its end.
+    pub stuck: Option<String>,
 }
 
 /// The monotonic clock that all processes of this computer share, in nanoseconds.

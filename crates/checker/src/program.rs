@@ -103,8 +103,8 @@ pub(crate) struct State {
     pub(crate) quiet: BTreeSet<u32>,
     /// Processes that are over.
     pub(crate) ended: BTreeSet<u32>,
-    /// Anything at all.
-    ticks: u64,
+    /// Deliveries in all.
+    pub(crate) deliveries: u64,
 }
 
 impl Progress {
@@ -116,16 +116,21 @@ impl Progress {
         self.state().acks
     }
 
-    /// Waits until `enough`; false once nothing at all has moved for `patience`.
-    pub(crate) fn wait(&self, patience: Duration, enough: impl Fn(&State) -> bool) -> bool {
+    /// Waits until `enough`; false once what is measured has not moved for `patience`.
+    pub(crate) fn wait(
+        &self,
+        patience: Duration,
+        measure: impl Fn(&State) -> u64,
+        enough: impl Fn(&State) -> bool,
+    ) -> bool {
         let mut state = self.state();
-        let (mut ticks, mut since) = (state.ticks, Instant::now());
+        let (mut before, mut since) = (measure(&state), Instant::now());
         loop {
             if enough(&state) {
                 return true;
             }
-            if state.ticks != ticks {
-                (ticks, since) = (state.ticks, Instant::now());
+            if measure(&state) != before {
+                (before, since) = (measure(&state), Instant::now());
             }
             let Some(left) = patience.checked_sub(since.elapsed()) else { return false };
             state = self.moved.wait_timeout(state, left).unwrap_or_else(PoisonError::into_inner).0;
@@ -135,7 +140,6 @@ impl Progress {
     fn change(&self, change: impl FnOnce(&mut State)) {
         let mut state = self.state();
         change(&mut state);
-        state.ticks += 1;
         self.moved.notify_all();
     }
 
@@ -159,7 +163,7 @@ impl Progress {
                     progress.change(|state| match line.as_str() {
                         "acked" => state.acks += 1,
                         "quiet" => state.quiet.extend([pid]),
-                        _ => {}
+                        _ => state.deliveries += 1,
                     });
                 }
                 progress.change(|state| state.ended.extend([pid]));

@@ -14,7 +14,7 @@ use crate::client::Options;
 use crate::history::{self, Event, History, What};
 use crate::plan::{Plan, Random};
 use crate::power::{Clock, Disk};
-use crate::program::{Program, Progress, hikyaku, serve};
+use crate::program::{Program, Progress, State, hikyaku, serve};
 
 /// The names of the faults, as a report shows them.
 const KILL_SERVER: &str = "server killed";
@@ -144,6 +144,19 @@ impl<'a> World<'a> {
     /// Everything from the first join to the last page.
     fn play(&mut self) -> Result<History, String> {
         let rooms = self.settle()?;
+        if let Err(stuck) = self.suffer().and_then(|()| self.heal(&rooms)) {
+            // What there is can still be wrong.
+            self.history.stuck = Some(stuck);
+            self.kill_clients()?;
+            self.kill_server()?;
+            self.serve()?;
+        }
+        self.read(&rooms)?;
+        Ok(std::mem::take(&mut self.history))
+    }
+
+    /// All faults, and as many connections as are wanted.
+    fn suffer(&mut self) -> Result<(), String> {
         let mut faults = self.schedule();
         while let Some(fault) = faults.pop() {
             self.after(self.plan.gap)?;
@@ -152,9 +165,7 @@ impl<'a> World<'a> {
         while self.connections()? < self.plan.connections {
             self.after(self.plan.gap)?;
         }
-        self.heal(&rooms)?;
-        self.read(&rooms)?;
-        Ok(std::mem::take(&mut self.history))
+        Ok(())
     }
 
     fn demands(&self) -> Demands {
@@ -254,7 +265,7 @@ impl<'a> World<'a> {
     /// Waits for so many more acknowledgements.
     fn after(&mut self, more: u64) -> Result<(), String> {
         let goal = self.progress.acks() + 1 + self.random.below(2 * more.max(1));
-        if self.progress.wait(self.plan.patience, |state| state.acks >= goal) {
+        if self.progress.wait(self.plan.patience, |state| state.acks, |state| state.acks >= goal) {
             return Ok(());
         }
         let log = std::fs::read_to_string(self.home.join("server.log")).unwrap_or_default();
@@ -352,7 +363,8 @@ impl<'a> World<'a> {
                 waiting.push(program.pid());
             }
         }
-        let quiet = self.progress.wait(patience, |state| waiting.iter().all(|pid| state.quiet.contains(pid)));
+        let quiet = |state: &State| waiting.iter().all(|pid| state.quiet.contains(pid));
+        let quiet = self.progress.wait(patience, |state| state.quiet.len() as u64, quiet);
         if !quiet {
             return Err("not every client came to an end of its sends".to_owned());
         }
@@ -371,11 +383,13 @@ impl<'a> World<'a> {
             }
         }
         // Who does not come to an end is told by the check.
-        self.progress.wait(patience, |state| waiting.iter().all(|pid| state.ended.contains(pid)));
-        for (_, program) in self.clients.values_mut() {
-            program.kill()?;
-        }
-        Ok(())
+        let ended = |state: &State| waiting.iter().all(|pid| state.ended.contains(pid));
+        self.progress.wait(patience, |state| state.deliveries, ended);
+        self.kill_clients()
+    }
+
+    fn kill_clients(&mut self) -> Result<(), String> {
+        self.clients.values_mut().try_for_each(|(_, program)| program.kill())
     }
 
     fn read(&mut self, rooms: &[(String, String)]) -> Result<(), String> {

@@ -23,7 +23,8 @@ struct Mutant {
 
 const COMMIT: &str = "match self.store.commit(store_batch(&log, &record, checks, &decision)).await {";
 const SEQUENCER: &str = "crates/chat/src/server/sequencer.rs";
-const KILLS: &[&str] = &["--server-kills", "12", "--client-kills", "2", "--clock-jumps", "0", "--gap", "12"];
+const KILLS: &[&str] =
+    &["--server-kills", "12", "--client-kills", "2", "--clock-jumps", "0", "--gap", "12", "--patience", "20"];
 const CALM: &[&str] =
     &["--server-kills", "1", "--client-kills", "3", "--clock-jumps", "0", "--patience", "15"];
 const CUTS: &[&str] =
@@ -56,8 +57,10 @@ const MUTANTS: &[Mutant] = &[
             SEQUENCER,
             COMMIT,
             "let early: Vec<&Bytes> = decision.events.iter().map(|event| &event.record).collect();
-            room.publish(decision.log.clone(), Chunk::new(log.last + 1, early), false, &self.limits);
-            tokio::time::sleep(std::time::Duration::from_millis(40)).await;
+            if !fresh {
+                room.publish(decision.log.clone(), Chunk::new(log.last + 1, early), false, &self.limits);
+                tokio::time::sleep(std::time::Duration::from_millis(40)).await;
+            }
             match self.store.commit(store_batch(&log, &record, checks, &decision)).await {",
         )],
         arguments: KILLS,
@@ -203,9 +206,14 @@ fn build(workspace: &Workspace, copy: &Path) -> Outcome {
 /// Which invariants a run finds broken, as words; an empty text if none.
 fn soak(workspace: &Workspace, copy: &Path, mutant: &Mutant) -> Outcome<String> {
     let binary: PathBuf = copy.join("target/debug/hikyaku");
+    let place = copy.join("runs");
+    fs::create_dir_all(&place).map_err(|error| format!("{}: {error}", place.display()))?;
     let mut command = workspace.command(workspace.target.join("debug/chat-soak"));
-    command.args(mutant.arguments).arg("--server").arg(binary).stderr(Stdio::null());
-    let done = command.output().map_err(|error| format!("chat-soak could not be started: {error}"))?;
+    command.args(mutant.arguments).arg("--server").arg(binary).arg("--directory").arg(&place);
+    let done = command.stderr(Stdio::null()).output();
+    let done = done.map_err(|error| format!("chat-soak could not be started: {error}"))?;
+    // What a run with violations keeps is of no use here: they were wanted.
+    let _ = fs::remove_dir_all(&place);
     let text = String::from_utf8_lossy(&done.stdout);
     print!("{text}");
     let mut broken: Vec<&str> = text
