@@ -6,7 +6,8 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use hikyaku::Transport;
 
 use crate::commands::{
-    backup, chat, device, doctor, get, inspect, invite, join, ping, restore, room, say, send, serve, servers, status, tail, tour, user,
+    backup, chat, device, doctor, get, inspect, invite, join, ping, restore, room, say, send, serve, servers,
+    status, tail, tour, user,
 };
 use crate::seeing::SeeingOptions;
 
