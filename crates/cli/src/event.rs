@@ -102,14 +102,13 @@ impl<'a> Shown<'a> {
     /// The text, the one that has taken its place, or what became of it. Later lines are indented, so that none can
     /// pretend to be another event.
     fn words(&self) -> String {
-        let edited = self.about.as_ref().and_then(|about| about.edited.as_deref());
-        let text = edited.map(|text| String::from_utf8_lossy(text).into_owned()).or_else(|| self.text());
-        let Some(text) = text else {
-            return match self.about.as_ref().and_then(|about| about.deleted_by.as_deref()) {
-                Some(by) => format!("(deleted by {})", printable(by)),
-                None => "(deleted)".to_owned(),
-            };
-        };
+        let about = self.about.as_ref();
+        if let Some(by) = about.and_then(|about| about.deleted_by.as_deref()) {
+            return format!("(deleted by {})", printable(by));
+        }
+        let edited = about.and_then(|about| about.edited.as_deref());
+        let text = edited.map(|text| String::from_utf8_lossy(text).into_owned());
+        let Some(text) = text.or_else(|| self.text()) else { return "(deleted)".to_owned() };
         let mut words = String::with_capacity(text.len());
         for (index, line) in text.lines().enumerate() {
             let _ = write!(words, "{}{}", if index == 0 { "" } else { "\n    " }, whole(line));

@@ -122,15 +122,21 @@ async fn a_thousand_rooms_are_resumed_with_one_message() {
         world.create(room(n), &format!("room-{n}")).await.unwrap();
     }
     world.say(room(77), "x").await;
-    let cursor = |n| Cursor { room: room(n), epoch: 1, next: 1, mode: Mode::Live };
+    let mut follower = crate::client::Follower::new();
+    for n in 0..1_000 {
+        let mode = if n == 77 { Mode::Live } else { Mode::Heads };
+        follower.follow(room(n), crate::client::Position { epoch: 1, next: 1 }, mode);
+    }
     let mut feed = world.feed();
-    feed.apply(Follow { subscribe: (0..1_000).map(cursor).collect(), unsubscribe: Vec::new() })
-        .await
-        .unwrap();
+    let asked = follower.wishes().unwrap();
+    assert_eq!((asked.subscribe.len(), follower.wishes()), (1_000, None), "one message says it all");
+    feed.apply(asked).await.unwrap();
     let updates = updates(&mut feed).await;
     assert_eq!(updates.iter().map(|update| update.heads.len()).sum::<usize>(), 1_000);
-    assert_eq!(updates.iter().map(|update| update.live.len()).sum::<usize>(), 1_000);
     assert_eq!(events(&updates, room(77), 1), ["x"]);
+    assert!(updates.len() <= 1_000 / super::super::feed::HEADS_AT_ONCE + 2, "{} messages", updates.len());
+    let news: usize = updates.into_iter().map(|update| follower.update(update).len()).sum();
+    assert_eq!((news, follower.has_wishes()), (1_000 + 2, false), "nothing is left to ask");
 }
 
 //= S4.45 (test)
