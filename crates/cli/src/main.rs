@@ -6,6 +6,7 @@
 
 mod archive;
 mod args;
+mod cache;
 mod client;
 mod commands;
 mod doctor;

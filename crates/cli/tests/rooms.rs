@@ -191,3 +191,34 @@ fn what_is_pinned_is_found_and_what_is_old_goes() {
     assert_eq!(ben.run(["tail", "ops", "-n", "9", "--json"]).ok().lines().count(), 3);
     assert_eq!(ana.run(["room", "retention", "ops", "--forever"]).ok(), "#ops keeps everything");
 }
+
+#[test]
+fn copies_of_what_was_said_go_with_what_is_deleted_trimmed_or_replaced() {
+    let place = Place::new();
+    let (_server, ana, ben) = two_people(&place);
+    for number in 1..=6 {
+        ana.run(["say", "ops", &format!("xyzzy {number}")]).ok();
+    }
+    ana.run(["say", "ops", "xyzzy again", "--edit", "3"]).ok();
+    assert_eq!(ben.events("ops").len(), 7, "copies of everything are here now");
+    let copies = |home: &Home| {
+        let server = std::fs::read_dir(home.path.join("servers")).unwrap().next().unwrap().unwrap();
+        let store = hikyaku_sqlite::client::ClientStore::open(server.path()).unwrap();
+        let room = store.room("ops").unwrap();
+        let ranges = room.map_or(Vec::new(), |room| store.ranges(room.room, 1).unwrap());
+        ranges.iter().map(|range| range.end() - range.start() + 1).sum::<u64>()
+    };
+    assert_eq!(copies(&ben), 7);
+    ana.run(["say", "ops", "--delete", "3"]).ok();
+    // Only the newest are asked for; the copies of what was deleted go all the same.
+    ben.run(["tail", "ops", "-n", "1"]).ok();
+    assert_eq!(copies(&ben), 2 + 1);
+    let events = ben.events("ops");
+    assert_eq!(events.len(), 8);
+    assert_eq!((&events[2]["deleted"], &events[6]["deleted"]), (&true.into(), &true.into()));
+    assert_eq!(events[3]["text"], "xyzzy 4");
+    assert_eq!(ben.events("ops"), ana.events("ops"), "and so are the chains");
+    ana.run(["room", "trim", "ops", "--through", "4"]).ok();
+    ben.run(["tail", "ops", "-n", "1"]).ok();
+    assert_eq!(copies(&ben), 4);
+}

@@ -47,21 +47,17 @@ impl Chat {
         let client = Client::of(global, room.server.as_deref())?;
         let connection = client.connected().await?;
         let name = room.what;
-        let past = Past { chat: ChatClient::new(connection.clone()), name: name.clone() };
-        let head = past.head().await?;
+        let past = Past::new(&connection, name.clone(), false);
+        let mut store = client.server.store()?;
+        let head = past.head(&mut store).await?;
         output::line(format_args!("#{} on {}; Ctrl-D leaves", name.as_str(), client.name()))?;
         let mut window = Window::new(|shown: &Shown<'_>| output::line(shown.short_line()));
-        let end = past.print(head, Start::Newest(SHOWN), |passage| window.take(passage)).await?;
+        let end = past.print(&mut store, head, Start::Newest(SHOWN), |passage| window.take(passage)).await?;
         window.finish()?;
         tokio::spawn(async move { connection.close().await });
 
         let (mut screen, typed) = Screen::open(&format!("#{} ", name.as_str()))?;
-        let mut outbox = Outbox {
-            client: client.clone(),
-            store: client.server.store()?,
-            room: end.room,
-            name: name.clone(),
-        };
+        let mut outbox = Outbox { client: client.clone(), store, room: end.room, name: name.clone() };
         let mut sending = tokio::spawn(async move { outbox.run(typed).await });
         let mut following = following(&client, &end);
         let reading = Reading::start(client.clone(), end.room, end.position);

@@ -1,12 +1,14 @@
 //! `hikyaku tail`: a room's events, exactly: no gap, no duplicate, whatever happens to the connection.
 
 use clap::Args;
-use hikyaku::{ErrorCode, Failure};
+use hikyaku::{Connection, ErrorCode, Failure};
 use hikyaku_chat::client::{Backoff, Follower, Following, News, Position};
 use hikyaku_chat::{Chain, ChatClient, RoomName};
-use hikyaku_wire::chat::{Head, History, Mode, Page, RoomId};
+use hikyaku_sqlite::client::ClientStore;
+use hikyaku_wire::chat::{Head, History, Mode, Page, Records, RoomId};
 
 use crate::args::Global;
+use crate::cache::{self, Filling};
 use crate::client::Client;
 use crate::event::Shown;
 use crate::exit::{Exit, Result, Trouble};
@@ -42,19 +44,20 @@ impl Tail {
         let room = reference::room(&self.room).map_err(|error| Trouble::usage(error.to_string()))?;
         let client = Client::of(global, room.server.as_deref())?;
         let connection = client.connected().await?;
-        let past = Past { chat: ChatClient::new(connection.clone()), name: room.what.clone() };
+        let past = Past::new(&connection, room.what.clone(), self.json);
+        let mut store = client.server.store()?;
         let start = match (self.since, self.after) {
             (Some(since_ms), _) => Start::Since(since_ms),
             (None, Some(after)) => Start::From(after.saturating_add(1)),
             (None, None) => Start::Newest(self.newest.unwrap_or(SHOWN)),
         };
-        let head = past.head().await?;
+        let head = past.head(&mut store).await?;
         let (mut links, line) = (Links::new(head.room), |shown: &Shown<'_>| output::line(shown.line()));
         let end = if self.json {
-            past.print(head, start, |passage| links.print(passage)).await?
+            past.print(&mut store, head, start, |passage| links.print(passage)).await?
         } else {
             let mut window = Window::new(line);
-            let end = past.print(head, start, |passage| window.take(passage)).await?;
+            let end = past.print(&mut store, head, start, |passage| window.take(passage)).await?;
             window.finish()?;
             end
         };
@@ -106,6 +109,8 @@ pub(super) enum Start {
 pub(super) struct Past {
     pub(super) chat: ChatClient,
     pub(super) name: RoomName,
+    /// Whether the chain's values are wanted.
+    chain: bool,
 }
 
 /// Where the past ended: there the future begins.
@@ -117,19 +122,35 @@ pub(super) struct End {
 }
 
 impl Past {
-    /// Where the room stands at this moment.
-    pub(super) async fn head(&self) -> Result<Head> {
+    pub(super) fn new(connection: &Connection, name: RoomName, chain: bool) -> Self {
+        Self { chat: ChatClient::new(connection.clone()), name, chain }
+    }
+
+    /// Where the room stands at this moment. Copies of what the server has removed or replaced go.
+    pub(super) async fn head(&self, store: &mut ClientStore) -> Result<Head> {
         let named = hikyaku_wire::chat::RoomRef::Name(self.name.as_str().to_owned());
-        Ok(self.chat.resolve(named).await.map_err(|error| self.trouble(error))?.head)
+        match self.chat.resolve(named).await {
+            Ok(room) => {
+                cache::note_head(store, &self.name, &room.head)?;
+                Ok(room.head)
+            }
+            Err(error) => {
+                if error.code() == ErrorCode::ROOM_UNKNOWN {
+                    cache::forget(store, &self.name)?;
+                }
+                Err(self.trouble(error))
+            }
+        }
     }
 
     fn trouble(&self, error: hikyaku::Error) -> Trouble {
         Trouble::from(error).during(format_args!("#{}", self.name.as_str()))
     }
 
-    /// Shows everything from `start` to `head`.
+    /// Shows everything from `start` to `head`: from this computer's copies where it has them.
     pub(super) async fn print<'a>(
         &'a self,
+        store: &mut ClientStore,
         head: Head,
         start: Start,
         mut show: impl FnMut(Passage<'a>) -> Result,
@@ -147,7 +168,10 @@ impl Past {
             Start::Since(since_ms) => History { since_ms: Some(since_ms), ..self.ask(head.room, None) },
         };
         let (mut next, mut cut) = (ask.from.unwrap_or(1), None);
-        ask.chain = true;
+        if let Some(from) = ask.from.filter(|from| cache::suits(&head, *from)) {
+            return self.print_copies(store, head, from, show).await;
+        }
+        ask.chain = self.chain;
         if ask.since_ms.is_none() && next > head.last {
             show(Passage::Chain(Some(Chain(head.chain)).filter(|_| next == head.last + 1)))?;
         }
@@ -193,6 +217,74 @@ impl Past {
             position: Position { epoch: head.epoch, next: next.min(head.last + 1).max(1) },
             cut,
         })
+    }
+
+    /// The same where it is not too much for this computer's store: first everything that is missing is fetched, so that
+    /// what was deleted since is not shown from an old copy, then all of it is shown.
+    async fn print_copies<'a>(
+        &'a self,
+        store: &mut ClientStore,
+        head: Head,
+        from: u64,
+        mut show: impl FnMut(Passage<'a>) -> Result,
+    ) -> Result<End> {
+        let (mut next, mut cut) = (from, None);
+        let mut filling = Filling::new(store, &head)?;
+        let mut lost = 0;
+        while let Some(gap) = filling.gap(store, &head, from.max(lost + 1))? {
+            let limit = u32::try_from(gap.end() - gap.start() + 1).ok();
+            let ask = History { limit, ..self.ask(head.room, Some(*gap.start())) };
+            let (first, records) = match self.fetch(&head, &ask).await? {
+                Ok(page) => page,
+                Err(trouble) => {
+                    cut = Some(trouble);
+                    break;
+                }
+            };
+            if first > *gap.start() {
+                gone(&self.name, *gap.start(), first - 1);
+                lost = first - 1;
+            }
+            let fitting = usize::try_from((gap.end() + 1).saturating_sub(first)).unwrap_or(usize::MAX);
+            let records: Vec<_> = records.iter().take(fitting).map(|record| record.0).collect();
+            filling.keep(store, &head, first, &records)?;
+        }
+        if self.chain && cut.is_none() {
+            let ask = History { chain: true, limit: Some(1), ..self.ask(head.room, Some(next)) };
+            let page = self.chat.history(&ask).await.map_err(|error| self.trouble(error))?;
+            show(Passage::Chain(page.chain.filter(|_| page.first == next).map(Chain)))?;
+        }
+        while next <= head.last {
+            let Some((first, records)) = cache::next(store, &head, next, cut.is_some())? else { break };
+            if first > next {
+                show(Passage::Chain(None))?;
+            }
+            next = first;
+            for record in records {
+                let shown = Shown::record(self.name.as_str(), head.epoch, next, &record);
+                show(Passage::Event(Box::new(shown)))?;
+                next += 1;
+            }
+        }
+        let position = Position { epoch: head.epoch, next: next.min(head.last + 1).max(1) };
+        Ok(End { room: head.room, position, cut })
+    }
+
+    /// One page; the inner error is one after which following may go on.
+    async fn fetch(&self, head: &Head, ask: &History) -> Result<Result<(u64, Records), Trouble>> {
+        let page = match self.chat.history(ask).await {
+            Ok(page) => page,
+            Err(error) if error.is_retryable() => return Ok(Err(self.trouble(error))),
+            Err(error) => return Err(self.trouble(error)),
+        };
+        if page.head.epoch != head.epoch {
+            let changed = Trouble::new(Exit::Failed, "the server's history was replaced meanwhile");
+            return Ok(Err(changed.during(format_args!("#{}", self.name.as_str()))));
+        }
+        match judge(head, ask.from, &page) {
+            Ok(first) => Ok(Ok((first, page.records))),
+            Err(lie) => Err(Trouble::new(Exit::Corrupt, lie).during(format_args!("#{}", self.name.as_str()))),
+        }
     }
 
     fn ask(&self, room: RoomId, from: Option<u64>) -> History {

@@ -110,6 +110,31 @@ impl Changes<'_> {
         Ok(())
     }
 
+    /// Forgets some events of an epoch: they are fetched again when they are wanted.
+    pub fn forget_events(&self, room: RoomId, epoch: u32, gone: RangeInclusive<u64>) -> Result<()> {
+        let (from, to) = (*gone.start(), *gone.end());
+        let which = params![room.0, epoch, signed(from), signed(to)];
+        let events = "DELETE FROM events WHERE room = ?1 AND epoch = ?2 AND seq BETWEEN ?3 AND ?4";
+        self.transaction.prepare_cached(events)?.execute(which)?;
+        let sql = "DELETE FROM ranges WHERE room = ?1 AND epoch = ?2 AND first <= ?4 AND last >= ?3
+                   RETURNING first, last";
+        let mut cut = self.transaction.prepare_cached(sql)?;
+        let cut = cut.query_map(which, |row| Ok((unsigned(row, 0)?, unsigned(row, 1)?)))?;
+        let cut: Vec<(u64, u64)> = cut.collect::<rusqlite::Result<_>>()?;
+        let mut insert = self.transaction.prepare_cached("INSERT INTO ranges VALUES (?1, ?2, ?3, ?4)")?;
+        for (first, last) in cut {
+            // What is left of the range before and behind.
+            for (first, last) in
+                [(first, last.min(from.saturating_sub(1))), (first.max(to.saturating_add(1)), last)]
+            {
+                if first <= last {
+                    insert.execute(params![room.0, epoch, signed(first), signed(last)])?;
+                }
+            }
+        }
+        Ok(())
+    }
+
     /// Adds `first..=last` to the ranges, joined with all it overlaps or touches.
     fn join_range(&self, room: RoomId, epoch: u32, first: u64, last: u64) -> Result<()> {
         let sql = "DELETE FROM ranges WHERE room = ?1 AND epoch = ?2 AND first <= ?4 + 1 AND last >= ?3 - 1

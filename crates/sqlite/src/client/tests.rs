@@ -337,3 +337,34 @@ fn compare(store: &ClientStore, model: &BTreeMap<(u32, u64), Bytes>) {
         }
     }
 }
+
+#[test]
+fn what_is_forgotten_is_missing_and_nothing_else() {
+    let home = home();
+    let mut store = ClientStore::open(home.path()).unwrap();
+    let records = |count: u8| (0..count).map(|n| Bytes::from(vec![n])).collect::<Vec<_>>();
+    let check = |store: &ClientStore, expected: &[std::ops::RangeInclusive<u64>]| {
+        assert_eq!(store.ranges(ROOM, 1).unwrap(), expected);
+        for seq in 1..=30 {
+            let here = !store.events(ROOM, 1, seq, 1, 9).unwrap().is_empty();
+            assert_eq!(here, expected.iter().any(|range| range.contains(&seq)), "event {seq}");
+        }
+    };
+    let mut change = |gone: std::ops::RangeInclusive<u64>, expected: &[_]| {
+        store.change(|changes| changes.forget_events(ROOM, 1, gone)).unwrap();
+        check(&store, expected);
+    };
+    change(1..=9, &[]);
+    store.change(|changes| changes.insert_events(ROOM, 1, 1, &records(10))).unwrap();
+    store.change(|changes| changes.insert_events(ROOM, 1, 21, &records(10))).unwrap();
+    let mut change = |gone: std::ops::RangeInclusive<u64>, expected: &[_]| {
+        store.change(|changes| changes.forget_events(ROOM, 1, gone)).unwrap();
+        check(&store, expected);
+    };
+    change(11..=20, &[1..=10, 21..=30]);
+    change(4..=5, &[1..=3, 6..=10, 21..=30]);
+    change(10..=21, &[1..=3, 6..=9, 22..=30]);
+    change(1..=3, &[6..=9, 22..=30]);
+    change(30..=u64::MAX >> 1, &[6..=9, 22..=29]);
+    change(1..=30, &[]);
+}
