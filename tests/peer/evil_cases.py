@@ -492,7 +492,7 @@ for named, bad in {
 }.items():  # fmt: skip
     fetch(f"a file named by {named}", 1, "name", name_=bad)
 fetch("a file with a hostile name", 0, name_=b"a\x1b[2J\r\n\xff", leaves={"a\x1b[2J\r\n\udcff"})
-fetch("a tree", 1, "regular files", kind=1)
+fetch("a tree that is none", {1, 7}, "bundle", kind=1)
 fetch("a symbolic link", 1, "regular files", kind=2)
 fetch("a kind nobody knows", 1, kind=77)
 fetch("a file of 2^53 - 1 bytes", 8, "full", size=MANY)

@@ -8,6 +8,7 @@ use hikyaku_wire::cbor;
 use hikyaku_wire::codes::ErrorCode;
 use hikyaku_wire::frame::{self, FrameType};
 use minicbor::Encode;
+use tokio::sync::Notify;
 
 use super::{ExchangeGuard, Outcome, giving_up, within};
 use crate::connection::Connection;
@@ -80,9 +81,15 @@ pub(crate) enum SendState {
 #[derive(Default)]
 pub(crate) struct Ticket {
     left: Mutex<Option<Sender>>,
+    back: Notify,
 }
 
 impl Ticket {
+    /// Waits until it is there.
+    pub(crate) async fn given_back(&self) {
+        self.back.notified().await;
+    }
+
     pub(crate) fn take(&self) -> Option<Sender> {
         self.left.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
@@ -325,6 +332,7 @@ impl Drop for Sender {
                 guard: self.guard.clone(),
             };
             *ticket.left.lock().unwrap_or_else(PoisonError::into_inner) = Some(left);
+            ticket.back.notify_one();
             return;
         }
         if self.state != SendState::Finished {

@@ -17,6 +17,9 @@ use crate::router::{Access, Answer, Router};
 use crate::session::inbound::{Inbound, Said};
 use crate::transport::{Bidirectional, StreamError};
 
+/// How long the tasks of a handler that was ended may take to end.
+const GIVEN_BACK: Duration = Duration::from_secs(1);
+
 /// Answers one exchange from its first byte to its last. It counts as open from this call on, not from the first poll.
 pub(super) fn answer<C: Send + Sync + 'static>(
     inner: Arc<Inner>,
@@ -89,7 +92,15 @@ async fn answer_on<C: Send + Sync + 'static>(
     if let Err(error) = &result {
         event!(inner.events, HandlerFailed { error: error.to_string().into() });
     }
-    if let Some(sender) = ticket.take() {
+    let left = match ticket.take() {
+        // A task of the handler's has it, and is being ended with the handler.
+        None if result.is_err() && Arc::strong_count(&ticket) > 1 => {
+            let _ = tokio::time::timeout(GIVEN_BACK, ticket.given_back()).await;
+            ticket.take()
+        }
+        left => left,
+    };
+    if let Some(sender) = left {
         conclude(sender.without_deadline(), result).await;
     }
 }
