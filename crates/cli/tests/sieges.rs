@@ -446,7 +446,8 @@ struct Counts {
 
 impl Siege {
     /// Begins, and returns when every kind has done its worst as often as it has attackers.
-    fn lay(keys: &Arc<Keys>, kinds: &'static [Worst], attackers: usize) -> Self {
+    /// `meanwhile` is called again and again.
+    fn lay(keys: &Arc<Keys>, kinds: &'static [Worst], attackers: usize, mut meanwhile: impl FnMut()) -> Self {
         let (runtime, counts) = (runtime(), Arc::new(Counts::default()));
         let mut tasks = tokio::task::JoinSet::new();
         for number in 0..attackers {
@@ -460,6 +461,7 @@ impl Siege {
                 "how often they did their worst: {:?}",
                 siege.told()
             );
+            meanwhile();
             std::thread::sleep(Duration::from_millis(50));
         }
         siege
@@ -521,10 +523,13 @@ fn hostile_connections_that_do_their_worst_fit_into_256_mib_and_disturb_nobody()
     let inside = runtime();
     let mut visitor = inside.block_on(talk(&besieged.keys.member)).unwrap();
     let before = Held::by(server);
-    let siege = Siege::lay(&besieged.keys, ANYBODY, attackers);
-    // Who was there before is still served, on the connection it had.
-    let room: Room = inside.block_on(resolve(&mut visitor)).unwrap();
-    assert_eq!(room.head.last, 1);
+    // Who was there before is served all the time, on the connection it had.
+    let mut visit = || {
+        let room: Room = inside.block_on(resolve(&mut visitor)).unwrap();
+        assert_eq!(room.head.last, 1);
+    };
+    let siege = Siege::lay(&besieged.keys, ANYBODY, attackers, &mut visit);
+    visit();
     assert!(reader.is_running());
     let under = Held::at_its_worst(server);
     siege.lift();
@@ -552,7 +557,7 @@ fn members_that_read_nothing_are_held_to_what_they_asked_for() {
     let before = Held::by(server);
     let mut waves = Vec::new();
     for _ in 0..2 {
-        let siege = Siege::lay(&besieged.keys, MEMBERS, members);
+        let siege = Siege::lay(&besieged.keys, MEMBERS, members, || ());
         Held::at_its_worst(server);
         siege.lift();
         waves.push(Held::after_all(server, before.descriptors));
