@@ -1,7 +1,7 @@
 //! Unpacking: a verified bundle becomes a tree in a directory of its own, and then takes its place.
 //!
-//! [`Unpacker`] writes below one held directory that nobody else uses; nothing that a bundle says leads out of it, and
-//! nothing in it is ever reached through a link. [`publish`] moves the finished tree to where it belongs: whole, when its
+//! `Unpacker` writes below one held directory that nobody else uses; nothing that a bundle says leads out of it, and
+//! nothing in it is ever reached through a link. `publish` moves the finished tree to where it belongs: whole, when its
 //! name is free; file by file, each atomically, into a directory that is there. Spec: section 5.6, S5.22, S5.25, S5.33.
 
 mod publish;

@@ -1,7 +1,7 @@
 //! The walk: a directory tree as a bundle, read while it is sent.
 //!
 //! Nothing is listed, hashed or packed beforehand: a directory is opened when its turn comes, and its names are sorted
-//! then. What can be said of a source that fails or changes is said in the bundle, for that entry alone. [`Place`] is
+//! then. What can be said of a source that fails or changes is said in the bundle, for that entry alone. `Place` is
 //! where the walk stood at the beginning of a record; from there it can be walked on, in another process too.
 //! Links are never followed. Spec: section 5.6.
 
