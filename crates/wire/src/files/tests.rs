@@ -84,8 +84,8 @@ fn every_message_reads_back_as_it_was_written() {
 fn the_bytes_of_an_offer_and_of_a_block_are_these() {
     assert_eq!(
         hex(&minicbor::to_vec(offer()).unwrap()),
-        "a6005007070707070707070707070707070707018201814269 6e024361ff0a03000403\
-         05a3001901a401200205"
+        "a7005007070707070707070707070707070707018201814269 6e024361ff0a03000403\
+         05a3001901a40120020506a2000302f5"
             .replace(' ', "")
     );
     let block = Step::Block(Block { entry: None, offset: 65_536, len: 2, cvs: vec![0xab; 2] });
