@@ -12,7 +12,7 @@ const BACKLOG: i32 = 1024;
 /// UDP buffers; the kernel may grant less. 2 MiB hold a burst of about 1,400 full packets.
 const UDP_BUFFER: usize = 2 * 1024 * 1024;
 /// Unsent bytes in a TCP socket above which it is not writable: priorities decide late, so chat overtakes bulk.
-const NOT_SENT_LOW_WATER: u32 = 256 * 1024;
+const NOT_SENT_LOW_WATER: u32 = 128 * 1024;
 
 /// Two sockets that listen on one port number.
 pub(crate) struct Listening {
