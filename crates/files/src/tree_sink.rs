@@ -142,9 +142,10 @@ impl TreeSink {
 
     /// Moves the tree to its place. From here on the transfer is finished, whatever happens to the connection.
     pub(crate) fn place(mut self, root: Root, size: u64, into: &Dir) -> Result<Placed> {
-        self.staged.seal_tree(root, size)?;
         let synced = self.options.synced.unwrap_or(Synced::Batch);
+        // Complete and durable first: a tree that is sealed is published after a crash, unseen.
         let (from, mut report) = self.unpacker.finish()?;
+        self.staged.seal_tree(root, size)?;
         publish(&from, into, self.options.overwrite.unwrap_or_default(), &mut report)?;
         self.staged.settle_tree(root, size)?;
         Ok(Placed { root, size, synced, report })

@@ -194,6 +194,26 @@ async fn a_kind_that_is_not_carried_is_refused() {
     assert_eq!(answer.unwrap_err().code(), ErrorCode::FAILED);
 }
 
+/// The root is right, but the bundle has no end: nothing is published, not when it is offered again either.
+#[tokio::test]
+async fn a_bundle_without_its_end_is_never_published() {
+    let world = World::new();
+    let mut writer = hikyaku_files::bundle::Writer::default();
+    writer.enter(&hikyaku_wire::bundle::Enter { name: b"t".to_vec() });
+    writer.leave(&hikyaku_wire::bundle::Leave::default());
+    let data = writer.written().to_vec();
+    let tree = Offer { kind: EntryKind::Tree, ..offer(b"t", here(), None) };
+    for _ in 0..2 {
+        let (mut exchange, answer) = offered(&world.connect().await, &tree).await;
+        assert!(matches!(answer.unwrap(), Answer::Accept(_)), "not a receipt");
+        send_blocks(&mut exchange, &data, 1 << 19).await;
+        exchange.send(&close_of(&data)).await.unwrap();
+        let error = exchange.receive::<Answer>().await.unwrap_err();
+        assert_eq!(error.code(), ErrorCode::INVALID_MESSAGE);
+        assert_eq!(world.dropped(), Vec::<String>::new());
+    }
+}
+
 #[tokio::test]
 async fn an_unknown_method_is_refused() {
     let world = World::new();
