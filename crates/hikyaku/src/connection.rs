@@ -1,8 +1,9 @@
 //! Connections: what two programs share once they know each other.
 
+mod inner;
+
 use std::net::SocketAddr;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Arc, MutexGuard};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -20,12 +21,12 @@ use crate::exchange::{Exchange, ExchangeGuard, Receiver, Request, Sender};
 use crate::identity::KeyId;
 use crate::limits::{Limits, MIN_MESSAGE, MIN_METADATA};
 use crate::recording::Tap;
-use crate::session::datagrams::{Demux, Fate};
+use crate::session::datagrams::Demux;
 use crate::session::inbound::Inbound;
-use crate::session::lifecycle::{self, Lifecycle};
-use crate::session::void::Allowance;
 use crate::tls::Negotiated;
-use crate::transport::{Bidirectional, Link, SendStream, Transport};
+use crate::transport::{Bidirectional, Link, Transport};
+
+pub(crate) use inner::Inner;
 
 /// What is assumed of a peer whose HELLO has not arrived yet: the least that any peer accepts. Its exchanges may
 /// overtake HELLO on QUIC.
@@ -38,34 +39,6 @@ const ASSUMED_LIMITS: HelloLimits =
 pub struct Connection {
     inner: Arc<Inner>,
     _close: Option<Arc<CloseOnDrop>>,
-}
-
-pub(crate) struct Inner {
-    link: Link,
-    peer: KeyId,
-    transport: Transport,
-    pub(crate) limits: Arc<Limits>,
-    void: Mutex<Allowance>,
-    /// What this connection may make this side hold.
-    pub(crate) share: Share,
-    /// Whether the peer is a stranger, who is given next to nothing.
-    pub(crate) stranger: bool,
-    peer_limits: OnceLock<HelloLimits>,
-    peer_agent: OnceLock<Text>,
-    /// Notified whenever one of the facts below changes.
-    pub(crate) changed: Notify,
-    /// Who has said GOAWAY, and how many exchanges are open.
-    lifecycle: lifecycle::Shared,
-    datagrams: Mutex<Demux>,
-    /// The control stream: open for as long as the connection.
-    pub(crate) control: tokio::sync::Mutex<Option<SendStream>>,
-    /// HELLO was sent.
-    greeted: AtomicBool,
-    /// The peer has opened its control stream.
-    peer_control: AtomicBool,
-    pub(crate) events: Arc<Recorder>,
-    negotiated: Option<Negotiated>,
-    pub(crate) tap: Option<Tap>,
 }
 
 /// What a connection is made with, beside its link and its peer.
@@ -120,33 +93,9 @@ impl CallOptions {
 }
 
 impl Connection {
-    pub(crate) fn new(
-        link: Link,
-        peer: KeyId,
-        Setup { transport, limits, share, stranger, close_on_drop, events, negotiated, tap }: Setup,
-    ) -> Self {
-        let close = close_on_drop.then(|| Arc::new(CloseOnDrop(link.clone())));
-        let inner = Arc::new(Inner {
-            link,
-            peer,
-            transport,
-            stranger,
-            peer_limits: OnceLock::new(),
-            peer_agent: OnceLock::new(),
-            changed: Notify::new(),
-            lifecycle: lifecycle::Shared::default(),
-            void: Mutex::new(Allowance::new(limits.max_void_frames)),
-            datagrams: Mutex::new(Demux::new(limits.datagram_queue)),
-            control: tokio::sync::Mutex::new(None),
-            greeted: AtomicBool::new(false),
-            peer_control: AtomicBool::new(false),
-            limits,
-            share,
-            events,
-            negotiated,
-            tap,
-        });
-        Self { inner, _close: close }
+    pub(crate) fn new(link: Link, peer: KeyId, setup: Setup) -> Self {
+        let close = setup.close_on_drop.then(|| Arc::new(CloseOnDrop(link.clone())));
+        Self { inner: Arc::new(Inner::new(link, peer, setup)), _close: close }
     }
 
     /// Opens an exchange. OPEN leaves with the first message, or when something is awaited.
@@ -380,160 +329,5 @@ impl Connection {
 impl std::fmt::Debug for Connection {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "Connection({} over {})", self.peer(), self.transport())
-    }
-}
-
-impl Inner {
-    pub(crate) fn link(&self) -> &Link {
-        &self.link
-    }
-
-    /// Holds the connection without keeping a client's open.
-    pub(crate) fn handle(self: &Arc<Self>) -> Connection {
-        Connection { inner: self.clone(), _close: None }
-    }
-
-    /// Counts frames of the peer that carried nothing.
-    pub(crate) fn count_void(&self, frames: u64) -> Result<()> {
-        let spent = self.void.lock().unwrap_or_else(PoisonError::into_inner).spend(frames, Instant::now());
-        spent.inspect_err(|_| {
-            let value = self.limits.max_void_frames;
-            event!(self.events, LimitReached { limit: "max_void_frames", value, owner: By::Us });
-        })
-    }
-
-    /// Bytes of the peer were read. Whoever uses its credit up quickly gets more.
-    pub(crate) fn consumed(&self, bytes: u64) {
-        if let Some(window) = self.share.consumed(bytes, Instant::now) {
-            self.link.widen(window);
-        }
-    }
-
-    pub(crate) fn frame_limits(&self) -> FrameLimits {
-        let limits = &self.limits;
-        if self.stranger {
-            return FrameLimits {
-                max_message: limits.stranger_max_frame,
-                max_metadata: limits.stranger_max_frame,
-                max_skipped: limits.stranger_max_frame,
-                max_data_frame: 0,
-            };
-        }
-        FrameLimits {
-            max_message: limits.max_message,
-            // An OPEN or ERROR is its metadata or details plus names and text.
-            max_metadata: limits.max_metadata.saturating_add(FrameLimits::METADATA_OVERHEAD),
-            max_data_frame: limits.max_data_frame,
-            ..FrameLimits::default()
-        }
-    }
-
-    /// Records the peer's HELLO.
-    pub(crate) fn set_hello(&self, limits: HelloLimits, agent: &str) {
-        // There is one control stream, and one HELLO on it.
-        let _ = self.peer_agent.set(agent.into());
-        let _ = self.peer_limits.set(limits);
-        self.changed.notify_waiters();
-    }
-
-    /// Records that the peer opened a control stream; false when it had one already.
-    pub(crate) fn claim_peer_control(&self) -> bool {
-        !self.peer_control.swap(true, Ordering::AcqRel)
-    }
-
-    pub(crate) fn set_greeted(&self) {
-        self.greeted.store(true, Ordering::Release);
-        self.changed.notify_waiters();
-    }
-
-    pub(crate) fn has_greeted(&self) -> bool {
-        self.greeted.load(Ordering::Acquire)
-    }
-
-    pub(crate) fn has_hello(&self) -> bool {
-        self.peer_limits.get().is_some()
-    }
-
-    pub(crate) fn is_going_away(&self) -> bool {
-        self.lifecycle.now().is_leaving()
-    }
-
-    pub(crate) fn is_peer_going_away(&self) -> bool {
-        self.lifecycle.now().has_heard_goaway()
-    }
-
-    pub(crate) fn set_going_away(&self) {
-        self.lifecycle.step(Lifecycle::say_goaway);
-        self.changed.notify_waiters();
-    }
-
-    pub(crate) fn set_peer_going_away(&self) {
-        self.lifecycle.step(Lifecycle::hear_goaway);
-        self.changed.notify_waiters();
-    }
-
-    /// Counts an exchange in; says whether it may be.
-    pub(crate) fn enter_exchange(&self, by: By) -> bool {
-        self.lifecycle.step(|lifecycle| lifecycle.enter(by)).0
-    }
-
-    pub(crate) fn leave_exchange(&self) {
-        let ((), news) = self.lifecycle.step(Lifecycle::leave);
-        if news {
-            self.changed.notify_waiters();
-        }
-    }
-
-    /// The peer is going away and this side has received everything.
-    pub(crate) fn may_close(&self) -> bool {
-        self.lifecycle.now().may_close()
-    }
-
-    /// Waits until `condition` holds.
-    pub(crate) async fn when(&self, condition: impl Fn(&Self) -> bool) {
-        loop {
-            let changed = self.changed.notified();
-            if condition(self) {
-                return;
-            }
-            if self.link.close_reason().is_some() {
-                // Nothing will change any more but exchanges being let go.
-                changed.await;
-                continue;
-            }
-            tokio::select! {
-                () = changed => {}
-                _ = self.link.closed() => {}
-            }
-        }
-    }
-
-    pub(crate) fn arrive(&self, datagram: Bytes) -> Fate {
-        self.with_demux(Fate::dropped, |demux| demux.arrive(datagram, Instant::now()))
-    }
-
-    /// Works on the datagrams; what was dropped meanwhile is recorded with the reason that `why` gives.
-    fn with_demux<T>(&self, why: impl Fn(&T) -> Dropped, work: impl FnOnce(&mut Demux) -> T) -> T {
-        let (done, count) = {
-            let mut demux = self.demux();
-            let before = demux.count();
-            let done = work(&mut demux);
-            (done, demux.count() - before)
-        };
-        if count > 0 {
-            event!(self.events, times = count, DatagramDropped { reason: why(&done), count });
-        }
-        done
-    }
-
-    /// Wakes everybody who waits for something that a dead connection will not bring.
-    pub(crate) fn wake_all(&self) {
-        self.changed.notify_waiters();
-        self.demux().wake_all();
-    }
-
-    fn demux(&self) -> MutexGuard<'_, Demux> {
-        // A panic inside leaves a queue at worst one datagram short, which datagrams may be.
-        self.datagrams.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
