@@ -5,7 +5,6 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use bench_common::{Ready, Result};
-use bytes::Bytes;
 use hikyaku::{Connection, Identity, Transport};
 use hikyaku_chat::client::{News, Position, Sync, message};
 use hikyaku_chat::wire::{Mode, RoomId, Send};
@@ -167,9 +166,8 @@ impl Reader {
                 if delivery.seq % every != 0 {
                     continue;
                 }
-                let event = delivery.event()?;
-                let body = event.body.ok_or("an event without a body")?;
-                latency(stamp(&body).ok_or("a message without a time stamp")?, now);
+                let body = delivery.view()?.body.ok_or("an event without a body")?;
+                latency(stamp(body).ok_or("a message without a time stamp")?, now);
             }
         }
         if count > 0 {
@@ -204,6 +202,6 @@ pub fn stamped(room: RoomId, at: u64) -> Result<Send> {
     Ok(message(room, format!("{at:016x}{:x<1$}", "", BODY - 16))?)
 }
 
-fn stamp(body: &Bytes) -> Option<u64> {
+fn stamp(body: &[u8]) -> Option<u64> {
     u64::from_str_radix(std::str::from_utf8(body.get(..16)?).ok()?, 16).ok()
 }

@@ -5,7 +5,7 @@
 
 use bytes::Bytes;
 use hikyaku_wire::cbor::{self, CborError};
-use hikyaku_wire::chat::{Digest, Envelope, Octets, Record, Salt};
+use hikyaku_wire::chat::{Digest, Envelope, EnvelopeView, Octets, Record, RecordView, Salt};
 
 use crate::chain::{Chain, digest};
 
@@ -20,6 +20,17 @@ pub struct Event {
     covered: Covered,
     /// The envelope's bytes as stored.
     encoded: Bytes,
+}
+
+/// An event read where its record lies: nothing is copied or kept. For readers who look at every event of busy rooms.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct EventView<'a> {
+    /// Who said what kind of thing when.
+    pub envelope: EnvelopeView<'a>,
+    /// What was said; `None` once it was erased.
+    pub body: Option<&'a [u8]>,
+    covered: Covered,
+    encoded: &'a [u8],
 }
 
 /// From what the digest of the body is had. Most readers never ask for it, and hashing is most of reading an event.
@@ -44,17 +55,12 @@ pub enum EventError {
 }
 
 impl Event {
-    /// Reads a stored record.
-    //= S4.21
+    /// Reads a stored record. What is kept is one copy of it.
     pub fn from_record(record: &[u8]) -> Result<Self, EventError> {
-        let record: Record = cbor::decode(record, &cbor::Limits::default())?;
-        let envelope: Envelope = cbor::decode(&record.envelope, &cbor::Limits::default())?;
-        let (body, covered) = match (record.salt, record.body, record.digest) {
-            (Some(salt), Some(body), None) => (Some(body.0), Covered::Body(salt)),
-            (None, None, Some(digest)) => (None, Covered::Erased(digest)),
-            _ => return Err(EventError::Parts),
-        };
-        Ok(Self { envelope, body, covered, encoded: record.envelope.0 })
+        let record = Bytes::copy_from_slice(record);
+        let EventView { envelope, body, covered, encoded } = EventView::of(&record)?;
+        let (body, encoded) = (body.map(|body| record.slice_ref(body)), record.slice_ref(encoded));
+        Ok(Self { envelope: envelope.into_owned(), body, covered, encoded })
     }
 
     /// The digest of the body, whether the body is still there or not.
@@ -68,6 +74,21 @@ impl Event {
     /// The chain's value after this event, given the value before it.
     pub fn link(&self, chain: Chain) -> Chain {
         chain.link(&self.encoded, &self.digest())
+    }
+}
+
+impl<'a> EventView<'a> {
+    /// Reads a stored record.
+    //= S4.21
+    pub fn of(record: &'a [u8]) -> Result<Self, EventError> {
+        let record = RecordView::read(record)?;
+        let envelope = EnvelopeView::read(record.envelope())?;
+        let (body, covered) = match (record.salt, record.body(), record.digest) {
+            (Some(salt), Some(body), None) => (Some(body), Covered::Body(salt)),
+            (None, None, Some(digest)) => (None, Covered::Erased(digest)),
+            _ => return Err(EventError::Parts),
+        };
+        Ok(Self { envelope, body, covered, encoded: record.envelope() })
     }
 }
 

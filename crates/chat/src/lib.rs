@@ -21,7 +21,7 @@ mod stored;
 
 pub use chain::{Chain, digest};
 pub use client::{ChatClient, Follower, Following, News, Position};
-pub use event::{Event, EventError, erase};
+pub use event::{Event, EventError, EventView, erase};
 pub use hikyaku_wire::chat as wire;
 pub use limits::Limits;
 pub use member::{Answer, Ask, Author, Member, Named, Operation, Permit};

@@ -8,11 +8,13 @@ pub mod blob;
 mod check;
 #[cfg(test)]
 mod tests;
+mod usual;
 
 use minicbor::decode::{Decoder, Error as DecodeError};
 use minicbor::{Decode, Encode};
 
 pub use check::{check, is_sorted};
+pub use usual::Usual;
 
 use crate::codes::ErrorCode;
 

@@ -10,6 +10,7 @@ mod member;
 mod room;
 mod send;
 mod sync;
+mod view;
 
 #[cfg(test)]
 mod tests;
@@ -23,6 +24,7 @@ pub use member::{
 pub use room::{Create, Created, Head, History, List, MAX_PINS, Page, Resolve, Room, Rooms};
 pub use send::{RoomRef, Send, Sent};
 pub use sync::{Batch, Cursor, Follow, Live, MAX_ROOMS, Mode, Records, Refused, Trimmed, Update};
+pub use view::{EnvelopeView, RecordView};
 
 /// The name in OPEN.
 pub const PROTOCOL: &str = "chat/1";

@@ -16,7 +16,7 @@ use hikyaku_wire::chat::{
     Batch, Cursor, Digest, Follow, Head, Live, Mode, ReadPosition, Refused, RoomId, Trimmed, Update,
 };
 
-use crate::event::{Event, EventError};
+use crate::event::{Event, EventError, EventView};
 
 /// Cursors in one message: some 30 KiB.
 const CURSORS_AT_ONCE: usize = 1_024;
@@ -123,6 +123,11 @@ impl Delivery {
     /// The event in it. One that cannot be read keeps its place: it is shown as unreadable, and the next follows.
     pub fn event(&self) -> Result<Event, EventError> {
         Event::from_record(&self.record)
+    }
+
+    /// The same, read where it lies: nothing is copied.
+    pub fn view(&self) -> Result<EventView<'_>, EventError> {
+        EventView::of(&self.record)
     }
 }
 
@@ -253,6 +258,7 @@ impl Follower {
     fn batch(&mut self, batch: Batch, news: &mut Vec<News>) {
         let Batch { room, epoch, first, records } = batch;
         let Some(position) = self.current(&room, epoch) else { return };
+        news.reserve(usize::try_from(records.len()).unwrap_or_default());
         for (seq, record) in (first..).zip(records.iter()) {
             match position.accept(seq) {
                 Accept::Apply => news.push(News::Event(Delivery { room, epoch, seq, record: record.0 })),
