@@ -118,8 +118,11 @@ impl DropDir {
         inner.check_partials(offer.transfer)?;
         let header = Header { owner, offer: offer.clone() };
         let bytes = hikyaku_wire::cbor::encode(&header);
-        let ours =
-            |_: Root, _: u64, inode: u64| Ok(into.identify(&name)?.map(|id: FileId| id.inode) == Some(inode));
+        let ours = |_: Root, _: u64, inode: u64| {
+            let is_ours = into.identify(&name)?.map(|id: FileId| id.inode) == Some(inode);
+            // Whoever gave it its name may have ended before the name was durable.
+            if is_ours { into.sync().map(|()| true) } else { Ok(false) }
+        };
         //= S5.37
         let same = |bytes: &[u8]| minicbor::decode::<Header>(bytes).is_ok_and(|known| known == header);
         let layout = if offer.kind == EntryKind::Tree { Layout::Tree } else { Layout::File };

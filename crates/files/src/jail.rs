@@ -12,6 +12,7 @@ use std::path::Path;
 use rustix::fs::{AtFlags, FileType, FlockOperation, Mode, OFlags, RenameFlags, ResolveFlags, Stat};
 use rustix::io::Errno;
 
+use crate::disk::{self, Call};
 use crate::names::{Dots, SafeName, SafeRelPath};
 
 mod trees;
@@ -67,17 +68,20 @@ impl Dir {
     }
 
     fn ensure_child(&self, name: &SafeName, mode: Mode) -> io::Result<Self> {
+        disk::call(Call::Make, &self.0)?;
         match rustix::fs::mkdirat(&self.0, name.as_os_str(), mode) {
-            Ok(()) => self.sync()?,
-            Err(Errno::EXIST) => {}
+            Ok(()) | Err(Errno::EXIST) => {}
             Err(error) => return Err(error.into()),
         }
+        // Also where it exists: whoever made it may have ended before this.
+        self.sync()?;
         self.open_at(name.as_os_str(), OFlags::RDONLY | OFlags::DIRECTORY, Mode::empty()).map(Self)
     }
 
     /// Makes a new file, readable and writable by its owner alone; an error when the name exists in any form.
     pub fn create(&self, name: &SafeName) -> io::Result<File> {
         let flags = OFlags::RDWR | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW;
+        disk::call(Call::Make, &self.0)?;
         self.open_at(name.as_os_str(), flags, Mode::RUSR | Mode::WUSR).map(File::from)
     }
 
@@ -110,11 +114,13 @@ impl Dir {
     /// Gives a file its final name in another directory of the same file system; never replaces anything.
     pub fn publish(&self, name: &SafeName, into: &Dir, new: &SafeName) -> io::Result<()> {
         let flags = RenameFlags::NOREPLACE;
+        disk::call(Call::Publish, &into.0)?;
         Ok(rustix::fs::renameat_with(&self.0, name.as_os_str(), &into.0, new.as_os_str(), flags)?)
     }
 
     /// Replaces a file of the program's own by another, atomically.
     pub(crate) fn replace(&self, name: &SafeName, new: &SafeName) -> io::Result<()> {
+        disk::call(Call::Replace, &self.0)?;
         Ok(rustix::fs::renameat(&self.0, name.as_os_str(), &self.0, new.as_os_str())?)
     }
 
@@ -133,6 +139,7 @@ impl Dir {
 
     /// Makes the names in this directory durable.
     pub fn sync(&self) -> io::Result<()> {
+        disk::call(Call::Sync, &self.0)?;
         Ok(rustix::fs::fsync(&self.0)?)
     }
 
@@ -164,6 +171,7 @@ impl Dir {
     }
 
     fn open_at(&self, path: &std::ffi::OsStr, flags: OFlags, mode: Mode) -> io::Result<OwnedFd> {
+        disk::call(Call::Open, &self.0)?;
         // The kernel answers AGAIN when a rename elsewhere raced with a BENEATH look-up: trying again is its advice.
         for _ in 0..128 {
             match rustix::fs::openat2(&self.0, path, flags | OFlags::CLOEXEC, mode, RESOLVE) {
@@ -196,6 +204,7 @@ pub(crate) fn try_lock(file: &File) -> io::Result<bool> {
 }
 
 fn unlink(dir: &OwnedFd, name: &SafeName, flags: AtFlags) -> io::Result<()> {
+    disk::call(Call::Remove, dir)?;
     match rustix::fs::unlinkat(dir, name.as_os_str(), flags) {
         Ok(()) | Err(Errno::NOENT) => Ok(()),
         Err(error) => Err(error.into()),

@@ -9,6 +9,7 @@
 
 pub mod bundle;
 pub mod client;
+mod disk;
 pub mod drop_dir;
 mod error;
 pub mod jail;

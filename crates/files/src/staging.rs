@@ -16,6 +16,7 @@ use hikyaku_wire::parcel::{Metadata, Root, TransferId};
 use rustix::fs::FallocateFlags;
 use rustix::io::Errno;
 
+use crate::disk::{self, Call, Promise};
 use crate::jail::{Dir, FileId, Found, set_metadata, try_lock};
 use crate::journal::{Contents, MAX_JOURNAL, Record};
 use crate::names::SafeName;
@@ -50,6 +51,8 @@ pub(crate) struct Staged {
     journal: Option<File>,
     contents: Contents,
     header: Vec<u8>,
+    /// A synchronisation failed. What was not durable then may be lost, and no later one tells.
+    failed: bool,
 }
 
 /// A transfer that left something in the directory.
@@ -111,6 +114,7 @@ impl Staging {
             contents.settled = Some((root, size));
         }
         if let Some((root, size)) = contents.settled {
+            disk::promise(Promise::Names);
             return Ok(Opened::Settled(contents.begin.unwrap_or_default(), root, size));
         }
         let (file, known) = self.open_part(&names)?;
@@ -136,6 +140,7 @@ impl Staging {
             journal: None,
             header: contents.begin.clone().unwrap_or_else(|| header.to_vec()),
             contents,
+            failed: false,
         };
         if staged.contents.begin.is_some() {
             staged.rewrite_journal()?;
@@ -263,6 +268,8 @@ impl Staged {
         if needed == 0 {
             return Ok(());
         }
+        let allocated = disk::call(Call::Write, &self.file);
+        allocated.map_err(|error| full(&self.dir, needed, error))?;
         match rustix::fs::fallocate(&self.file, FallocateFlags::KEEP_SIZE, 0, size) {
             Ok(()) => Ok(()),
             Err(error @ (Errno::NOSPC | Errno::DQUOT | Errno::FBIG)) => {
@@ -280,15 +287,14 @@ impl Staged {
         tree_offset: u64,
         tree: &[u8],
     ) -> Result<(), VaultError> {
-        if let Err(error) = self.file.write_all_at(data, offset) {
+        if let Err(error) = disk::write_all_at(&self.file, data, offset) {
             let error = full(&self.dir, data.len() as u64, error);
             // What was written of it is of no use, and on a full disk the journal needs the space.
-            self.file.set_len(offset)?;
+            disk::set_len(&self.file, offset)?;
             return Err(error);
         }
         match &self.tree {
-            Some(file) => file
-                .write_all_at(tree, tree_offset)
+            Some(file) => disk::write_all_at(file, tree, tree_offset)
                 .map_err(|error| full(&self.dir, tree.len() as u64, error)),
             None => Ok(()),
         }
@@ -302,7 +308,7 @@ impl Staged {
         if mark.verified > self.file.metadata()?.len() {
             return Err(VaultError::Misuse("a mark beyond the data"));
         }
-        self.sync_data()?;
+        self.sync_by(disk::sync_data)?;
         self.record(Record::Mark(mark), true)
     }
 
@@ -407,39 +413,55 @@ impl Staged {
         Ok(self.dir.remove(&self.names.journal)?)
     }
 
-    fn finish(&self, size: u64, meta: &Metadata) -> Result<(), VaultError> {
+    fn finish(&mut self, size: u64, meta: &Metadata) -> Result<(), VaultError> {
         if self.file.metadata()?.len() != size {
-            self.file.set_len(size)?;
+            disk::set_len(&self.file, size)?;
         }
         set_metadata(self.file.as_fd(), meta)?;
-        self.file.sync_all()?;
-        if let Some(tree) = &self.tree {
-            tree.sync_all()?;
-        }
-        Ok(())
+        self.sync_by(disk::sync_all)
     }
 
-    fn sync_data(&self) -> Result<(), VaultError> {
-        self.file.sync_data().map_err(|error| full(&self.dir, 0, error))?;
-        if let Some(tree) = &self.tree {
-            tree.sync_data().map_err(|error| full(&self.dir, 0, error))?;
+    fn sync_by(&mut self, sync: fn(&File) -> io::Result<()>) -> Result<(), VaultError> {
+        self.check()?;
+        let synced = sync(&self.file).and_then(|()| self.tree.as_ref().map_or(Ok(()), sync));
+        self.synced(synced)
+    }
+
+    /// What comes of a synchronisation.
+    fn synced(&mut self, result: io::Result<()>) -> Result<(), VaultError> {
+        self.failed |= result.is_err();
+        result.map_err(|error| full(&self.dir, 0, error))
+    }
+
+    fn check(&self) -> Result<(), VaultError> {
+        if self.failed {
+            return Err(io::Error::other("the disk failed before, and what it has is not known").into());
         }
         Ok(())
     }
 
     fn record(&mut self, record: Record, durable: bool) -> Result<(), VaultError> {
+        self.check()?;
         if self.journal.is_none() || self.contents.end > COMPACT_AT {
             self.contents.begin.get_or_insert_with(|| self.header.clone());
             self.rewrite_journal()?;
         }
-        let at = self.contents.end;
-        let bytes = self.contents.append(record);
+        match &record {
+            Record::Settled { .. } => disk::promise(Promise::Names),
+            _ => disk::promise(Promise::Data),
+        }
+        // What could not be written is not part of it: the next record goes to the same place.
+        let mut contents = self.contents.clone();
+        let bytes = contents.append(record);
         if let Some(journal) = &self.journal {
-            journal.write_all_at(&bytes, at).map_err(|error| full(&self.dir, bytes.len() as u64, error))?;
+            let written = disk::write_all_at(journal, &bytes, self.contents.end);
+            written.map_err(|error| full(&self.dir, bytes.len() as u64, error))?;
             if durable {
-                journal.sync_data().map_err(|error| full(&self.dir, 0, error))?;
+                let synced = disk::sync_data(journal);
+                self.synced(synced)?;
             }
         }
+        self.contents = contents;
         Ok(())
     }
 
@@ -447,11 +469,12 @@ impl Staged {
     fn rewrite_journal(&mut self) -> Result<(), VaultError> {
         self.dir.remove(&self.names.fresh)?;
         let (contents, bytes) = self.contents.compact();
-        let journal = self.dir.create(&self.names.fresh)?;
-        journal.write_all_at(&bytes, 0).map_err(|error| full(&self.dir, bytes.len() as u64, error))?;
-        journal.sync_all().map_err(|error| full(&self.dir, 0, error))?;
+        let journal = self.dir.create(&self.names.fresh).map_err(|error| full(&self.dir, 0, error))?;
+        let written = disk::write_all_at(&journal, &bytes, 0);
+        written.map_err(|error| full(&self.dir, bytes.len() as u64, error))?;
+        self.synced(disk::sync_all(&journal))?;
         self.dir.replace(&self.names.fresh, &self.names.journal)?;
-        self.dir.sync()?;
+        self.synced(self.dir.sync())?;
         (self.journal, self.contents) = (Some(journal), contents);
         Ok(())
     }

@@ -55,9 +55,10 @@ impl TreeSink {
             dots,
             all_links: options.all_links.unwrap_or(false),
             synced: options.synced.unwrap_or(Synced::Batch),
+            distinct: options.distinct.unwrap_or(false),
         };
         if let Some((mark, state)) = known(staged.mark())
-            && let Ok(unpacker) = Unpacker::resume(staged.tree_dir()?, unpack, state.position)
+            && let Ok(unpacker) = Unpacker::resume(staged.tree_dir()?, unpack, state)
         {
             return Ok(Opening::Open(Box::new(Self { staged, unpacker, options }), mark));
         }
@@ -119,11 +120,9 @@ impl TreeSink {
     /// Makes what was unpacked durable and notes it, unless a header is cut here: then the next block will do.
     fn mark(&mut self, receiving: &Receiving) -> Result<bool> {
         let mark = receiving.mark();
-        let Some(position) = self.unpacker.position().filter(|position| position.offset == mark.verified)
-        else {
-            return Ok(false);
-        };
-        let state = UnpackState { tree: mark.state, position: position.clone() };
+        let here = |state: &UnpackState| state.position.offset == mark.verified;
+        let Some(state) = self.unpacker.state().filter(here) else { return Ok(false) };
+        let state = UnpackState { tree: mark.state, ..state };
         self.unpacker.sync()?;
         let state = hikyaku_wire::cbor::encode(&state);
         self.staged.mark_tree(Mark { verified: mark.verified, state })?;

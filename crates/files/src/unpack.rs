@@ -4,22 +4,24 @@
 //! nothing in it is ever reached through a link. `publish` moves the finished tree to where it belongs: whole, when its
 //! name is free; file by file, each atomically, into a directory that is there. Spec: section 5.6, S5.22, S5.25, S5.33.
 
+mod folded;
 mod publish;
 
 use std::fs::File;
 use std::io;
 use std::os::fd::AsFd;
-use std::os::unix::fs::FileExt;
 
 use hikyaku_wire::bundle::{Done, FileHead, Leave, Reason};
 use hikyaku_wire::files::Synced;
 use minicbor::{Decode, Encode};
 
 use crate::bundle::{Item, Position, Reader};
+use crate::disk;
 use crate::error::{FilesError, Result};
 use crate::jail::{Dir, set_attributes, set_metadata};
 use crate::names::{Dots, SafeName, SafeRelPath, escape};
 use crate::staging::full;
+use folded::Folded;
 
 pub(crate) use publish::publish;
 
@@ -46,6 +48,11 @@ pub enum Missing {
     /// Something else has the name and stays.
     #[error("something of that name exists already and was not replaced")]
     Exists,
+    /// Its name and that of an earlier entry are one name there, or would be one elsewhere.
+    #[error(
+        "its name and another one of its directory differ by case or by composition alone: it was not made"
+    )]
+    Collides,
     /// A link that leads out of the tree.
     #[error("a symbolic link that leads out of the tree was not made")]
     LinkOut,
@@ -69,6 +76,8 @@ pub(crate) struct UnpackOptions {
     pub(crate) all_links: bool,
     /// When data is made durable.
     pub(crate) synced: Synced,
+    /// Whether names that differ by case or composition alone are refused, whatever the file system says.
+    pub(crate) distinct: bool,
 }
 
 /// Where an unpacker stands, for the journal.
@@ -82,17 +91,34 @@ pub(crate) struct UnpackState {
     /// The place in the bundle.
     #[n(1)]
     pub(crate) position: Position,
+    /// How many things are missing so far.
+    #[n(2)]
+    pub(crate) missing: u64,
+    /// How many of the directories that are open, the innermost, were not made.
+    #[n(3)]
+    pub(crate) skipped: u64,
+    /// The file that is open was not made.
+    #[n(4)]
+    pub(crate) file_skipped: bool,
 }
 
 /// Makes a tree of a bundle's bytes.
+///
+/// A bundle has each name once, and nobody else writes here: a name that exists already is one that the file system
+/// takes for another one.
 #[derive(Debug)]
 pub(crate) struct Unpacker {
     reader: Reader,
     options: UnpackOptions,
     /// The directories that are open, the tree's own first.
     stack: Vec<(Option<SafeName>, Dir)>,
+    /// The directories below those that are open and were not made.
+    skipped: Vec<SafeName>,
     file: Option<Open>,
+    folded: Option<Folded>,
     report: Report,
+    /// The disk failed: what the reader has passed is not all there, or may not be durable, so that nobody can go on here.
+    failed: bool,
 }
 
 /// A file being written.
@@ -107,38 +133,76 @@ struct Open {
 impl Unpacker {
     /// An unpacker at the beginning, into an empty directory of the transfer's own.
     pub(crate) fn new(into: Dir, options: UnpackOptions) -> Self {
-        let reader = Reader::new(options.dots);
-        Self { reader, options, stack: vec![(None, into)], file: None, report: Report::default() }
+        Self {
+            reader: Reader::new(options.dots),
+            options,
+            stack: vec![(None, into)],
+            skipped: Vec::new(),
+            file: None,
+            folded: options.distinct.then(Folded::default),
+            report: Report::default(),
+            failed: false,
+        }
     }
 
-    /// An unpacker that goes on at a position; an error when what was made until then is not there.
-    pub(crate) fn resume(into: Dir, options: UnpackOptions, position: Position) -> io::Result<Self> {
+    /// An unpacker that goes on where another one stood; an error when what was made until then is not there.
+    ///
+    /// What was made after that is removed: it will come again.
+    pub(crate) fn resume(into: Dir, options: UnpackOptions, state: UnpackState) -> io::Result<Self> {
         let gone = || io::Error::from(io::ErrorKind::NotFound);
-        let mut stack = vec![(None, into)];
-        for name in position.path() {
-            let name = SafeName::parse(name, Dots::Inside).map_err(|_| gone())?;
-            let inner = stack.last().ok_or_else(gone)?.1.open_child(&name)?;
-            stack.push((Some(name), inner));
+        let name_of = |bytes: &[u8]| SafeName::parse(bytes, Dots::Inside).map_err(|_| gone());
+        let UnpackState { position, missing, skipped, file_skipped, .. } = state;
+        let mut names = position.path().map(name_of).collect::<io::Result<Vec<_>>>()?;
+        let skipped = usize::try_from(skipped).ok().and_then(|count| names.len().checked_sub(count));
+        let skipped = names.split_off(skipped.ok_or_else(gone)?);
+        let mut unpacker = Self::new(into, options);
+        for name in names {
+            unpacker.clean(Some(name.as_bytes()))?;
+            let inner = unpacker.dir().open_child(&name)?;
+            unpacker.stack.push((Some(name), inner));
+            unpacker.folded.iter_mut().for_each(Folded::enter);
         }
-        let mut file = None;
-        if let (Some(open), Some((_, dir))) = (position.file(), stack.last()) {
-            let name = SafeName::parse(&open.name.0, Dots::Inside).map_err(|_| gone())?;
-            let found = dir.open_file(&name, true)?.ok_or_else(gone)?;
-            if found.metadata()?.len() < open.at {
+        unpacker.clean(skipped.first().map(SafeName::as_bytes).or(position.last()))?;
+        if let Some(open) = position.file().filter(|_| !file_skipped && skipped.is_empty()) {
+            let name = name_of(&open.name.0)?;
+            let file = unpacker.dir().open_file(&name, true)?.ok_or_else(gone)?;
+            if file.metadata()?.len() < open.at {
                 // A hole at its end is not written before what follows.
-                found.set_len(open.at)?;
+                disk::set_len(&file, open.at)?;
             }
             let head =
                 FileHead { name: open.name.0.clone(), size: open.size, meta: open.meta, attributes: None };
-            file = Some(Open { file: found, name, head, at: open.at });
+            unpacker.file = Some(Open { file, name, head, at: open.at });
         }
-        let report = Report { counts: position.counts(), ..Report::default() };
-        Ok(Self { reader: Reader::resume(options.dots, position), options, stack, file, report })
+        unpacker.report.counts = position.counts();
+        unpacker.report.missing_count = missing;
+        unpacker.skipped = skipped;
+        unpacker.reader = Reader::resume(options.dots, position);
+        Ok(unpacker)
     }
 
-    /// Where it stands, unless it is inside a header.
-    pub(crate) fn position(&self) -> Option<&Position> {
-        self.reader.position()
+    /// Removes from the innermost directory what comes after a name, and remembers the rest.
+    fn clean(&mut self, last: Option<&[u8]>) -> io::Result<()> {
+        let dir = &self.stack[self.stack.len() - 1].1;
+        dir.remove_after(last)?;
+        if let Some(folded) = &mut self.folded {
+            dir.all_names()?.iter().try_for_each(|name| folded.add(name)).map_err(io::Error::other)?;
+        }
+        Ok(())
+    }
+
+    /// Where it stands, unless it is inside a header or the disk has failed. The hash of the bytes is for others to fill in.
+    pub(crate) fn state(&self) -> Option<UnpackState> {
+        let position = self.reader.position().filter(|_| !self.failed)?.clone();
+        let file_skipped = position.file().is_some() && self.file.is_none();
+        let skipped = self.skipped.len() as u64;
+        Some(UnpackState {
+            tree: Vec::new(),
+            position,
+            missing: self.report.missing_count,
+            skipped,
+            file_skipped,
+        })
     }
 
     /// The path of what is being written, for messages.
@@ -149,14 +213,18 @@ impl Unpacker {
     /// Takes the next bytes of the bundle.
     pub(crate) fn take(&mut self, mut input: &[u8]) -> Result<()> {
         while let Some(item) = self.reader.next(&mut input)? {
+            self.failed = true;
             self.apply(item)?;
+            self.failed = false;
         }
         Ok(())
     }
 
     /// Makes everything so far durable.
-    pub(crate) fn sync(&self) -> Result<()> {
-        Ok(self.root().sync_all().map_err(|error| full(self.root(), 0, error))?)
+    pub(crate) fn sync(&mut self) -> Result<()> {
+        let synced = self.root().sync_all();
+        self.failed |= synced.is_err();
+        Ok(synced.map_err(|error| full(self.root(), 0, error))?)
     }
 
     /// The directory and the report, once the bundle is complete.
@@ -173,23 +241,12 @@ impl Unpacker {
 
     fn apply(&mut self, item: Item<'_>) -> Result<()> {
         match item {
-            Item::Enter(name) => {
-                let inner = self.dir().enter(&name).map_err(|error| full(self.root(), 0, error))?;
-                self.stack.push((Some(name), inner));
-            }
+            Item::Enter(name) => self.enter(name)?,
             Item::Leave(leave) => self.leave(&leave)?,
-            Item::File(name, head) => {
-                let file = self.dir().create_anew(&name).map_err(|error| full(self.root(), 0, error))?;
-                let attributes = head.attributes.as_deref().unwrap_or_default();
-                // At once, and not at the end: where the bundle is gone on with, they are not told again.
-                if !set_attributes(file.as_fd(), attributes) {
-                    self.missing(Some(&name), Missing::Attributes);
-                }
-                self.file = Some(Open { file, name, head, at: 0 });
-            }
+            Item::File(name, head) => self.begin(name, head)?,
             Item::Bytes(bytes) => {
                 let Some(open) = &mut self.file else { return Ok(()) };
-                let written = open.file.write_all_at(bytes, open.at);
+                let written = disk::write_all_at(&open.file, bytes, open.at);
                 written.map_err(|error| full(&self.stack[0].1, bytes.len() as u64, error))?;
                 open.at += bytes.len() as u64;
             }
@@ -204,7 +261,54 @@ impl Unpacker {
         Ok(())
     }
 
+    /// Makes an entry, unless its name and an earlier one are the same here: `None`, and it is reported.
+    //= S5.52
+    fn make<T>(&mut self, name: &SafeName, make: impl FnOnce(&Self) -> io::Result<T>) -> Result<Option<T>> {
+        if !self.skipped.is_empty() {
+            self.missing(Some(name), Missing::Collides);
+            return Ok(None);
+        }
+        let is_new = self.folded.as_ref().is_none_or(|folded| !folded.has(name));
+        let made = if is_new { make(self) } else { Err(io::ErrorKind::AlreadyExists.into()) };
+        match made {
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+                self.missing(Some(name), Missing::Collides);
+                Ok(None)
+            }
+            made => {
+                let made = made.map_err(|error| full(self.root(), 0, error))?;
+                self.folded.as_mut().map_or(Ok(()), |folded| folded.add(name))?;
+                Ok(Some(made))
+            }
+        }
+    }
+
+    fn enter(&mut self, name: SafeName) -> Result<()> {
+        match self.make(&name, |at| at.dir().make_child(&name))? {
+            Some(inner) => {
+                self.stack.push((Some(name), inner));
+                self.folded.iter_mut().for_each(Folded::enter);
+            }
+            None => self.skipped.push(name),
+        }
+        Ok(())
+    }
+
+    fn begin(&mut self, name: SafeName, head: FileHead) -> Result<()> {
+        let Some(file) = self.make(&name, |at| at.dir().create(&name))? else { return Ok(()) };
+        let attributes = head.attributes.as_deref().unwrap_or_default();
+        // At once, and not at the end: where the bundle is gone on with, they are not told again.
+        if !set_attributes(file.as_fd(), attributes) {
+            self.missing(Some(&name), Missing::Attributes);
+        }
+        self.file = Some(Open { file, name, head, at: 0 });
+        Ok(())
+    }
+
     fn leave(&mut self, leave: &Leave) -> Result<()> {
+        if self.skipped.pop().is_some() {
+            return Ok(());
+        }
         let Some((_, dir)) = self.stack.last() else { return Ok(()) };
         let attributes = leave.attributes.as_deref().unwrap_or_default();
         let kept = set_attributes(dir.as_fd(), attributes);
@@ -213,6 +317,7 @@ impl Unpacker {
             self.missing(None, Missing::Attributes);
         }
         self.stack.pop();
+        self.folded.iter_mut().for_each(Folded::leave);
         Ok(())
     }
 
@@ -225,11 +330,11 @@ impl Unpacker {
         }
         let length = open.file.metadata().map_err(vault)?.len();
         if length != open.head.size {
-            open.file.set_len(open.head.size).map_err(|error| full(self.root(), 0, error))?;
+            disk::set_len(&open.file, open.head.size).map_err(|error| full(self.root(), 0, error))?;
         }
         set_metadata(open.file.as_fd(), &open.head.meta.unwrap_or_default()).map_err(vault)?;
         if self.options.synced == Synced::Each {
-            open.file.sync_all().map_err(|error| full(self.root(), 0, error))?;
+            disk::sync_all(&open.file).map_err(|error| full(self.root(), 0, error))?;
         }
         Ok(())
     }
@@ -241,25 +346,26 @@ impl Unpacker {
             return Ok(());
         }
         let modified = link.meta.and_then(|meta| Some((meta.mtime?, meta.mtime_ns.unwrap_or(0))));
-        self.dir().symlink(&link.target, name, modified).map_err(|error| full(self.root(), 0, error))?;
-        Ok(())
+        self.make(name, |at| at.dir().symlink(&link.target, name, modified)).map(|_| ())
     }
 
     fn hard_link(&mut self, name: &SafeName, to: &SafeRelPath) -> Result<()> {
-        match self.root().link(to, self.dir(), name) {
-            Ok(()) => Ok(()),
+        let linked = self.make(name, |at| match at.root().link(to, at.dir(), name) {
             // The first name failed, or is a link: its directory was checked on the way.
             Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => {
-                self.missing(Some(name), Missing::LinkTarget);
-                Ok(())
+                Ok(false)
             }
-            Err(error) => Err(full(self.root(), 0, error).into()),
+            linked => linked.map(|()| true),
+        })?;
+        if linked == Some(false) {
+            self.missing(Some(name), Missing::LinkTarget);
         }
+        Ok(())
     }
 
     fn missing(&mut self, name: Option<&SafeName>, why: Missing) {
         let names = self.stack.iter().filter_map(|(name, _)| name.as_ref());
-        let path: Vec<&[u8]> = names.chain(name).map(SafeName::as_bytes).collect();
+        let path: Vec<&[u8]> = names.chain(&self.skipped).chain(name).map(SafeName::as_bytes).collect();
         self.report.add(path.join(&b'/'), why);
     }
 

@@ -52,19 +52,25 @@ impl FsVault {
 
 impl Inner {
     fn settled(&self, root: Root, size: u64) -> io::Result<bool> {
-        match self.objects.open_file(&object_name(root), false)? {
-            Some(file) => Ok(file.metadata()?.len() == size),
-            None => Ok(false),
+        let found = self.objects.open_file(&object_name(root), false)?;
+        let is_there = found.is_some_and(|file| file.metadata().is_ok_and(|meta| meta.len() == size));
+        if is_there {
+            // Whoever gave it its name may have ended before the name was durable.
+            self.objects.sync()?;
         }
+        Ok(is_there)
     }
 
     fn add_reference(&self, root: Root, reference: Reference) -> Result<(), VaultError> {
         let dir = self.references.ensure_own(&root.to_string())?;
         match dir.create(&SafeName::own(reference.to_string())) {
-            Ok(_) => Ok(dir.sync()?),
-            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
-            Err(error) => Err(crate::staging::full(&dir, 0, error)),
+            Err(error) if error.kind() != io::ErrorKind::AlreadyExists => {
+                return Err(crate::staging::full(&dir, 0, error));
+            }
+            _ => {}
         }
+        // Also where it exists: whoever made it may have ended before this.
+        Ok(dir.sync()?)
     }
 
     fn check_space(&self, needed: u64) -> Result<(), VaultError> {

@@ -19,7 +19,7 @@ use crate::receive::Receiving;
 use crate::staging::Staged;
 
 /// Bytes between two marks.
-pub(crate) const MARK_BYTES: u64 = 64 * 1024 * 1024;
+pub(crate) const MARK_BYTES: u64 = if cfg!(test) { 256 * 1024 } else { 64 * 1024 * 1024 };
 /// Time between two marks while bytes arrive.
 pub(crate) const MARK_TIME: Duration = Duration::from_secs(1);
 /// Pieces smaller than this are copied together.

@@ -96,6 +96,9 @@ pub struct PutOptions {
     /// Whether symbolic links that lead out of the tree are made too.
     #[n(2)]
     pub all_links: Option<bool>,
+    /// Whether names of one directory that differ by case or by composition alone are refused, all but the first.
+    #[n(3)]
+    pub distinct: Option<bool>,
 }
 
 /// What becomes of a file whose name is taken at the receiver.

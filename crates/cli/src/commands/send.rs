@@ -40,6 +40,9 @@ pub(crate) struct Send {
     /// Make symbolic links that lead out of the tree, too
     #[arg(long)]
     all_links: bool,
+    /// Make only the first of several names that differ by case or by how letters are composed
+    #[arg(long)]
+    distinct: bool,
     /// Carry extended attributes (user.*)
     #[arg(long)]
     xattrs: bool,
@@ -116,7 +119,8 @@ impl Send {
             Fsync::Batch => Synced::Batch,
             Fsync::Each => Synced::Each,
         });
-        PutOptions { overwrite, synced, all_links: self.all_links.then_some(true) }
+        let (all_links, distinct) = (self.all_links.then_some(true), self.distinct.then_some(true));
+        PutOptions { overwrite, synced, all_links, distinct }
     }
 }
 

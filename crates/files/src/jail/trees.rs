@@ -1,6 +1,5 @@
 //! What trees need of a directory that cannot be left: entries of every kind, their metadata, moving and removing them.
 
-use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
@@ -11,6 +10,7 @@ use rustix::fs::{AtFlags, FileType, Mode, OFlags, RenameFlags, Stat, Timespec, T
 use rustix::io::Errno;
 
 use super::Dir;
+use crate::disk::{self, Call};
 use crate::names::{Dots, SafeName, SafeRelPath};
 
 /// What an entry of a directory is.
@@ -41,10 +41,16 @@ impl Dir {
 
     /// Makes a directory for its owner alone, or finds the one that is there, and opens it.
     pub(crate) fn enter(&self, name: &SafeName) -> io::Result<Self> {
-        match rustix::fs::mkdirat(&self.0, name.as_os_str(), Mode::RWXU) {
-            Ok(()) | Err(Errno::EXIST) => {}
-            Err(error) => return Err(error.into()),
+        match self.make_child(name) {
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => self.open_child(name),
+            made => made,
         }
+    }
+
+    /// Makes a directory for its owner alone, and opens it; an error when the name exists in any form.
+    pub(crate) fn make_child(&self, name: &SafeName) -> io::Result<Self> {
+        disk::call(Call::Make, &self.0)?;
+        rustix::fs::mkdirat(&self.0, name.as_os_str(), Mode::RWXU)?;
         self.open_child(name)
     }
 
@@ -53,32 +59,15 @@ impl Dir {
         self.open_at(name.as_os_str(), OFlags::RDONLY | OFlags::DIRECTORY, Mode::empty()).map(Self)
     }
 
-    /// Makes a new file in the place of whatever file or link has the name.
-    pub(crate) fn create_anew(&self, name: &SafeName) -> io::Result<File> {
-        match self.create(name) {
-            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
-                self.remove(name)?;
-                self.create(name)
-            }
-            created => created,
-        }
-    }
-
-    /// Makes a symbolic link in the place of whatever file or link has the name. It is never followed here.
+    /// Makes a symbolic link, which is never followed here; an error when the name exists in any form.
     pub(crate) fn symlink(
         &self,
         target: &[u8],
         name: &SafeName,
         modified: Option<(i64, u32)>,
     ) -> io::Result<()> {
-        let target = std::ffi::OsStr::from_bytes(target);
-        match rustix::fs::symlinkat(target, &self.0, name.as_os_str()) {
-            Err(Errno::EXIST) => {
-                self.remove(name)?;
-                rustix::fs::symlinkat(target, &self.0, name.as_os_str())?;
-            }
-            made => made?,
-        }
+        disk::call(Call::Make, &self.0)?;
+        rustix::fs::symlinkat(std::ffi::OsStr::from_bytes(target), &self.0, name.as_os_str())?;
         if let Some(modified) = modified {
             let (times, flags) = (times(modified), AtFlags::SYMLINK_NOFOLLOW);
             rustix::fs::utimensat(&self.0, name.as_os_str(), &times, flags)?;
@@ -86,14 +75,14 @@ impl Dir {
         Ok(())
     }
 
-    /// Gives a file of this directory, at `path` from here, a second name in another directory.
+    /// Gives a file of this directory, at `path` from here, a second name in another directory, where it is free.
     pub(crate) fn link(&self, path: &SafeRelPath, into: &Dir, name: &SafeName) -> io::Result<()> {
         let Some((file, above)) = path.components().split_last() else { return Err(Errno::NOENT.into()) };
         let from = above.iter().try_fold(self.try_clone()?, |dir, name| dir.open_child(name))?;
         if !matches!(from.find(file)?, Some(Found::File { .. })) {
             return Err(Errno::NOENT.into());
         }
-        into.remove(name)?;
+        disk::call(Call::Make, &into.0)?;
         Ok(rustix::fs::linkat(&from.0, file.as_os_str(), &into.0, name.as_os_str(), AtFlags::empty())?)
     }
 
@@ -106,6 +95,7 @@ impl Dir {
         replace: bool,
     ) -> io::Result<()> {
         let flags = if replace { RenameFlags::empty() } else { RenameFlags::NOREPLACE };
+        disk::call(Call::Publish, &into.0)?;
         let rename = || rustix::fs::renameat_with(&self.0, name.as_os_str(), &into.0, new.as_os_str(), flags);
         match rename() {
             // A directory that its owner may not write to cannot be moved as it is.
@@ -130,6 +120,20 @@ impl Dir {
         Ok(names)
     }
 
+    /// Removes what comes after a name in the order of bytes, or everything.
+    pub(crate) fn remove_after(&self, last: Option<&[u8]>) -> io::Result<()> {
+        for entry in rustix::fs::Dir::read_from(&self.0)? {
+            let entry = entry?;
+            let bytes = entry.file_name().to_bytes();
+            if last.is_none_or(|last| bytes > last)
+                && let Ok(name) = SafeName::parse(bytes, Dots::Inside)
+            {
+                self.remove_all(&name)?;
+            }
+        }
+        Ok(())
+    }
+
     /// Removes an entry with everything in it; nothing happens when there is none.
     pub(crate) fn remove_all(&self, name: &SafeName) -> io::Result<()> {
         if self.find(name)? != Some(Found::Directory) {
@@ -151,6 +155,16 @@ impl Dir {
         set_metadata(self.0.as_fd(), meta)
     }
 
+    /// Lets the owner change a directory of his; its own permissions are set again when it is done.
+    pub(crate) fn let_in(&self) -> io::Result<()> {
+        let mode = rustix::fs::fstat(&self.0)?.st_mode & 0o777;
+        if mode & 0o300 == 0o300 {
+            return Ok(());
+        }
+        disk::call(Call::Metadata, &self.0)?;
+        Ok(rustix::fs::fchmod(&self.0, Mode::from_raw_mode(mode | 0o300))?)
+    }
+
     /// The handle, for what takes one.
     pub(crate) fn as_fd(&self) -> BorrowedFd<'_> {
         self.0.as_fd()
@@ -163,6 +177,7 @@ impl Dir {
 
     /// Makes everything in this file system durable.
     pub(crate) fn sync_all(&self) -> io::Result<()> {
+        disk::call(Call::SyncAll, &self.0)?;
         Ok(rustix::fs::syncfs(&self.0)?)
     }
 }
@@ -193,6 +208,7 @@ pub(crate) fn set_attributes(file: BorrowedFd<'_>, attributes: &[Attribute]) -> 
 /// Sets permission bits (never setuid, setgid, sticky) and, last, the time of modification.
 //= S5.25
 pub(crate) fn set_metadata(file: BorrowedFd<'_>, meta: &Metadata) -> io::Result<()> {
+    disk::call(Call::Metadata, file)?;
     if let Some(mode) = meta.mode {
         rustix::fs::fchmod(file, Mode::from_raw_mode(mode & 0o777))?;
     }

@@ -61,9 +61,11 @@ fn place(
         (Some(Found::Directory), Some(Found::Directory)) => {
             let (inner, existing) = (from.open_child(name)?, into.open_child(name)?);
             let meta = inner.metadata()?;
+            inner.let_in()?;
+            existing.let_in()?;
             merge(&inner, &existing, overwrite, path, report)?;
             existing.set_metadata(&meta)?;
-            return from.remove_all(name);
+            return from.remove_dir(name);
         }
         // The same size and time: what is there is what was sent, as far as anybody keeps books.
         (Some(ours @ Found::File { .. }), Some(theirs)) if ours == theirs => return from.remove(name),

@@ -314,3 +314,67 @@ async fn a_cut_download_of_a_tree_goes_on_where_it_stopped() {
     assert_eq!(look(&world.path("into/orchard")), look(&at));
     assert_eq!(names(&world.path("into")), ["orchard"]);
 }
+
+//= S5.52 (test)
+#[tokio::test]
+async fn of_names_that_are_one_elsewhere_only_the_first_is_made_when_that_is_asked_for() {
+    for distinct in [false, true] {
+        let world = World::new();
+        for directory in ["t/Sub", "t/sub/deep"] {
+            fs::create_dir_all(world.path("home").join(directory)).unwrap();
+        }
+        let files =
+            ["A", "a", "e\u{301}", "\u{e9}", "STRASSE", "stra\u{df}e", "Sub/x", "sub/x", "sub/deep/y", "z"];
+        for file in files {
+            fs::write(world.path("home/t").join(file), file).unwrap();
+        }
+        symlink("z", world.path("home/t/Z")).unwrap();
+        fs::hard_link(world.path("home/t/A"), world.path("home/t/\u{ff21}")).unwrap();
+        let put = PutOptions { distinct: distinct.then_some(true), ..PutOptions::default() };
+        let receipt = send(&world, &outgoing(&[world.path("home/t")], here(), put)).await.unwrap();
+        let tree = receipt.tree.unwrap();
+        if !distinct {
+            assert_eq!((tree.missing, names(&world.path("drop/t")).len()), (0, 11));
+            continue;
+        }
+        let expected = ["A", "STRASSE", "Sub", "Z", "e\u{301}", "\u{ff21}"];
+        assert_eq!(names(&world.path("drop/t")), expected);
+        // "a", "\u{e9}", "straße", "z", and "sub" with everything in it.
+        assert_eq!(tree.missing, 8, "{:?}", tree.first);
+        for name in ["A", "Sub/x", "STRASSE"] {
+            assert_eq!(fs::read_to_string(world.path("drop/t").join(name)).unwrap(), name);
+        }
+        assert!(tree.first.iter().any(|entry| entry.path == b"t/sub/deep/y"), "{:?}", tree.first);
+    }
+}
+
+//= S5.52 (test)
+#[tokio::test]
+async fn what_was_not_made_is_still_known_after_a_break() {
+    let mut world = World::new();
+    let at = orchard(&world);
+    for name in ["ROW 00", "Row 19"] {
+        fs::create_dir(at.join(name)).unwrap();
+        fs::write(at.join(name).join("only here"), name).unwrap();
+    }
+    let put = PutOptions { distinct: Some(true), ..PutOptions::default() };
+    let outgoing = outgoing(std::slice::from_ref(&at), here(), put);
+    let connection = world.connect().await;
+    let (progress, view) = Progress::new();
+    let cutting = tokio::spawn(crate::resuming::cut_at(connection.clone(), view, 20 << 20));
+    FilesClient::new(connection).send_tree(&outgoing, &progress).await.unwrap_err();
+    cutting.await.unwrap();
+    world.restart();
+    let client = FilesClient::new(world.connect().await);
+    let receipt = loop {
+        match client.send_tree(&outgoing, &Progress::none()).await {
+            Ok(receipt) => break receipt.tree.unwrap(),
+            Err(error) => assert_eq!(error.code(), hikyaku::ErrorCode::BUSY, "{error}"),
+        }
+    };
+    // "row 00" and "row 19" come after their capital forms: 31 files and the directory of each.
+    assert_eq!(receipt.missing, 2 * 32);
+    assert_eq!(names(&world.path("drop/orchard/ROW 00")), ["only here"]);
+    assert_eq!(names(&world.path("drop/orchard/Row 19")), ["only here"]);
+    assert_eq!(names(&world.path("drop/orchard")).len(), 20);
+}

@@ -26,7 +26,12 @@ fn offer() -> Offer {
         kind: EntryKind::File,
         size: Some(3),
         meta: Some(Metadata { mode: Some(0o644), mtime: Some(-1), mtime_ns: Some(5) }),
-        options: Some(PutOptions { overwrite: Some(Overwrite::Rename), synced: None, all_links: Some(true) }),
+        options: Some(PutOptions {
+            overwrite: Some(Overwrite::Rename),
+            synced: None,
+            all_links: Some(true),
+            distinct: None,
+        }),
     }
 }
 

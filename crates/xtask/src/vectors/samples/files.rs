@@ -97,6 +97,7 @@ fn put() -> Vec<Sample> {
             overwrite: Some(Overwrite::Newer),
             synced: Some(Synced::Batch),
             all_links: Some(false),
+            distinct: Some(true),
         }),
         ..offer.clone()
     };

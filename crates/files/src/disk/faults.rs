@@ -1,0 +1,113 @@
+//! A disk that fails at the n-th call, and an observer of what was promised too early. One per thread of a test.
+
+use std::cell::RefCell;
+use std::collections::HashSet;
+use std::io;
+
+use rustix::fd::AsFd;
+use rustix::io::Errno;
+
+use super::{Call, Promise};
+use crate::jail::FileId;
+
+/// How a call fails.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Fault {
+    /// Once, with EIO.
+    Broken,
+    /// Once, with ENOSPC.
+    Full,
+    /// Once, with ENOSPC after half of a write.
+    Short,
+    /// From then on everything fails: as if the process had been killed there.
+    Dead,
+}
+
+pub(crate) const FAULTS: [Fault; 4] = [Fault::Broken, Fault::Full, Fault::Short, Fault::Dead];
+
+/// What a run came to.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Seen {
+    /// Whether the fault happened.
+    pub(crate) fired: bool,
+    /// How many calls there were.
+    pub(crate) calls: u64,
+    /// What was promised before it was durable.
+    pub(crate) early: Vec<String>,
+    /// Directories with a final name that is not durable yet.
+    pub(crate) named: HashSet<(u64, u64)>,
+}
+
+#[derive(Default)]
+struct Disk {
+    plan: Option<(u64, Fault)>,
+    seen: Seen,
+    /// Bytes and names that are not durable yet, by file or directory.
+    dirty: HashSet<(u64, u64)>,
+    /// What was not durable when a synchronisation failed: the next one that goes well says nothing about it.
+    lost: HashSet<(u64, u64)>,
+}
+
+thread_local! {
+    static DISK: RefCell<Option<Disk>> = const { RefCell::new(None) };
+}
+
+/// Runs `work` on a disk that fails at call number `at`, counted from 0.
+///
+/// `before` is what an earlier run left: another process, the same disk.
+pub(crate) fn run<T>(plan: Option<(u64, Fault)>, before: &Seen, work: impl FnOnce() -> T) -> (T, Seen) {
+    let seen = Seen { named: before.named.clone(), ..Seen::default() };
+    DISK.set(Some(Disk { plan, seen, ..Disk::default() }));
+    let done = work();
+    (done, DISK.take().map(|disk| disk.seen).unwrap_or_default())
+}
+
+pub(crate) fn is_short() -> bool {
+    DISK.with_borrow(|disk| {
+        disk.as_ref().and_then(|disk| disk.plan).is_some_and(|(_, fault)| fault == Fault::Short)
+    })
+}
+
+pub(crate) fn call(call: Call, file: impl AsFd) -> io::Result<()> {
+    DISK.with_borrow_mut(|disk| {
+        let Some(disk) = disk else { return Ok(()) };
+        let now = disk.seen.calls;
+        disk.seen.calls += 1;
+        if let Some((at, fault)) = disk.plan
+            && (now == at || (now > at && fault == Fault::Dead))
+        {
+            disk.seen.fired = true;
+            if matches!(call, Call::Sync | Call::SyncAll) {
+                disk.lost.extend(disk.dirty.drain());
+            }
+            let error = if matches!(fault, Fault::Broken | Fault::Dead) { Errno::IO } else { Errno::NOSPC };
+            return Err(error.into());
+        }
+        let id = FileId::of_file(file)?;
+        let id = (id.device, id.inode);
+        match call {
+            Call::Make | Call::Write | Call::Replace => drop(disk.dirty.insert(id)),
+            Call::Sync => {
+                disk.dirty.remove(&id);
+                disk.seen.named.remove(&id);
+            }
+            Call::SyncAll => disk.dirty.clear(),
+            Call::Publish => drop(disk.seen.named.insert(id)),
+            Call::Open | Call::Remove | Call::Metadata => {}
+        }
+        Ok(())
+    })
+}
+
+pub(crate) fn promise(promise: Promise) {
+    DISK.with_borrow_mut(|disk| {
+        let Some(disk) = disk else { return };
+        let early: HashSet<_> = match promise {
+            Promise::Data => disk.dirty.union(&disk.lost).collect(),
+            Promise::Names => disk.seen.named.iter().collect(),
+        };
+        if !early.is_empty() {
+            disk.seen.early.push(format!("{promise:?} at call {}: {early:?}", disk.seen.calls));
+        }
+    });
+}

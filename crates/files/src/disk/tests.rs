@@ -1,0 +1,281 @@
+//! Every call to the disk fails once, in every way: nothing half written ever has a final name, nothing is promised
+//! before it is durable, and the next attempt finishes.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+
+use hikyaku_storage::vault::{ObjectId, Reference, Reserved, Transfer, Vault};
+use hikyaku_wire::bundle::{Done, Enter, FileEnd, FileHead, HardLink, Leave, PIECE_LEN, Symlink};
+use hikyaku_wire::files::{Block, Close, Offer, PutOptions, Target};
+use hikyaku_wire::parcel::{EntryKind, Metadata, Root, TransferId};
+use tokio::sync::mpsc;
+
+use super::faults::{FAULTS, Fault, Seen, run};
+use crate::bundle::Writer;
+use crate::drop_dir::{DropDir, DropOptions, Prepared};
+use crate::error::Result;
+use crate::progress::Progress;
+use crate::receive::Receiving;
+use crate::tree;
+use crate::vault::FsVault;
+use crate::writer::{Work, write_all};
+
+const TRANSFER: TransferId = TransferId([7; 16]);
+
+/// A directory in memory, where there is one: thousands of synchronisations are made here.
+fn place() -> tempfile::TempDir {
+    tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir()).unwrap()
+}
+
+fn content(len: usize) -> Vec<u8> {
+    let mut out = vec![0; len];
+    blake3::Hasher::new().update(&len.to_be_bytes()).finalize_xof().fill(&mut out);
+    out
+}
+
+/// All blocks of some bytes from an offset on, and their close.
+fn work(data: &[u8], from: u64) -> mpsc::Receiver<Work> {
+    let (to, work) = mpsc::channel(1_000);
+    let step = 2 * tree::GROUP;
+    let mut at = usize::try_from(from).unwrap();
+    while at < data.len() {
+        let piece = &data[at..data.len().min(at + step)];
+        let groups = piece.chunks(tree::GROUP).enumerate();
+        let cvs =
+            groups.flat_map(|(number, group)| tree::group((at + number * tree::GROUP) as u64, group).cv);
+        let (offset, len) = (at as u64, piece.len() as u64);
+        let block = Block { entry: None, offset, len, cvs: cvs.collect() };
+        to.try_send(Work::Block(block, vec![piece.to_vec().into()])).ok().unwrap();
+        at += piece.len();
+    }
+    let root = Root(*blake3::hash(data).as_bytes());
+    to.try_send(Work::Close(Close { entry: None, size: data.len() as u64, root })).ok().unwrap();
+    work
+}
+
+fn offer(kind: EntryKind, size: Option<u64>) -> Offer {
+    let (target, options) = (Target::Drop(Vec::new()), Some(PutOptions::default()));
+    let meta = Some(Metadata { mode: Some(0o640), mtime: Some(1_000_000_000), mtime_ns: Some(5) });
+    Offer { transfer: TRANSFER, target, name: b"big".to_vec(), kind, size, meta, options }
+}
+
+/// One attempt to receive `data` into a drop directory, as the server makes it, from its start to the receipt.
+fn attempt(at: &Path, offer: &Offer, data: &[u8]) -> Result<()> {
+    let options = DropOptions { keep_free: 0, ..DropOptions::default() };
+    let dir = DropDir::open(&at.join("drop"), options)?;
+    let receipt = match dir.prepare([1; 16], offer, &[])? {
+        Prepared::Settled(receipt) => receipt,
+        Prepared::Open(mut dropping) => {
+            let receiving = Receiving::resume(dropping.staged.mark(), offer.size, u64::MAX);
+            let work = work(data, receiving.offset());
+            let (root, size) = write_all(&mut dropping.staged, receiving, work, &Progress::none())?;
+            dropping.publish(root, size)?
+        }
+        Prepared::Tree(mut tree, mark) => {
+            let receiving = Receiving::resume(&mark, offer.size, u64::MAX);
+            let work = work(data, receiving.offset());
+            let (root, size) = tree.sink.take_all(receiving, work, &Progress::none())?;
+            tree.publish(root, size)?
+        }
+    };
+    assert_eq!((receipt.root.0, receipt.size), (*blake3::hash(data).as_bytes(), data.len() as u64));
+    Ok(())
+}
+
+/// What is where, without the program's own directory: mode and content, as far as it fits on a line.
+type Sight = BTreeMap<PathBuf, (u32, String)>;
+
+fn look(at: &Path) -> Sight {
+    let (mut seen, mut todo) = (BTreeMap::new(), vec![at.to_owned()]);
+    while let Some(dir) = todo.pop() {
+        for entry in fs::read_dir(&dir).unwrap().map(|entry| entry.unwrap().path()) {
+            if entry == at.join(".hikyaku") {
+                continue;
+            }
+            let meta = fs::symlink_metadata(&entry).unwrap();
+            let content = if meta.is_dir() {
+                todo.push(entry.clone());
+                Vec::new()
+            } else if meta.is_symlink() {
+                fs::read_link(&entry).unwrap().as_os_str().as_bytes().to_vec()
+            } else {
+                fs::read(&entry).unwrap()
+            };
+            seen.insert(entry.strip_prefix(at).unwrap().to_owned(), (meta.mode(), short(&content)));
+        }
+    }
+    seen
+}
+
+fn short(content: &[u8]) -> String {
+    format!("{} bytes, {:.8}", content.len(), blake3::hash(content).to_hex())
+}
+
+/// Fails every call once in every way. `begin` makes what is there before; `attempt` is one attempt; `check` is told
+/// what a failed one left, and looks at the end.
+fn every_call(
+    begin: impl Fn(&Path),
+    attempt: impl Fn(&Path) -> Result<()>,
+    check: impl Fn(&Path, bool),
+) -> BTreeMap<&'static str, u64> {
+    let mut faults = BTreeMap::new();
+    for fault in FAULTS {
+        for at in 0.. {
+            let place = place();
+            begin(place.path());
+            let (done, seen): (_, Seen) = run(Some((at, fault)), &Seen::default(), || attempt(place.path()));
+            assert_eq!(seen.early, [""; 0], "{fault:?} at call {at}");
+            let fired = seen.fired;
+            check(place.path(), done.is_ok());
+            let (again, seen) = run(None, &seen, || attempt(place.path()));
+            assert_eq!(seen.early, [""; 0], "after {fault:?} at call {at}");
+            again.unwrap_or_else(|error| panic!("after {fault:?} at call {at}: {error}, before: {done:?}"));
+            check(place.path(), true);
+            if !fired {
+                break;
+            }
+            *faults.entry(name(fault)).or_default() += 1;
+        }
+    }
+    println!("{faults:?}");
+    faults
+}
+
+fn name(fault: Fault) -> &'static str {
+    match fault {
+        Fault::Broken => "broken",
+        Fault::Full => "full",
+        Fault::Short => "short",
+        Fault::Dead => "dead",
+    }
+}
+
+#[test]
+fn a_file_is_whole_or_not_there_whichever_call_fails() {
+    let data = content(1_300_000);
+    let offer = offer(EntryKind::File, Some(data.len() as u64));
+    let faults = every_call(
+        |at| fs::create_dir(at.join("drop")).unwrap(),
+        |at| attempt(at, &offer, &data),
+        |at, done| match look(&at.join("drop")).first_key_value() {
+            None => assert!(!done),
+            Some((name, seen)) => {
+                assert_eq!((name.to_str(), seen), (Some("big"), &(0o100_640, short(&data))));
+            }
+        },
+    );
+    assert!(faults["dead"] >= 20, "{faults:?}");
+}
+
+const OLD: &[u8] = b"what was there before";
+
+/// Something of everything; "t/taken" is there already.
+fn bundle() -> Vec<u8> {
+    let mut writer = Writer::default();
+    let (mut entries, mut bytes) = (0, 0);
+    let file = |writer: &mut Writer, name: &[u8], content: &[u8], holes: u64| {
+        let size = content.len() as u64 + holes;
+        writer.file(&FileHead { name: name.to_vec(), size, meta: None, attributes: None });
+        if holes > 0 {
+            writer.hole(holes);
+        }
+        for piece in content.chunks(usize::try_from(PIECE_LEN).unwrap()) {
+            let filled = writer.bytes(piece.len(), |at| {
+                at.copy_from_slice(piece);
+                Ok::<_, ()>(true)
+            });
+            filled.unwrap();
+        }
+        writer.end(&FileEnd::default());
+        size
+    };
+    let meta = Some(Metadata { mode: Some(0o755), mtime: Some(1), mtime_ns: Some(2) });
+    writer.enter(&Enter { name: b"t".to_vec() });
+    bytes += file(&mut writer, b"a", b"a small one", 0);
+    writer.enter(&Enter { name: b"b".to_vec() });
+    bytes += file(&mut writer, b"inside", b"another small one", 0);
+    bytes += file(&mut writer, b"large", &content(600_000), 2 * PIECE_LEN);
+    writer.leave(&Leave { meta, attributes: None });
+    writer.hard_link(&HardLink { name: b"c".to_vec(), to: path(&[b"t", b"a"]) });
+    writer.symlink(&Symlink { name: b"d".to_vec(), target: b"b/inside".to_vec(), meta: None });
+    bytes += file(&mut writer, b"taken", b"stays out", 0);
+    writer.leave(&Leave { meta, attributes: None });
+    bytes += file(&mut writer, b"u", b"at the top", 0);
+    entries += 9;
+    writer.done(&Done { entries, bytes, left_out: 0 });
+    writer.written().to_vec()
+}
+
+fn path(components: &[&[u8]]) -> Vec<hikyaku_wire::files::Component> {
+    components.iter().map(|name| hikyaku_wire::files::Component(name.to_vec())).collect()
+}
+
+fn begin_tree(at: &Path) {
+    fs::create_dir_all(at.join("drop/t")).unwrap();
+    fs::write(at.join("drop/t/taken"), OLD).unwrap();
+}
+
+/// What the tree is in the end, made without a fault.
+fn whole_tree(offer: &Offer, bundle: &[u8]) -> Sight {
+    let place = place();
+    begin_tree(place.path());
+    attempt(place.path(), offer, bundle).unwrap();
+    let seen = look(&place.path().join("drop"));
+    let names: Vec<_> = seen.keys().map(|path| path.to_str().unwrap()).collect();
+    assert_eq!(names, ["t", "t/a", "t/b", "t/b/inside", "t/b/large", "t/c", "t/d", "t/taken", "u"]);
+    assert_eq!(seen[Path::new("t/taken")].1, short(OLD));
+    seen
+}
+
+#[test]
+fn a_tree_is_file_by_file_whole_or_not_there_whichever_call_fails() {
+    let bundle = bundle();
+    let offer = offer(EntryKind::Tree, None);
+    let whole = whole_tree(&offer, &bundle);
+    let faults = every_call(
+        begin_tree,
+        |at| attempt(at, &offer, &bundle),
+        |at, done| {
+            let seen = look(&at.join("drop"));
+            if done {
+                assert_eq!(seen, whole);
+            }
+            for (path, (mode, content)) in seen {
+                // The directory that was there gets its metadata last.
+                if path != Path::new("t") {
+                    assert_eq!((&mode, &content), (&whole[&path].0, &whole[&path].1), "{path:?}");
+                }
+            }
+        },
+    );
+    assert!(faults["dead"] >= 60, "{faults:?}");
+}
+
+#[test]
+fn an_object_is_whole_or_not_there_whichever_call_fails() {
+    let data = content(700_000);
+    let root = *blake3::hash(&data).as_bytes();
+    let receive = |at: &Path| -> Result<()> {
+        let vault = FsVault::open(&at.join("vault"), 0).map_err(hikyaku_storage::vault::VaultError::Io)?;
+        if let Reserved::Open(mut partial) = vault.reserve(Transfer([1; 16]), Some(data.len() as u64))? {
+            let receiving = Receiving::resume(partial.mark(), Some(data.len() as u64), u64::MAX);
+            let work = work(&data, receiving.offset());
+            let (root, size) = write_all(&mut partial, receiving, work, &Progress::none())?;
+            partial.seal(ObjectId(root.0), size, Reference([2; 16]))?;
+        }
+        Ok(())
+    };
+    let check = |at: &Path, done: bool| {
+        let vault = FsVault::open(&at.join("vault"), 0).unwrap();
+        let Ok(object) = vault.open(ObjectId(root)) else { return assert!(!done) };
+        let mut found = vec![0; data.len() + 1];
+        let read = object.read(0, &mut found).unwrap();
+        assert!(found[..read] == data);
+        assert_eq!(vault.collect().unwrap().objects, 0, "what has its name has its reference");
+    };
+    let faults = every_call(|_| {}, receive, check);
+    assert!(faults["dead"] >= 20, "{faults:?}");
+}
