@@ -351,10 +351,8 @@ impl Unpacker {
 
     fn hard_link(&mut self, name: &SafeName, to: &SafeRelPath) -> Result<()> {
         let linked = self.make(name, |at| match at.root().link(to, at.dir(), name) {
-            // The first name failed, or is a link: its directory was checked on the way.
-            Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => {
-                Ok(false)
-            }
+            // The first name failed, or it or a directory on the way is a link of the bundle's own.
+            Err(error) if leads_nowhere(&error) => Ok(false),
             linked => linked.map(|()| true),
         })?;
         if linked == Some(false) {
@@ -414,6 +412,12 @@ fn reason_text(reason: Reason) -> &'static str {
         Reason::LIMIT => "its name or depth is beyond what is carried",
         _ => "for a reason that this version does not know",
     }
+}
+
+fn leads_nowhere(error: &io::Error) -> bool {
+    use rustix::io::Errno;
+    let errno = error.raw_os_error().map(Errno::from_raw_os_error);
+    matches!(errno, Some(Errno::NOENT | Errno::NOTDIR | Errno::LOOP))
 }
 
 fn vault(error: io::Error) -> FilesError {

@@ -2,8 +2,12 @@
 
 #![allow(clippy::unwrap_used, reason = "helpers of tests are not marked as tests")]
 
+mod advisories;
+mod attacker;
+mod evil;
 mod fetching;
 mod hostile;
+mod jail;
 mod resuming;
 mod rooms;
 mod sending;

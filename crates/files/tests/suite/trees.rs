@@ -15,9 +15,9 @@ use hikyaku_wire::files::{Overwrite, PutOptions, Receipt, Target};
 use crate::world::{World, bytes, event, here, names, room, until};
 
 /// What can be seen of an entry: kind, mode, time, content or target, and how many names it has.
-type Seen = (char, u32, (i64, i64), Vec<u8>, u64);
+pub(crate) type Seen = (char, u32, (i64, i64), Vec<u8>, u64);
 
-fn look(at: &Path) -> BTreeMap<PathBuf, Seen> {
+pub(crate) fn look(at: &Path) -> BTreeMap<PathBuf, Seen> {
     let mut seen = BTreeMap::new();
     let mut todo = vec![at.to_owned()];
     while let Some(path) = todo.pop() {
@@ -42,11 +42,11 @@ fn look(at: &Path) -> BTreeMap<PathBuf, Seen> {
     seen
 }
 
-fn outgoing(paths: &[PathBuf], target: Target, put: PutOptions) -> OutgoingTree {
+pub(crate) fn outgoing(paths: &[PathBuf], target: Target, put: PutOptions) -> OutgoingTree {
     OutgoingTree::new(paths, None, target, put, WalkOptions::default()).unwrap()
 }
 
-async fn send(world: &World, outgoing: &OutgoingTree) -> Result<Receipt, FilesError> {
+pub(crate) async fn send(world: &World, outgoing: &OutgoingTree) -> Result<Receipt, FilesError> {
     FilesClient::new(world.connect().await).send_tree(outgoing, &Progress::none()).await
 }
 

@@ -124,8 +124,17 @@ impl World {
         Self::with(FilesLimits::default(), DropOptions { keep_free: 0, ..DropOptions::default() })
     }
 
+    /// In memory, where there is such a place: for thousands of synchronisations.
+    pub(crate) fn in_memory() -> Self {
+        let temp = tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir()).unwrap();
+        Self::at(temp, FilesLimits::default(), DropOptions { keep_free: 0, ..DropOptions::default() })
+    }
+
     pub(crate) fn with(limits: FilesLimits, options: DropOptions) -> Self {
-        let temp = tempfile::tempdir().unwrap();
+        Self::at(tempfile::tempdir().unwrap(), limits, options)
+    }
+
+    fn at(temp: tempfile::TempDir, limits: FilesLimits, options: DropOptions) -> Self {
         for directory in ["drop", "home", "into"] {
             std::fs::create_dir(temp.path().join(directory)).unwrap();
         }
