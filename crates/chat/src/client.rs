@@ -4,11 +4,13 @@ mod calls;
 mod fold;
 mod follower;
 mod following;
+mod looking;
 
 pub use calls::{ChatClient, Sends, SendsReceiver, SendsSender, Sync, SyncReceiver, SyncSender, message};
 pub use fold::{About, Fold};
 pub use follower::{Accept, Delivery, Follower, News, Position};
 pub use following::{Backoff, Following};
+pub use looking::{Looking, People};
 
 use hikyaku_wire::chat::{MessageId, RoomId};
 

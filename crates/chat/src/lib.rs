@@ -14,6 +14,7 @@ mod event;
 mod limits;
 mod member;
 mod name;
+pub mod presence;
 mod refusal;
 mod rules;
 pub mod server;

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use crate::presence::PresenceLimits;
 use crate::refusal::Refusal;
 
 /// The limits of a chat server. Reaching one gives an error that names it; nothing is dropped silently.
@@ -62,6 +63,8 @@ pub struct Limits {
     pub heads_every: Duration,
     /// How often a commit is tried again when others keep changing what it rests on.
     pub commit_attempts: usize,
+    /// Of who looks at rooms, and who types.
+    pub presence: PresenceLimits,
 }
 
 impl Default for Limits {
@@ -94,6 +97,7 @@ impl Default for Limits {
             head_delay: Duration::from_secs(1),
             heads_every: Duration::from_secs(30),
             commit_attempts: 16,
+            presence: PresenceLimits::default(),
         }
     }
 }

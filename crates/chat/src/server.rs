@@ -15,6 +15,7 @@ mod facts;
 mod feed;
 mod members;
 mod methods;
+mod presence;
 mod reads;
 mod retention;
 mod ring;
@@ -151,6 +152,7 @@ impl<C: Member> Handler<C> for ChatServer {
         // Each in a future of its own: one that lasts does not hold room for the others.
         match exchange.method() {
             method::SEND => Box::pin(methods::send(&self.core, exchange)).await,
+            method::PRESENCE => Box::pin(presence::serve(&self.core, exchange)).await,
             method::SYNC => Box::pin(sync::serve(&self.core, exchange)).await,
             _ => Box::pin(self.ask(exchange)).await,
         }

@@ -7,7 +7,7 @@ use hikyaku::Transport;
 
 use crate::commands::{
     backup, chat, device, doctor, get, inspect, invite, join, ping, restore, room, say, send, serve, servers,
-    status, tail, tour, user,
+    status, tail, tour, user, who,
 };
 use crate::seeing::SeeingOptions;
 
@@ -74,6 +74,8 @@ pub(crate) enum Command {
     Tail(tail::Tail),
     /// Talk in a room
     Chat(chat::Chat),
+    /// Show who looks at a room now
+    Who(who::Who),
     /// Send files into a room or into the server's directory
     Send(send::Send),
     /// Fetch a file from a room

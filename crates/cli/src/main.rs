@@ -6,9 +6,11 @@
 
 mod archive;
 mod args;
+mod backlog;
 mod cache;
 mod client;
 mod commands;
+mod company;
 mod doctor;
 mod event;
 mod exit;
@@ -18,6 +20,7 @@ mod mentions;
 mod output;
 mod progress;
 mod reference;
+mod screen;
 mod seeing;
 mod sending;
 mod server;

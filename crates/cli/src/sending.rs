@@ -10,6 +10,7 @@ use hikyaku_chat::{ChatClient, RoomName, client};
 use hikyaku_sqlite::client::{ClientError, ClientStore, KnownRoom, OutboxState};
 use hikyaku_wire::chat::{MessageId, RoomId, Send, Sent};
 
+use crate::backlog::{self, Held};
 use crate::client::{Backoff, Client};
 use crate::commands::random;
 use crate::exit::{Exit, Result, Trouble};
@@ -29,6 +30,8 @@ pub(crate) struct Message {
     posted: bool,
     /// An attempt, of this process or an earlier one, ended without an answer: the server may have it.
     unsure: bool,
+    /// An earlier message of the room, by its beginning, that has no answer either: this one waits behind it.
+    behind: Option<String>,
 }
 
 impl Message {
@@ -38,7 +41,15 @@ impl Message {
             Some(key) => key,
             None => random::<8>()?.iter().map(|byte| format!("{byte:02x}")).collect(),
         };
-        Ok(Self { room, key, letter, store: client.server.store()?, posted: false, unsure: false })
+        Ok(Self {
+            room,
+            key,
+            letter,
+            store: client.server.store()?,
+            posted: false,
+            unsure: false,
+            behind: None,
+        })
     }
 
     /// Tries until it is acknowledged, refused, or late.
@@ -69,6 +80,16 @@ impl Message {
             self.letter.mentions = mentions::of(&self.letter.body, &connection).await.map_err(Attempt::of)?;
         }
         let send = self.enqueue(room)?;
+        let earlier = backlog::send_earlier(&chat, &mut self.store, (room, &self.room), send.id);
+        let earlier = tokio::time::timeout(ATTEMPT, earlier).await;
+        match earlier.unwrap_or(Err(Held::Behind { earlier: String::new(), error: Error::Deadline })) {
+            Ok(()) => self.behind = None,
+            Err(Held::Trouble(trouble)) => return Err(Attempt::Trouble(trouble)),
+            Err(Held::Behind { earlier, error }) => {
+                self.behind = Some(earlier);
+                return Err(Attempt::of(error));
+            }
+        }
         // Until the answer is here, also when this future is dropped.
         let was_unsure = std::mem::replace(&mut self.unsure, true);
         let answered = tokio::time::timeout(ATTEMPT, chat.send(&send)).await;
@@ -150,7 +171,12 @@ impl Message {
     fn late(&mut self, error: Error) -> Trouble {
         if !self.unsure {
             self.settle(false);
-            let trouble = Trouble::from(error);
+            let trouble = match self.behind.take() {
+                Some(earlier) => Trouble::from(error).during(format_args!(
+                    "an earlier message there has no answer yet, and goes first: {earlier}"
+                )),
+                None => Trouble::from(error),
+            };
             return trouble.during(format_args!("the message was not sent to #{}", self.room.as_str()));
         }
         Trouble::new(

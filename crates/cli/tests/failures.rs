@@ -339,6 +339,29 @@ fn a_server_that_stops_in_the_middle_leaves_the_outcome_open_and_the_key_settles
 }
 
 #[test]
+fn what_was_left_without_an_answer_goes_before_what_is_said_later() {
+    let place = Place::new();
+    let proxy = Proxy::start();
+    let (_server, ana) = server_behind(&place, &proxy, &[]);
+    let text = long_text();
+    for (later, seq) in [("say", 2), ("chat", 4)] {
+        // The whole message leaves; not all of it arrives.
+        proxy.hold_after(MIDDLE);
+        let left = ana.run_with(["say", "ops", "--timeout", "3s"], &format!("{text}{seq}"));
+        key_of(&left);
+        proxy.mend();
+        let done = match later {
+            "say" => ana.run(["say", "ops", "later"]),
+            _ => ana.run_with(["chat", "ops"], "later\n"),
+        };
+        assert_eq!(done.code(), 0, "{done:#?}");
+        assert!(later == "chat" || done.out == format!("#ops:{seq}\n"), "{done:#?}");
+        assert_eq!(ana.run(["status", "--json"]).json()["waiting"], 0, "nothing is left");
+    }
+    assert_eq!(ana.texts("ops"), [format!("{text}2"), "later".into(), format!("{text}4"), "later".into()]);
+}
+
+#[test]
 fn a_lost_acknowledgement_does_not_double_a_message() {
     let place = Place::new();
     let proxy = Proxy::start();

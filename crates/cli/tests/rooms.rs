@@ -4,7 +4,7 @@
 
 mod common;
 
-use common::{Home, Place, Server, json, server_with_room};
+use common::{Home, Place, Program, Server, json, server_with_room};
 
 /// A server with the room `ops`, its owner ana, and ben.
 fn two_people(place: &Place) -> (Server, Home, Home) {
@@ -221,4 +221,38 @@ fn copies_of_what_was_said_go_with_what_is_deleted_trimmed_or_replaced() {
     ana.run(["room", "trim", "ops", "--through", "4"]).ok();
     ben.run(["tail", "ops", "-n", "1"]).ok();
     assert_eq!(copies(&ben), 4);
+}
+
+#[test]
+fn who_talks_in_a_room_is_seen_there_over_either_transport_until_they_leave() {
+    let place = Place::new();
+    let (_server, ana, ben) = two_people(&place);
+    let nobody = ana.run(["who", "ops"]);
+    assert_eq!((nobody.code(), nobody.out.as_str()), (0, ""), "{nobody:?}");
+    assert!(nobody.err.contains("nobody looks at #ops now"), "{nobody:?}");
+    let here = |names: &[&str]| loop {
+        let who = ana.run(["who", "ops", "--json"]).json();
+        let seen: Vec<_> = who["here"].as_array().unwrap().iter().map(|one| one["name"].clone()).collect();
+        assert_eq!(who["count"], seen.len(), "{who}");
+        if seen.iter().all(|name| names.iter().any(|wanted| name == wanted)) && seen.len() == names.len() {
+            return;
+        }
+    };
+    for transport in ["tcp", "quic"] {
+        let ben = ben.clone().over(transport);
+        let (talking, typed) = Program::talk(ben.command(["chat", "ops"]));
+        talking.out.until(|line| line.contains("Ctrl-D leaves"));
+        here(&["ben"]);
+        assert_eq!(ana.run(["who", "ops"]).ok(), "ben");
+        drop(typed);
+        assert_eq!(talking.finish().code(), 0);
+        here(&[]);
+    }
+    let (unseen, typed) = Program::talk(ben.command(["chat", "ops", "--unseen"]));
+    unseen.out.until(|line| line.contains("Ctrl-D leaves"));
+    ana.run(["say", "ops", "hello"]).ok();
+    unseen.out.until(|line| line.contains("ana: hello"));
+    here(&[]);
+    drop(typed);
+    ana.run(["who", "nowhere"]).fails(6, &["no such room"]);
 }

@@ -16,6 +16,7 @@ pub mod input;
 pub mod inspect;
 pub mod mux;
 pub mod mux_pair;
+pub mod presence;
 pub mod seeds;
 pub mod session;
 pub mod wire;
@@ -44,6 +45,7 @@ pub const TARGETS: &[Target] = &[
     Target { name: "chat_event", body: chat::event, fixed: FIXED },
     Target { name: "chat_follower", body: chat::follower, fixed: FIXED },
     Target { name: "chat_messages", body: wire::chat_messages, fixed: FIXED },
+    Target { name: "chat_presence", body: presence::presence, fixed: FIXED },
     // Blocks of file content are made here, a few groups of 64 KiB at a time.
     Target { name: "file_receiving", body: files::receiving, fixed: 512 * 1024 },
     Target { name: "file_messages", body: wire::file_messages, fixed: FIXED },

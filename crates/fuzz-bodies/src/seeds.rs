@@ -62,6 +62,7 @@ fn made(target: &str) -> Vec<Vec<u8>> {
         "account_messages" => family("accounts"),
         "chat_messages" | "chat_event" => family("chat"),
         "chat_follower" => behind(&[0xff], family("chat")),
+        "chat_presence" => behind(&[0xff], family("chat")),
         "file_messages" => family("files"),
         "journal" => vec![journal()],
         "tree" => trees(),

@@ -142,6 +142,9 @@ pub fn chat_messages(data: &[u8]) {
     again::<chat::ReadPosition>(data);
     again::<chat::Retain>(data);
     again::<chat::Trim>(data);
+    again::<chat::Look>(data);
+    again::<chat::Doing>(data);
+    again::<chat::Present>(data);
 }
 
 /// The same for `files/1` and for parcels in rooms.

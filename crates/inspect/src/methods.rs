@@ -24,6 +24,7 @@ const METHODS: &[(&str, &str, &str, &str)] = &[
     ("chat/1", "send", "send", "sent"),
     ("chat/1", "history", "history", "history-page"),
     ("chat/1", "sync", "follow", "update"),
+    ("chat/1", "presence", "look", "present"),
 ];
 
 /// The messages of files/1 are told apart by their place and shape.

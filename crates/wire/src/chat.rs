@@ -7,6 +7,7 @@
 mod event;
 mod ids;
 mod member;
+mod presence;
 mod room;
 mod send;
 mod sync;
@@ -21,6 +22,7 @@ pub use member::{
     Change, ChangeMember, ListMembers, MarkRead, Member, MemberRole, Members, Membership, ReadPosition,
     Retain, Retention, Trim,
 };
+pub use presence::{Doing, Look, MAX_SOMEONE, Present, Someone, State};
 pub use room::{Create, Created, Head, History, List, MAX_PINS, Page, Resolve, Room, Rooms};
 pub use send::{RoomRef, Send, Sent};
 pub use sync::{Batch, Cursor, Follow, Live, MAX_ROOMS, Mode, Records, Refused, Trimmed, Update};
@@ -49,6 +51,9 @@ pub mod method {
     pub const RETAIN: &str = "room.retain";
     /// [`Trim`](super::Trim) → [`Room`](super::Room).
     pub const TRIM: &str = "room.trim";
+    /// [`Look`](super::Look) → [`Present`](super::Present), then datagrams: [`Doing`](super::Doing) there,
+    /// [`Present`](super::Present) back.
+    pub const PRESENCE: &str = "presence";
     /// [`MarkRead`](super::MarkRead) → [`ReadPosition`](super::ReadPosition).
     pub const READ: &str = "read";
     /// [`Follow`](super::Follow)… → [`Update`](super::Update)…, until the client ends.

@@ -102,6 +102,10 @@ const CHAT: &[(&str, Reader)] = &[
     ("read-position", again::<chat::ReadPosition>),
     ("retain", again::<chat::Retain>),
     ("trim", again::<chat::Trim>),
+    ("look", again::<chat::Look>),
+    ("doing", again::<chat::Doing>),
+    ("present", again::<chat::Present>),
+    ("someone", again::<chat::Someone>),
 ];
 
 const FILES: &[(&str, Reader)] = &[

@@ -4,13 +4,14 @@ use std::time::Duration;
 
 use hikyaku::{CallOptions, Connection, Error, ErrorCode, Failure, Receiver, Result, Sender};
 use hikyaku_wire::chat::{
-    ChangeMember, Create, Created, Follow, History, Kind, List, ListMembers, MarkRead, Member, Members,
-    MessageId, PROTOCOL, Page, ReadPosition, Resolve, Retain, Room, RoomId, RoomRef, Rooms, Send, Sent, Trim,
-    Update, method,
+    ChangeMember, Create, Created, Follow, History, Kind, List, ListMembers, Look, MarkRead, Member, Members,
+    MessageId, PROTOCOL, Page, Present, ReadPosition, Resolve, Retain, Room, RoomId, RoomRef, Rooms, Send,
+    Sent, Trim, Update, method,
 };
 
 use minicbor::{Decode, Encode};
 
+use super::looking::Looking;
 use crate::refusal::Refusal;
 use crate::server::random;
 
@@ -141,6 +142,24 @@ impl ChatClient {
     /// One page of stored events.
     pub async fn history(&self, ask: &History) -> Result<Page> {
         self.call(method::HISTORY, ask).await
+    }
+
+    /// Looks at a room: who is here, and from then on what changes, as far as datagrams arrive.
+    pub async fn look(&self, room: impl Into<RoomRef>) -> Result<(Present, Looking)> {
+        let mut exchange = self.connection.open(PROTOCOL, method::PRESENCE).await?;
+        let datagrams = exchange.datagrams();
+        exchange.send(&Look { room: room.into() }).await?;
+        let answered = tokio::time::timeout(ANSWER, exchange.receive::<Present>()).await;
+        let present = answered.unwrap_or(Err(Error::Deadline))?;
+        let looking = Looking::new(present.room, exchange, datagrams);
+        Ok((present, looking))
+    }
+
+    /// Who looks at a room now.
+    pub async fn who(&self, room: impl Into<RoomRef>) -> Result<Present> {
+        let (present, looking) = self.look(room).await?;
+        looking.finish().await?;
+        Ok(present)
     }
 
     /// Follows rooms on this connection; [`Following`](super::Following) does so across connections.

@@ -9,6 +9,7 @@ use hikyaku_storage::Store;
 use hikyaku_wire::chat::{RoomId, RoomRef, Salt};
 use tokio::sync::Semaphore;
 
+use super::presence::Places;
 use super::room::{LiveRoom, Versioned, lock};
 use crate::limits::Limits;
 use crate::member::{Ask, Member, Operation, Permit};
@@ -28,6 +29,8 @@ pub(crate) struct Core {
     pub(crate) bytes_waiting: Arc<Semaphore>,
     rooms: Mutex<HashMap<RoomId, Weak<LiveRoom>>>,
     rings_bytes: Arc<AtomicUsize>,
+    /// Where somebody looks now.
+    pub(crate) places: Places,
 }
 
 impl Core {
@@ -40,6 +43,7 @@ impl Core {
             bytes_waiting: Arc::new(Semaphore::new(bytes)),
             rooms: Mutex::default(),
             rings_bytes: Arc::default(),
+            places: Places::default(),
         }
     }
 

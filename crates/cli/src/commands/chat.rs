@@ -1,33 +1,35 @@
 //! `hikyaku chat`: a room, line by line. What others write appears; what you type is sent; the line being typed survives
 //! what comes in between.
 
-use std::sync::Arc;
+use std::collections::HashSet;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use clap::Args;
 use hikyaku::{Connection, Error};
+use hikyaku_accounts::AccountsClient;
 use hikyaku_chat::client::{News, Position};
 use hikyaku_chat::{ChatClient, RoomName};
 use hikyaku_sqlite::client::ClientStore;
-use hikyaku_wire::chat::{MarkRead, MessageId, RoomId, Send};
-use rustyline::error::ReadlineError;
+use hikyaku_wire::chat::{MarkRead, MessageId, RoomId, Send, UserId};
 use tokio::sync::{mpsc, watch};
 
 use super::random;
-use super::tail::{Past, Start, following, remark};
+use super::tail::{Past, Start, following_with, remark};
 use crate::args::Global;
+use crate::backlog::{self, Held};
 use crate::client::{Backoff, Client};
+use crate::company::{Company, Notice};
 use crate::event::Shown;
-use crate::exit::{self, Exit, Result, Trouble};
+use crate::exit::{Exit, Result, Trouble};
 use crate::letter::{self, Letter};
+use crate::screen::Screen;
 use crate::window::Window;
 use crate::{output, reference};
 
 /// Events shown at the beginning.
 const SHOWN: u64 = 20;
-/// Lines typed that wait to be sent; then typing waits.
-const TYPED: usize = 64;
 /// How long unsent lines are tried once the person has left.
 const LAST_TRIES: Duration = Duration::from_secs(10);
 /// The longest one attempt may wait for its answer before a new connection is tried.
@@ -39,6 +41,9 @@ const READ_EVERY: Duration = Duration::from_secs(2);
 pub(crate) struct Chat {
     /// The room, '#' in front or not
     room: String,
+    /// Show nobody that you are here, nor that you type; and see nobody
+    #[arg(long)]
+    unseen: bool,
 }
 
 impl Chat {
@@ -47,6 +52,8 @@ impl Chat {
         let client = Client::of(global, room.server.as_deref())?;
         let connection = client.connected().await?;
         let name = room.what;
+        let me = AccountsClient::new(connection.clone()).whoami().await?.id;
+        let me = UserId(me.map_or([0; 16], |me| me.0));
         let past = Past::new(&connection, name.clone(), false);
         let mut store = client.server.store()?;
         let head = past.head(&mut store).await?;
@@ -56,28 +63,71 @@ impl Chat {
         window.finish()?;
         tokio::spawn(async move { connection.close().await });
 
-        let (mut screen, typed) = Screen::open(&format!("#{} ", name.as_str()))?;
-        let mut outbox = Outbox { client: client.clone(), store, room: end.room, name: name.clone() };
+        let (connected, connections) = watch::channel(None);
+        let mut company = (!self.unseen).then(|| Company::start(end.room, me, connections));
+        let (mut screen, typed) = Screen::open(&format!("#{} ", name.as_str()), company.as_ref())?;
+        let own = Own::default();
+        let mut outbox =
+            Outbox { client: client.clone(), store, room: end.room, name: name.clone(), own: own.clone() };
         let mut sending = tokio::spawn(async move { outbox.run(typed).await });
-        let mut following = following(&client, &end);
+        let mut following = following_with(&client, &end, move |connection| {
+            connected.send_replace(Some(connection.clone()));
+        });
         let reading = Reading::start(client.clone(), end.room, end.position);
         loop {
             tokio::select! {
                 news = following.next() => match news {
                     Some(Ok(News::Event(delivery))) => {
                         reading.saw(Position { epoch: delivery.epoch, next: delivery.seq + 1 });
-                        screen.show(&Shown::delivered(name.as_str(), &delivery).short_line())?;
+                        let shown = Shown::delivered(name.as_str(), &delivery);
+                        if let (Some(company), Some(event)) = (&company, &shown.event) {
+                            // One that is left out is forgotten by itself.
+                            let _ = company.notices.try_send(Notice::Said(event.envelope.author));
+                        }
+                        // What was typed on this terminal stands there already.
+                        let typed_here = shown.event.as_ref().is_some_and(|event| own.take(event.envelope.id));
+                        if !typed_here || !screen.shows_what_is_typed() {
+                            screen.show(&shown.short_line())?;
+                        }
                     }
                     Some(Ok(news)) => remark(&name, &news)?,
                     Some(Err(error)) => return Err(error.into()),
                     None => return Ok(()),
                 },
+                () = changed(company.as_mut()) => screen.refresh()?,
                 done = &mut sending => {
                     reading.finish().await;
+                    if let Some(company) = company {
+                        company.leave().await;
+                    }
                     return done.unwrap_or_else(|error| Err(Trouble::new(Exit::Failed, error.to_string())));
                 }
             }
         }
+    }
+}
+
+/// Resolves when others begin or cease to type.
+async fn changed(company: Option<&mut Company>) {
+    if let Some(company) = company
+        && company.typing.changed().await.is_ok()
+    {
+        return;
+    }
+    std::future::pending().await
+}
+
+/// What was typed here and has not come back yet.
+#[derive(Debug, Clone, Default)]
+struct Own(Arc<Mutex<HashSet<MessageId>>>);
+
+impl Own {
+    fn add(&self, id: MessageId) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).insert(id);
+    }
+
+    fn take(&self, id: MessageId) -> bool {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).remove(&id)
     }
 }
 
@@ -143,61 +193,13 @@ async fn mark(
     ChatClient::new(connection.clone()).mark_read(&mark).await.map(drop)
 }
 
-/// Where lines are typed and shown.
-enum Screen {
-    /// A terminal: lines are shown above the one being typed.
-    Terminal(Box<dyn rustyline::ExternalPrinter + std::marker::Send>),
-    /// A pipe or file.
-    Plain,
-}
-
-impl Screen {
-    /// The screen, and the lines typed at it.
-    fn open(prompt: &str) -> Result<(Self, mpsc::Receiver<String>)> {
-        let (to, typed) = mpsc::channel(TYPED);
-        if !output::is_typed() {
-            std::thread::spawn(move || {
-                for line in std::io::stdin().lines().map_while(std::io::Result::ok) {
-                    if to.blocking_send(line).is_err() {
-                        return;
-                    }
-                }
-            });
-            return Ok((Self::Plain, typed));
-        }
-        let trouble = |error: ReadlineError| exit::io("the terminal", &std::io::Error::other(error));
-        let mut editor = rustyline::DefaultEditor::new().map_err(trouble)?;
-        let printer = editor.create_external_printer().map_err(trouble)?;
-        let prompt = prompt.to_owned();
-        std::thread::spawn(move || {
-            // Ctrl-C and Ctrl-D both leave.
-            while let Ok(line) = editor.readline(&prompt) {
-                // The server's copy of the line is the one that counts; an error here is a full history.
-                let _ = editor.add_history_entry(&line);
-                if to.blocking_send(line).is_err() {
-                    return;
-                }
-            }
-        });
-        Ok((Self::Terminal(Box::new(printer)), typed))
-    }
-
-    fn show(&mut self, line: &str) -> Result {
-        match self {
-            Self::Plain => output::line(line),
-            Self::Terminal(printer) => printer
-                .print(format!("{line}\n"))
-                .map_err(|error| exit::io("the terminal", &std::io::Error::other(error))),
-        }
-    }
-}
-
 /// Lines on their way: each is stored before it is sent, and sent until the server has acknowledged or refused it.
 struct Outbox {
     client: Client,
     store: ClientStore,
     room: RoomId,
     name: RoomName,
+    own: Own,
 }
 
 impl Outbox {
@@ -209,6 +211,7 @@ impl Outbox {
                 continue;
             }
             let id = MessageId(random()?);
+            self.own.add(id);
             let send = letter::post(&mut self.store, (self.room, &self.name), id, Letter::text(line))?;
             self.deliver(&mut connection, &send, &typed).await?;
         }
@@ -233,7 +236,7 @@ impl Outbox {
             if typed.is_closed() {
                 alone.get_or_insert_with(Instant::now);
             }
-            let answered = tokio::time::timeout(ATTEMPT, attempt(&self.client, connection, send)).await;
+            let answered = tokio::time::timeout(ATTEMPT, self.attempt(connection, send)).await;
             let error = match answered.unwrap_or(Err(Error::Deadline)) {
                 Ok(()) => {
                     self.store.change(|changes| changes.settle(send.id.0))?;
@@ -259,17 +262,25 @@ impl Outbox {
             backoff.wait().await;
         }
     }
+
+    /// What an earlier command left behind goes first.
+    async fn attempt(&mut self, connection: &mut Option<Connection>, send: &Send) -> Result<(), Error> {
+        let connection = match connection {
+            Some(connection) if !connection.is_closed() => connection,
+            gone => gone.insert(self.client.connect().await?),
+        };
+        let chat = ChatClient::new(connection.clone());
+        match backlog::send_earlier(&chat, &mut self.store, (self.room, &self.name), send.id).await {
+            Ok(()) => {}
+            Err(Held::Behind { error, .. }) => return Err(error),
+            // What this computer cannot read of its own store it says where it writes to it.
+            Err(Held::Trouble(trouble)) => output::note(trouble),
+        }
+        chat.send(send).await.map(drop)
+    }
 }
 
 /// Whether trying again is of no use. After an answer that is none the message may be there, and is sent again.
 fn is_final(error: &Error) -> bool {
     !error.is_retryable() && (error.says_no() || matches!(error, Error::IdentityRefused { .. }))
-}
-
-async fn attempt(client: &Client, connection: &mut Option<Connection>, send: &Send) -> Result<(), Error> {
-    let connection = match connection {
-        Some(connection) if !connection.is_closed() => connection,
-        gone => gone.insert(client.connect().await?),
-    };
-    ChatClient::new(connection.clone()).send(send).await.map(drop)
 }

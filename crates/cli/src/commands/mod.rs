@@ -19,6 +19,7 @@ pub(crate) mod status;
 pub(crate) mod tail;
 pub(crate) mod tour;
 pub(crate) mod user;
+pub(crate) mod who;
 
 use crate::args::{Cli, Command, Global};
 use crate::exit::{Exit, Result, Trouble};
@@ -49,6 +50,7 @@ async fn run_client(global: &Global, command: Command) -> Result {
         Command::Say(say) => say.run(global).await,
         Command::Tail(tail) => tail.run(global).await,
         Command::Chat(chat) => chat.run(global).await,
+        Command::Who(who) => who.run(global).await,
         Command::Send(send) => send.run(global).await,
         Command::Get(get) => get.run(global).await,
         Command::Room(room) => room.run(global).await,

@@ -317,12 +317,21 @@ fn gone(name: &RoomName, from: u64, through: u64) {
 
 /// Follows one room over as many connections as it takes.
 pub(super) fn following(client: &Client, end: &End) -> Following {
+    following_with(client, end, |_| {})
+}
+
+/// The same; `connected` is told of each connection.
+pub(super) fn following_with(
+    client: &Client,
+    end: &End,
+    connected: impl Fn(&Connection) + Clone + std::marker::Send + 'static,
+) -> Following {
     let mut follower = Follower::new();
     follower.follow(end.room, end.position, Mode::Live);
     let client = client.clone();
     Following::start(follower, Backoff::default(), move || {
-        let client = client.clone();
-        async move { client.connect().await }
+        let (client, connected) = (client.clone(), connected.clone());
+        async move { client.connect().await.inspect(|connection| connected(connection)) }
     })
 }
 

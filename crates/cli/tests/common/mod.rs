@@ -48,6 +48,16 @@ impl Program {
         Self { child, out, err, what }
     }
 
+    /// Starts `command` with a standard input that stays open for as long as the second is held.
+    pub fn talk(mut command: Command) -> (Self, std::process::ChildStdin) {
+        let what = format!("{:?}", command.get_args().collect::<Vec<_>>());
+        let piped = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut child = piped.spawn().unwrap();
+        let stdin = child.stdin.take().unwrap();
+        let (out, err) = (Lines::of(child.stdout.take().unwrap()), Lines::of(child.stderr.take().unwrap()));
+        (Self { child, out, err, what }, stdin)
+    }
+
     pub fn pid(&self) -> u32 {
         self.child.id()
     }

@@ -98,6 +98,17 @@ impl ClientStore {
         Ok(entries.collect::<rusqlite::Result<_>>()?)
     }
 
+    /// What was said in a room before the message `id` and was not refused, oldest first.
+    pub fn outbox_before(&self, room: &str, id: MessageId) -> Result<Vec<OutboxEntry>> {
+        let sql = format!(
+            "SELECT {COLUMNS} FROM outbox WHERE room = ?1 AND state <> 2
+                 AND position < (SELECT position FROM outbox WHERE id = ?2) ORDER BY position"
+        );
+        let mut statement = self.connection.prepare_cached(&sql)?;
+        let entries = statement.query_map(params![room, id], entry)?;
+        Ok(entries.collect::<rusqlite::Result<_>>()?)
+    }
+
     /// The messages the server refused, oldest first.
     pub fn refused(&self) -> Result<Vec<OutboxEntry>> {
         let sql = format!("SELECT {COLUMNS} FROM outbox WHERE state = 2 ORDER BY position");

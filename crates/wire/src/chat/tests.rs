@@ -94,6 +94,17 @@ fn every_message_decodes_to_what_was_encoded() {
 }
 
 #[test]
+fn who_is_here_fits_into_datagrams() {
+    round_trip(Look { room: RoomRef::Name("ops".into()) });
+    round_trip(Doing { state: State::Typing });
+    assert_eq!(encode(&Doing { state: State::Here }), [0xa1, 0x00, 0x01]);
+    let someone = |n| Someone { user: UserId([n; 16]), name: "ana".into(), state: State::Here };
+    round_trip(Present { room: RoomId([1; 16]), count: 2, someone: vec![someone(1), someone(2)] });
+    let many = Present { room: RoomId([1; 16]), count: 0, someone: vec![someone(1); MAX_SOMEONE + 1] };
+    assert!(minicbor::decode::<Present>(&encode(&many)).is_err(), "more than one message names");
+}
+
+#[test]
 fn a_room_is_named_by_text_or_by_bytes() {
     assert_eq!(encode(&RoomRef::Name("ops".into())), b"\x63ops");
     assert_eq!(encode(&RoomRef::Id(RoomId([7; 16])))[0], 0x50);

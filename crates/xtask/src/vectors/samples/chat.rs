@@ -3,10 +3,10 @@
 use bytes::Bytes;
 use hikyaku_wire::cbor;
 use hikyaku_wire::chat::{
-    Batch, Change, ChangeMember, Create, Created, Cursor, DeviceId, Digest, Envelope, Follow, Head, History,
-    Kind, List, ListMembers, Live, MarkRead, Member, MemberRole, Members, Membership, MessageId, Mode, Page,
-    ReadPosition, Record, Records, Refused, Resolve, Retain, Retention, Room, RoomId, RoomRef, Rooms, Salt,
-    Send, Sent, Trim, Trimmed, Update, UserId,
+    Batch, Change, ChangeMember, Create, Created, Cursor, DeviceId, Digest, Doing, Envelope, Follow, Head,
+    History, Kind, List, ListMembers, Live, Look, MarkRead, Member, MemberRole, Members, Membership,
+    MessageId, Mode, Page, Present, ReadPosition, Record, Records, Refused, Resolve, Retain, Retention, Room,
+    RoomId, RoomRef, Rooms, Salt, Send, Sent, Someone, State, Trim, Trimmed, Update, UserId,
 };
 use hikyaku_wire::codes::ErrorCode;
 
@@ -21,6 +21,7 @@ pub(super) fn samples() -> Vec<Sample> {
     out.extend(members());
     out.extend(sending());
     out.extend(following());
+    out.extend(presence());
     out
 }
 
@@ -268,5 +269,24 @@ fn following() -> Vec<Sample> {
         sample("batch", "one event", &batch),
         sample("live", "a reader that has everything", &live),
         sample("refused", "an unknown room", &refused),
+    ]
+}
+
+fn presence() -> Vec<Sample> {
+    let someone =
+        |first, name: &str, state| Someone { user: UserId(counting(first)), name: name.into(), state };
+    let (ada, eve) = (someone(0x10, "ada", State::Typing), someone(0x50, "eve", State::Gone));
+    let room = room_id();
+    vec![
+        sample("look", "at a room by name", &Look { room: RoomRef::Name("ops".into()) }),
+        sample("doing", "looking", &Doing { state: State::Here }),
+        sample("doing", "typing", &Doing { state: State::Typing }),
+        sample("present", "nobody", &Present { room, count: 0, someone: vec![] }),
+        sample(
+            "present",
+            "one types, one has gone",
+            &Present { room, count: 1, someone: vec![ada.clone(), eve] },
+        ),
+        sample("someone", "who types", &ada),
     ]
 }
