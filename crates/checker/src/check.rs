@@ -2,9 +2,9 @@
 //!
 //! | | |
 //! |---|---|
-//! | I1 | no loss: what was acknowledged is in the log where it was said to be, and every member has it |
+//! | I1 | no loss: what was acknowledged is in the log where it was said to be, and every member has it, also before anything wakes it up again |
 //! | I2 | no duplicate: an application sees each place at most once |
-//! | I3 | same order, no gap: places rise one by one, and mean the same event to everybody |
+//! | I3 | same order, no gap: places rise one by one, times never fall, and a place means the same event to everybody |
 //! | I4 | idempotent send: one id has at most one place, however often it is sent |
 //! | I5 | real time: what was acknowledged before another was sent comes before it |
 //! | I6 | unknown: what was not acknowledged is there once or not at all |
@@ -44,6 +44,10 @@ pub struct Report {
     pub logged: u64,
     /// Connections made.
     pub connections: u64,
+    /// Connections made over another transport than the one before.
+    pub switches: u64,
+    /// Connections that a client broke on purpose.
+    pub disconnects: u64,
 }
 
 impl Report {
@@ -64,6 +68,10 @@ pub struct Demands {
     pub acknowledged: u64,
     /// Connections of each client, at least.
     pub connections: u64,
+    /// Connections of all clients over another transport than the one before, at least.
+    pub switches: u64,
+    /// Connections broken on purpose by all clients, at least.
+    pub disconnects: u64,
     /// Each kind of fault, at least so often.
     pub faults: BTreeMap<&'static str, u64>,
 }
@@ -80,6 +88,8 @@ pub fn check(history: &History, demands: &Demands) -> Report {
     }
     facts.real_time(&mut report);
     facts.authority(&mut report);
+    history.asleep.iter().for_each(|what| report.breaks(1, what.clone()));
+    history.lost.iter().for_each(|what| report.breaks(8, what.clone()));
     guards(history, demands, &mut report);
     report
 }
@@ -142,6 +152,12 @@ impl<'a> Facts<'a> {
                     report.breaks(invariant, says);
                 }
                 report.logged += 1;
+            }
+        }
+        for (room, times) in &self.history.times {
+            let falls = (1..).zip(times.windows(2)).find(|(_, pair)| pair.first() > pair.last());
+            if let Some((seq, pair)) = falls {
+                report.breaks(3, format!("#{room}: time falls after {seq}: {}", pair.join(", then ")));
             }
         }
     }
@@ -307,8 +323,18 @@ fn guards(history: &History, demands: &Demands, report: &mut Report) {
         }
     }
     for (who, lines) in &history.journals {
-        let connections =
-            lines.iter().filter(|line| matches!(line.what, What::Connected { .. })).count() as u64;
+        let (mut connections, mut before): (u64, Option<&str>) = (0, None);
+        for Line { what, .. } in lines {
+            match what {
+                What::Connected { over } => {
+                    connections += 1;
+                    report.switches += u64::from(before.is_some_and(|before| before != over));
+                    before = Some(over);
+                }
+                What::Broken => report.disconnects += 1,
+                _ => {}
+            }
+        }
         report.connections += connections;
         if history.revoked.contains_key(who) {
             continue;
@@ -318,6 +344,15 @@ fn guards(history: &History, demands: &Demands, report: &mut Report) {
         }
         if !matches!(lines.last().map(|line| &line.what), Some(What::Done)) {
             report.vacuous.push(format!("{who} did not end connected and with everything"));
+        }
+    }
+    let counts = [
+        ("connections over another transport", report.switches, demands.switches),
+        ("connections broken on purpose", report.disconnects, demands.disconnects),
+    ];
+    for (what, done, wanted) in counts {
+        if done < wanted {
+            report.vacuous.push(format!("{what}: {done} of {wanted}"));
         }
     }
 }

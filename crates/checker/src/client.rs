@@ -1,13 +1,12 @@
 //! The client of a run: it sends, follows, breaks its own connections, and writes down everything in a journal that
 //! outlives it. `chat-client` is nothing but this.
 //!
-//! It is told what to do on standard input (`quiet`: send no more; `until ROOM SEQ …`: end once these are here) and
-//! says on standard output how far it is (`acked`, `at ROOM SEQ`, `quiet`).
+//! It is told what to do on standard input (`quiet`: send no more; `loud`: send again; `until ROOM SEQ …`: end once these
+//! are here) and says on standard output how far it is (`acked`, `at ROOM SEQ`, `broken`, `quiet`, `loud`).
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -58,7 +57,7 @@ pub async fn run(options: Options) -> Result {
     let (connection, connections) = watch::channel(None);
     let app = Arc::new(App {
         journal: Mutex::new(journal),
-        quiet: AtomicBool::new(false),
+        quiet: watch::Sender::new(false),
         rooms: rooms(&options)?,
         cursors: Mutex::new(past.cursors.clone()),
         late: options.late_cursor.then(|| late_cursors(&options.journal)),
@@ -66,7 +65,9 @@ pub async fn run(options: Options) -> Result {
     let connect = Connect::new(&options, connection)?;
     let mut follower = Follower::new();
     for (name, room) in &app.rooms {
-        let next = past.cursors.get(name).copied().unwrap_or(0) + 1;
+        let at = past.cursors.get(name).copied().unwrap_or(0);
+        say(format_args!("at {name} {at}"));
+        let next = at + 1;
         let epoch = if next > 1 { past.epoch } else { 0 };
         follower.follow(*room, Position { epoch, next }, Mode::Live);
     }
@@ -132,7 +133,7 @@ fn late_cursors(journal: &Path) -> PathBuf {
 /// What the tasks share.
 struct App {
     journal: Mutex<Journal>,
-    quiet: AtomicBool,
+    quiet: watch::Sender<bool>,
     rooms: Vec<(String, RoomId)>,
     cursors: Mutex<BTreeMap<String, u64>>,
     late: Option<PathBuf>,
@@ -177,7 +178,7 @@ fn say(line: std::fmt::Arguments<'_>) {
     }
 }
 
-/// Orders from standard input: `quiet` is obeyed here, `until` is passed on.
+/// Orders from standard input: `quiet` and `loud` are obeyed here, `until` is passed on.
 fn orders(app: &Arc<App>) -> mpsc::UnboundedReceiver<BTreeMap<String, u64>> {
     let (to, goals) = mpsc::unbounded_channel();
     let app = app.clone();
@@ -185,7 +186,7 @@ fn orders(app: &Arc<App>) -> mpsc::UnboundedReceiver<BTreeMap<String, u64>> {
         for line in std::io::stdin().lines().map_while(std::io::Result::ok) {
             let mut words = line.split_whitespace();
             match words.next() {
-                Some("quiet") => app.quiet.store(true, Ordering::Relaxed),
+                Some(order @ ("quiet" | "loud")) => drop(app.quiet.send_replace(order == "quiet")),
                 Some("until") => {
                     let words: Vec<&str> = words.collect();
                     let pairs = words.chunks_exact(2).filter_map(|pair| match pair {
@@ -308,9 +309,11 @@ impl Sender {
         loop {
             let (room, id, text) = match pending.take() {
                 Some(left) => left,
-                None if self.app.quiet.load(Ordering::Relaxed) => {
+                None if *self.app.quiet.borrow() => {
                     say(format_args!("quiet"));
-                    return self.note_connections().await;
+                    self.rest().await;
+                    say(format_args!("loud"));
+                    continue;
                 }
                 None => {
                     sent += 1;
@@ -381,7 +384,11 @@ impl Sender {
                     return false;
                 }
                 Some(Err(_)) => {}
-                None => connection.abort(ErrorCode::CANCELLED, "broken on purpose"),
+                None => {
+                    self.app.write(What::Broken);
+                    say(format_args!("broken"));
+                    connection.abort(ErrorCode::CANCELLED, "broken on purpose");
+                }
             }
             if self.random.below(16) == 0 {
                 self.app.write(What::Unknown { id: id.to_owned() });
@@ -412,9 +419,15 @@ impl Sender {
         }
     }
 
-    async fn note_connections(mut self) {
-        while self.connections.changed().await.is_ok() {
-            self.note();
+    /// Sends nothing until it is told to.
+    async fn rest(&mut self) {
+        let mut quiet = self.app.quiet.subscribe();
+        while *quiet.borrow_and_update() {
+            tokio::select! {
+                Ok(()) = self.connections.changed() => self.note(),
+                Ok(()) = quiet.changed() => {}
+                else => return,
+            }
         }
     }
 }

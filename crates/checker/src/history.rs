@@ -54,6 +54,8 @@ pub enum What {
         /// Its id.
         id: String,
     },
+    /// The client breaks its connection on purpose, while a send is on its way.
+    Broken,
     /// The server refused a message for good.
     Refused {
         /// Its id.
@@ -87,6 +89,12 @@ pub struct History {
     pub journals: BTreeMap<String, Vec<Line>>,
     /// Each room's log at the end, read page by page.
     pub logs: BTreeMap<String, Vec<Event>>,
+    /// Each room's times at the end, event by event, as text that sorts like time.
+    pub times: BTreeMap<String, Vec<String>>,
+    /// Who was connected, undisturbed and told nothing any more, although there was more.
+    pub asleep: Vec<String>,
+    /// What the server does not have at all any more: its store, a room.
+    pub lost: Vec<String>,
     /// How often each kind of fault was done.
     pub faults: BTreeMap<&'static str, u64>,
     /// Clients whose devices were revoked, and when the server had said so.

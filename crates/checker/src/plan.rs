@@ -18,6 +18,8 @@ pub struct Faults {
     pub server_stops: u64,
     /// The server's clock jumps by up to a day, either way.
     pub clock_jumps: u64,
+    /// Everybody stops sending, and is to be told all there is without anything else happening.
+    pub lulls: u64,
 }
 
 /// One run.
@@ -41,8 +43,8 @@ pub struct Plan {
     pub stop_for: Duration,
     /// Acknowledgements between one fault and the next.
     pub gap: u64,
-    /// Connections that must have been made in all: the run goes on until then.
-    pub connections: u64,
+    /// Connections that must have been broken on purpose in all: the run goes on until then.
+    pub disconnects: u64,
     /// One of so many sends breaks its connection.
     pub breaks: u64,
     /// The longest pause of a client between two sends.
@@ -58,8 +60,14 @@ pub struct Plan {
 impl Plan {
     /// A small run: everything once or twice.
     pub fn small(server: PathBuf, client: PathBuf, directory: PathBuf, seed: u64) -> Self {
-        let faults =
-            Faults { server_kills: 4, client_kills: 6, client_stops: 1, clock_jumps: 2, ..Faults::default() };
+        let faults = Faults {
+            server_kills: 4,
+            client_kills: 6,
+            client_stops: 1,
+            clock_jumps: 2,
+            lulls: 1,
+            ..Faults::default()
+        };
         Self {
             server,
             client,
@@ -70,7 +78,7 @@ impl Plan {
             faults,
             stop_for: Duration::from_secs(1),
             gap: 25,
-            connections: 60,
+            disconnects: 30,
             breaks: 12,
             pause: Duration::from_millis(60),
             patience: Duration::from_secs(90),

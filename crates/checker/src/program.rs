@@ -1,6 +1,6 @@
 //! The processes of a run: the server, its clients, and commands typed once.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::path::Path;
 use std::process::{Child, ChildStdin, Command, Stdio};
@@ -105,6 +105,34 @@ pub(crate) struct State {
     pub(crate) ended: BTreeSet<u32>,
     /// Deliveries in all.
     pub(crate) deliveries: u64,
+    /// Connections broken on purpose in all.
+    pub(crate) disconnects: u64,
+    /// How far each process is in each room.
+    pub(crate) places: BTreeMap<(u32, String), u64>,
+}
+
+impl State {
+    /// Takes note of one line that a client has said.
+    fn hear(&mut self, pid: u32, line: &str) {
+        let mut words = line.split_whitespace();
+        match (words.next(), words.next(), words.next()) {
+            (Some("acked"), ..) => self.acks += 1,
+            (Some("quiet"), ..) => self.quiet.extend([pid]),
+            (Some("loud"), ..) => drop(self.quiet.remove(&pid)),
+            (Some("broken"), ..) => self.disconnects += 1,
+            (Some("at"), Some(room), Some(seq)) => {
+                self.deliveries += 1;
+                self.places.insert((pid, room.to_owned()), seq.parse().unwrap_or(0));
+            }
+            _ => {}
+        }
+    }
+
+    /// Who of these is not so far in a room.
+    pub(crate) fn is_behind(&self, pid: u32, goal: &BTreeMap<String, u64>) -> bool {
+        let place = |room: &String| self.places.get(&(pid, room.clone())).copied().unwrap_or(0);
+        goal.iter().any(|(room, seq)| place(room) < *seq)
+    }
 }
 
 impl Progress {
@@ -114,6 +142,16 @@ impl Progress {
 
     pub(crate) fn acks(&self) -> u64 {
         self.state().acks
+    }
+
+    pub(crate) fn disconnects(&self) -> u64 {
+        self.state().disconnects
+    }
+
+    /// Who of these is not so far.
+    pub(crate) fn behind(&self, pids: &[u32], goal: &BTreeMap<String, u64>) -> Vec<u32> {
+        let state = self.state();
+        pids.iter().copied().filter(|pid| state.is_behind(*pid, goal)).collect()
     }
 
     /// Waits until `enough`; false once what is measured has not moved for `patience`.
@@ -155,16 +193,13 @@ impl Progress {
             // Numbers of processes come again.
             state.quiet.remove(&pid);
             state.ended.remove(&pid);
+            state.places.retain(|(other, _), _| *other != pid);
         });
         std::thread::Builder::new()
             .name(format!("listen-{pid}"))
             .spawn(move || {
                 for line in BufReader::new(out).lines().map_while(Result::ok) {
-                    progress.change(|state| match line.as_str() {
-                        "acked" => state.acks += 1,
-                        "quiet" => state.quiet.extend([pid]),
-                        _ => state.deliveries += 1,
-                    });
+                    progress.change(|state| state.hear(pid, &line));
                 }
                 progress.change(|state| state.ended.extend([pid]));
             })

@@ -11,7 +11,7 @@ use rustix::process::Signal;
 
 use crate::check::{Demands, Report, check};
 use crate::client::Options;
-use crate::history::{self, Event, History, What};
+use crate::history::{self, Event, History};
 use crate::plan::{Plan, Random};
 use crate::power::{Clock, Disk};
 use crate::program::{Program, Progress, State, hikyaku, serve};
@@ -23,6 +23,7 @@ const CUT: &str = "power cut";
 const STOP_CLIENT: &str = "client stopped";
 const STOP_SERVER: &str = "server stopped";
 const JUMP: &str = "clock jumped";
+const LULL: &str = "lull";
 const REVOKE: &str = "device revoked";
 /// The client that is revoked on the way.
 const REVOKED: &str = "revoked";
@@ -36,8 +37,6 @@ pub struct Outcome {
     pub report: Report,
     /// How often each fault was done.
     pub faults: BTreeMap<&'static str, u64>,
-    /// Connections that went over another transport than the one before.
-    pub switches: u64,
     /// How long it took.
     pub took: Duration,
     /// Where everything is, if it was kept.
@@ -46,11 +45,23 @@ pub struct Outcome {
 
 impl fmt::Display for Outcome {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Report { violations, vacuous, acknowledged, delivered, logged, connections } = &self.report;
+        let Report {
+            violations,
+            vacuous,
+            acknowledged,
+            delivered,
+            logged,
+            connections,
+            switches,
+            disconnects,
+        } = &self.report;
         writeln!(f, "seed {} in {:.1} s", self.seed, self.took.as_secs_f64())?;
         let faults: Vec<_> = self.faults.iter().map(|(what, count)| format!("{what} {count}")).collect();
         writeln!(f, "faults: {}", faults.join(", "))?;
-        writeln!(f, "connections: {connections}, {} of them over another transport", self.switches)?;
+        writeln!(
+            f,
+            "connections: {connections}, {switches} of them over another transport; {disconnects} broken on purpose"
+        )?;
         writeln!(
             f,
             "events checked: {acknowledged} acknowledged, {logged} in the logs, {delivered} delivered"
@@ -82,21 +93,7 @@ pub fn run(plan: &Plan) -> Result<Outcome, String> {
     drop(world);
     let keep = plan.keep || !report.is_good();
     let kept = keep.then(|| home.keep());
-    let switches = switches(&history);
-    Ok(Outcome { seed: plan.seed, report, faults: history.faults, switches, took: begun.elapsed(), kept })
-}
-
-fn switches(history: &History) -> u64 {
-    let mut switches = 0;
-    for lines in history.journals.values() {
-        let mut before: Option<&str> = None;
-        for line in lines {
-            let What::Connected { over } = &line.what else { continue };
-            switches += u64::from(before.is_some_and(|before| before != over));
-            before = Some(over);
-        }
-    }
-    switches
+    Ok(Outcome { seed: plan.seed, report, faults: history.faults, took: begun.elapsed(), kept })
 }
 
 /// Whether this process may cut the power of a disk.
@@ -113,6 +110,8 @@ struct World<'a> {
     clients: BTreeMap<String, (Options, Program)>,
     server: Option<Program>,
     address: String,
+    /// Names and ids.
+    rooms: Vec<(String, String)>,
     disk: Option<Disk>,
     clock: Option<Clock>,
     history: History,
@@ -133,6 +132,7 @@ impl<'a> World<'a> {
             clients: BTreeMap::new(),
             server: None,
             address,
+            rooms: Vec::new(),
             disk,
             clock,
             history: History::default(),
@@ -143,26 +143,28 @@ impl<'a> World<'a> {
 
     /// Everything from the first join to the last page.
     fn play(&mut self) -> Result<History, String> {
-        let rooms = self.settle()?;
-        if let Err(stuck) = self.suffer().and_then(|()| self.heal(&rooms)) {
+        self.settle()?;
+        if let Err(stuck) = self.suffer().and_then(|()| self.heal()) {
             // What there is can still be wrong.
             self.history.stuck = Some(stuck);
             self.kill_clients()?;
             self.kill_server()?;
-            self.serve()?;
+            if let Err(why) = self.serve() {
+                self.history.lost.push(why);
+            }
         }
-        self.read(&rooms)?;
+        self.read()?;
         Ok(std::mem::take(&mut self.history))
     }
 
-    /// All faults, and as many connections as are wanted.
+    /// All faults, and as many broken connections as are wanted.
     fn suffer(&mut self) -> Result<(), String> {
         let mut faults = self.schedule();
         while let Some(fault) = faults.pop() {
             self.after(self.plan.gap)?;
             self.fault(fault)?;
         }
-        while self.connections()? < self.plan.connections {
+        while self.progress.disconnects() < self.plan.disconnects {
             self.after(self.plan.gap)?;
         }
         Ok(())
@@ -177,9 +179,11 @@ impl<'a> World<'a> {
             (STOP_CLIENT, faults.client_stops),
             (STOP_SERVER, faults.server_stops),
             (JUMP, faults.clock_jumps),
+            (LULL, faults.lulls),
             (REVOKE, 1),
         ]);
-        Demands { acknowledged: 100, connections: 2, faults }
+        let disconnects = self.plan.disconnects;
+        Demands { acknowledged: 100, connections: 2, switches: disconnects.min(1), disconnects, faults }
     }
 
     fn data(&self) -> PathBuf {
@@ -206,8 +210,8 @@ impl<'a> World<'a> {
         Ok(())
     }
 
-    /// Everybody joins, rooms are made, clients begin. Names and ids of the rooms.
-    fn settle(&mut self) -> Result<Vec<(String, String)>, String> {
+    /// Everybody joins, rooms are made, clients begin.
+    fn settle(&mut self) -> Result<(), String> {
         let binary = self.plan.server.clone();
         let invite = std::fs::read_to_string(self.home.join("invite")).map_err(|error| error.to_string())?;
         let names: Vec<String> = (0..self.plan.clients).map(|number| format!("c{number}")).collect();
@@ -244,7 +248,8 @@ impl<'a> World<'a> {
             let program = self.progress.start(&self.plan.client, &options)?;
             self.clients.insert(who.clone(), (options, program));
         }
-        Ok(rooms)
+        self.rooms = rooms;
+        Ok(())
     }
 
     /// All faults in random order; the revocation somewhere among them.
@@ -274,16 +279,6 @@ impl<'a> World<'a> {
             "nothing is acknowledged any more; faults so far {:?}; the server says {end:?}",
             self.history.faults
         ))
-    }
-
-    fn connections(&self) -> Result<u64, String> {
-        let mut connections = 0;
-        for (options, _) in self.clients.values() {
-            let lines = history::read(&options.journal).map_err(|error| error.to_string())?;
-            connections +=
-                lines.iter().filter(|line| matches!(line.what, What::Connected { .. })).count() as u64;
-        }
-        Ok(connections)
     }
 
     fn fault(&mut self, what: &'static str) -> Result<(), String> {
@@ -327,6 +322,7 @@ impl<'a> World<'a> {
                     clock.set(seconds)?;
                 }
             }
+            LULL => self.lull()?,
             REVOKE => {
                 let data = self.data();
                 let data = data.to_str().ok_or("the path is no text")?;
@@ -354,8 +350,27 @@ impl<'a> World<'a> {
     }
 
     /// No more sends and no more faults; everybody gets what there is.
-    fn heal(&mut self, rooms: &[(String, String)]) -> Result<(), String> {
-        let patience = self.plan.patience;
+    fn heal(&mut self) -> Result<(), String> {
+        let waiting = self.settle_down()?;
+        // Whatever was still on its way in the server is decided when it starts again.
+        self.kill_server()?;
+        self.serve()?;
+        self.history.faults.entry(KILL_SERVER).and_modify(|count| *count += 1).or_insert(1);
+        let places = self.newest()?.into_iter().map(|(room, last)| format!(" {room} {last}"));
+        let order = format!("until{}", places.collect::<String>());
+        for (who, (_, program)) in &mut self.clients {
+            if who != REVOKED {
+                program.tell(&order);
+            }
+        }
+        // Who does not come to an end is told by the check.
+        let ended = |state: &State| waiting.iter().all(|pid| state.ended.contains(pid));
+        self.progress.wait(self.plan.patience, |state| state.deliveries, ended);
+        self.kill_clients()
+    }
+
+    /// Nobody sends any more; the processes of all clients but the one that is revoked.
+    fn settle_down(&mut self) -> Result<Vec<u32>, String> {
         let mut waiting = Vec::new();
         for (who, (_, program)) in &mut self.clients {
             program.tell("quiet");
@@ -364,38 +379,52 @@ impl<'a> World<'a> {
             }
         }
         let quiet = |state: &State| waiting.iter().all(|pid| state.quiet.contains(pid));
-        let quiet = self.progress.wait(patience, |state| state.quiet.len() as u64, quiet);
-        if !quiet {
-            return Err("not every client came to an end of its sends".to_owned());
+        let quiet = self.progress.wait(self.plan.patience, |state| state.quiet.len() as u64, quiet);
+        quiet.then_some(waiting).ok_or_else(|| "not every client came to an end of its sends".to_owned())
+    }
+
+    /// Nobody sends, nothing breaks: whoever is connected must be told all there is, and by nothing but its server.
+    fn lull(&mut self) -> Result<(), String> {
+        let waiting = self.settle_down()?;
+        let goal = self.newest()?;
+        let told = |state: &State| !waiting.iter().any(|pid| state.is_behind(*pid, &goal));
+        self.progress.wait(self.plan.patience, |state| state.deliveries, told);
+        for pid in self.progress.behind(&waiting, &goal) {
+            let who = self.clients.iter().find(|(_, (_, program))| program.pid() == pid);
+            let who = who.map_or("?", |(who, _)| who.as_str());
+            self.history
+                .asleep
+                .push(format!("{who} was told nothing for {:?}, before {goal:?}", self.plan.patience));
         }
-        // Whatever was still on its way in the server is decided when it starts again.
-        self.kill_server()?;
-        self.serve()?;
-        self.history.faults.entry(KILL_SERVER).and_modify(|count| *count += 1).or_insert(1);
-        let mut order = "until".to_owned();
-        for (room, _) in rooms {
-            let last = self.log(room, &["-n", "1"])?.last().map_or(0, |event| event.seq);
-            order.push_str(&format!(" {room} {last}"));
+        for (_, program) in self.clients.values_mut() {
+            program.tell("loud");
         }
-        for (who, (_, program)) in &mut self.clients {
-            if who != REVOKED {
-                program.tell(&order);
-            }
-        }
-        // Who does not come to an end is told by the check.
-        let ended = |state: &State| waiting.iter().all(|pid| state.ended.contains(pid));
-        self.progress.wait(patience, |state| state.deliveries, ended);
-        self.kill_clients()
+        let loud = |state: &State| !waiting.iter().any(|pid| state.quiet.contains(pid));
+        self.progress.wait(self.plan.patience, |state| state.quiet.len() as u64, loud);
+        Ok(())
+    }
+
+    /// The newest event of each room.
+    fn newest(&self) -> Result<BTreeMap<String, u64>, String> {
+        let newest = self.rooms.iter().map(|(room, _)| {
+            let (log, _) = self.log(room, &["-n", "1"])?;
+            Ok((room.clone(), log.last().map_or(0, |event| event.seq)))
+        });
+        newest.collect()
     }
 
     fn kill_clients(&mut self) -> Result<(), String> {
         self.clients.values_mut().try_for_each(|(_, program)| program.kill())
     }
 
-    fn read(&mut self, rooms: &[(String, String)]) -> Result<(), String> {
-        for (room, _) in rooms {
-            let log = self.log(room, &["--after", "0"])?;
+    fn read(&mut self) -> Result<(), String> {
+        for (room, _) in &self.rooms {
+            let (log, times) = self.log(room, &["--after", "0"]).unwrap_or_else(|why| {
+                self.history.lost.push(why);
+                Default::default()
+            });
             self.history.logs.insert(room.clone(), log);
+            self.history.times.insert(room.clone(), times);
         }
         for (who, (options, _)) in &self.clients {
             let lines = history::read(&options.journal).map_err(|error| error.to_string())?;
@@ -404,20 +433,21 @@ impl<'a> World<'a> {
         Ok(())
     }
 
-    /// A room's log as pages of history show it.
-    fn log(&self, room: &str, which: &[&str]) -> Result<Vec<Event>, String> {
+    /// A room's log as pages of history show it, and its times.
+    fn log(&self, room: &str, which: &[&str]) -> Result<(Vec<Event>, Vec<String>), String> {
         let arguments = [&["tail", room, "--json"], which].concat();
         let text = hikyaku(&self.plan.server, &self.home.join("c0"), &arguments, "")?;
         let events = text.lines().map(|line| {
             let event: serde_json::Value = serde_json::from_str(line).ok()?;
             let is_message = event["kind"] == "message";
-            Some(Event {
+            let logged = Event {
                 room: room.to_owned(),
                 epoch: u32::try_from(event["epoch"].as_u64()?).ok()?,
                 seq: event["seq"].as_u64()?,
                 id: event["id"].as_str()?.to_owned(),
                 text: event["text"].as_str().filter(|_| is_message).map(str::to_owned),
-            })
+            };
+            Some((logged, event["ts"].as_str()?.to_owned()))
         });
         events.collect::<Option<_>>().ok_or_else(|| format!("the log of {room} cannot be read"))
     }

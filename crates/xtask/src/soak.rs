@@ -20,8 +20,8 @@ const RUNS: &[Soak] = &[
     Soak {
         name: "chat",
         arguments: "[--mutants [WORD]…] [--NAME VALUE]…",
-        about: "clients and a server under 300 kills, 50 power cuts (as root), 10,000 broken connections, stops and clock \
-                jumps, and a check of what they saw; --mutants: mistakes made on purpose must be found",
+        about: "clients and a server under 300 kills of each, 50 power cuts (as root), 10,000 broken connections, stops, \
+                clock jumps and lulls, and a check of what they saw; --mutants: mistakes made on purpose must be found",
         run: chat::run,
     },
     Soak {

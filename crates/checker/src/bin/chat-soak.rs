@@ -20,7 +20,8 @@ const USAGE: &str = "chat-soak [--NAME VALUE]…
     --server-stops N     SIGSTOP of the server [0]
     --stop-for SECONDS   how long [1]
     --clock-jumps N      jumps of the server's clock [2]
-    --connections N      connections to be made in all [60]
+    --lulls N            times when nobody sends and everybody must come to have everything [1]
+    --disconnects N      connections to be broken on purpose in all [30]
     --breaks N           one of so many sends breaks its connection [12]
     --gap N              acknowledgements between faults [25]
     --pause MS           the longest pause between two sends [60]
@@ -72,7 +73,8 @@ fn soak() -> Result<bool, String> {
 fn set(plan: &mut Plan, rounds: &mut u64, name: &str, value: &str) -> Result<(), String> {
     let number = || value.parse::<u64>().map_err(|_| format!("{name}: '{value}' is no number"));
     let Plan { faults, .. } = plan;
-    let Faults { server_kills, client_kills, power_cuts, client_stops, server_stops, clock_jumps } = faults;
+    let Faults { server_kills, client_kills, power_cuts, client_stops, server_stops, clock_jumps, lulls } =
+        faults;
     match name {
         "--seed" => plan.seed = number()?,
         "--rounds" => *rounds = number()?,
@@ -85,7 +87,8 @@ fn set(plan: &mut Plan, rounds: &mut u64, name: &str, value: &str) -> Result<(),
         "--server-stops" => *server_stops = number()?,
         "--clock-jumps" => *clock_jumps = number()?,
         "--stop-for" => plan.stop_for = Duration::from_secs(number()?),
-        "--connections" => plan.connections = number()?,
+        "--lulls" => *lulls = number()?,
+        "--disconnects" => plan.disconnects = number()?,
         "--breaks" => plan.breaks = number()?,
         "--gap" => plan.gap = number()?,
         "--pause" => plan.pause = Duration::from_millis(number()?),

@@ -90,6 +90,31 @@ fn a_member_who_lacks_the_end_breaks_1_and_one_who_lacks_the_middle_3() {
 }
 
 #[test]
+fn a_member_who_is_told_nothing_until_something_wakes_it_breaks_1() {
+    let mut scene = Scene::good();
+    scene.0.asleep.push("b was not told of #ops:2".into());
+    scene.breaks(&[1]);
+}
+
+#[test]
+fn a_store_that_is_gone_breaks_8_and_what_was_acknowledged_1() {
+    let mut scene = Scene::good();
+    scene.log().clear();
+    scene.0.lost.push("#ops cannot be read".into());
+    scene.breaks(&[1, 8]);
+}
+
+#[test]
+fn time_that_falls_breaks_3() {
+    let mut scene = Scene::good();
+    let times = |times: &[&str]| times.iter().map(|time| (*time).to_owned()).collect();
+    scene.0.times.insert("ops".into(), times(&["2026-11-23T10:00:00.001Z", "2026-11-23T10:00:00.001Z"]));
+    scene.breaks(&[]);
+    scene.0.times.insert("ops".into(), times(&["2026-11-23T10:00:00.001Z", "2026-11-22T23:59:59.999Z"]));
+    scene.breaks(&[3]);
+}
+
+#[test]
 fn the_same_event_twice_in_an_application_breaks_2() {
     let mut scene = Scene::good();
     scene.add("b", 52, What::Deliver(event(2, "two")));
@@ -196,10 +221,10 @@ fn a_revoked_device_neither_sends_nor_receives_what_is_new() {
 fn a_run_that_did_too_little_proves_nothing() {
     let scene = Scene::good();
     let faults = BTreeMap::from([("kill server", 1)]);
-    let demands = Demands { acknowledged: 3, connections: 2, faults };
+    let demands = Demands { acknowledged: 3, connections: 2, switches: 1, disconnects: 1, faults };
     let report = check(&scene.0, &demands);
     assert!(report.violations.is_empty() && !report.is_good());
-    assert_eq!(report.vacuous.len(), 4, "{:?}", report.vacuous);
+    assert_eq!(report.vacuous.len(), 6, "{:?}", report.vacuous);
 
     let mut scene = Scene::good();
     scene.journal("b").pop();

@@ -10,13 +10,14 @@ use crate::workspace::{Workspace, must};
 /// The long plan. Whatever is given on the command line comes after it and wins.
 const LONG: &[&str] = &[
     "--server-kills=300",
-    "--client-kills=100",
+    "--client-kills=300",
     "--power-cuts=50",
     "--client-stops=2",
     "--server-stops=1",
     "--stop-for=40",
     "--clock-jumps=50",
-    "--connections=10000",
+    "--lulls=20",
+    "--disconnects=10000",
     "--breaks=4",
     "--gap=8",
     "--pause=10",

@@ -1,7 +1,8 @@
 //! Mistakes made on purpose, each in a copy of the project: the checker must find every one of them, and nothing in the
 //! copy without any. No switch for them exists in the program itself.
 //!
-//! A mutant is a few replacements of text. Text that is not there exactly once fails the run, so that no mutant
+//! Mutants are built where the project is built, so that only what differs is compiled; the program of the project itself
+//! stands there again at the end. A mutant is a few replacements of text. Text that is not there exactly once fails the run, so that no mutant
 //! silently becomes the program as it is.
 
 use std::fs;
@@ -26,9 +27,21 @@ const SEQUENCER: &str = "crates/chat/src/server/sequencer.rs";
 const KILLS: &[&str] =
     &["--server-kills", "12", "--client-kills", "2", "--clock-jumps", "0", "--gap", "12", "--patience", "20"];
 const CALM: &[&str] =
-    &["--server-kills", "1", "--client-kills", "3", "--clock-jumps", "0", "--patience", "15"];
-const CUTS: &[&str] =
-    &["--server-kills", "0", "--client-kills", "1", "--clock-jumps", "0", "--power-cuts", "3"];
+    &["--server-kills", "1", "--client-kills", "3", "--clock-jumps", "0", "--lulls", "6", "--patience", "20"];
+const JUMPS: &[&str] =
+    &["--server-kills", "1", "--client-kills", "1", "--clock-jumps", "6", "--patience", "20"];
+const CUTS: &[&str] = &[
+    "--server-kills",
+    "0",
+    "--client-kills",
+    "1",
+    "--clock-jumps",
+    "0",
+    "--power-cuts",
+    "3",
+    "--patience",
+    "20",
+];
 const LATE: &[&str] =
     &["--server-kills", "1", "--client-kills", "6", "--clock-jumps", "0", "--late-cursor", "1"];
 
@@ -36,6 +49,7 @@ const MUTANTS: &[Mutant] = &[
     Mutant { name: "none, calm", replacements: &[], arguments: CALM },
     Mutant { name: "none, kills", replacements: &[], arguments: KILLS },
     Mutant { name: "none, power cuts", replacements: &[], arguments: CUTS },
+    Mutant { name: "none, clock jumps", replacements: &[], arguments: JUMPS },
     Mutant { name: "cursor stored after display", replacements: &[], arguments: LATE },
     Mutant {
         name: "acknowledged before the commit",
@@ -47,7 +61,7 @@ const MUTANTS: &[Mutant] = &[
                 tokio::time::sleep(std::time::Duration::from_millis(40)).await;
                 let _ = store.commit(late).await;
             });
-            match Ok::<_, StoreError>(()) {",
+            match Ok::<_, StoreError>(hikyaku_storage::Committed { version: record.version }) {",
         )],
         arguments: KILLS,
     },
@@ -56,9 +70,8 @@ const MUTANTS: &[Mutant] = &[
         replacements: &[(
             SEQUENCER,
             COMMIT,
-            "let early: Vec<&Bytes> = decision.events.iter().map(|event| &event.record).collect();
-            if !fresh {
-                room.publish(decision.log.clone(), Chunk::new(log.last + 1, early), false, &self.limits);
+            "if !fresh {
+                room.publish(news(&log, &decision, record.version), &self.limits);
                 tokio::time::sleep(std::time::Duration::from_millis(40)).await;
             }
             match self.store.commit(store_batch(&log, &record, checks, &decision)).await {",
@@ -122,13 +135,50 @@ const MUTANTS: &[Mutant] = &[
         arguments: KILLS,
     },
     Mutant {
-        name: "lost wake-up",
+        name: "wake-up lost, always",
         replacements: &[
             ("crates/chat/src/server/room.rs", "self.watcher.told.swap(false, Ordering::AcqRel);", ""),
             // Heads told now and then would catch it, later.
             ("crates/chat/src/limits.rs", "Duration::from_secs(30)", "Duration::from_secs(3_000)"),
         ],
         arguments: CALM,
+    },
+    Mutant {
+        name: "wake-up lost on resubscribing",
+        replacements: &[
+            // Who comes again counts as told already, and is therefore never told.
+            (
+                "crates/chat/src/server/room.rs",
+                "let told = AtomicBool::new(false);",
+                "static SEEN: Mutex<BTreeSet<(UserId, RoomId)>> = Mutex::new(BTreeSet::new());
+                let told = AtomicBool::new(!lock(&SEEN).insert((user, self.id)));",
+            ),
+            // Heads told now and then would catch it, later.
+            ("crates/chat/src/limits.rs", "Duration::from_secs(30)", "Duration::from_secs(3_000)"),
+        ],
+        arguments: CALM,
+    },
+    Mutant {
+        name: "time from the clock alone",
+        replacements: &[
+            (
+                "crates/chat/src/rules.rs",
+                "log.ts_ms = log.ts_ms.max(self.now_ms);",
+                "log.ts_ms = self.now_ms;",
+            ),
+            // The store would refuse it.
+            (
+                "crates/storage/src/limits.rs",
+                "Some(event) if event.ts_ms < previous => {",
+                "Some(event) if event.ts_ms < previous && false => {",
+            ),
+            (
+                "crates/storage/src/limits.rs",
+                "        if event.ts_ms < previous {",
+                "        if event.ts_ms < previous && false {",
+            ),
+        ],
+        arguments: JUMPS,
     },
     Mutant {
         name: "ring overwritten under a reader",
@@ -147,6 +197,13 @@ const MUTANTS: &[Mutant] = &[
 /// Builds and runs every mutant, or those whose names hold one of the arguments.
 pub(super) fn run(workspace: &Workspace, only: &[String]) -> Outcome {
     let copy = workspace.target.join("mutants");
+    let outcome = run_all(workspace, &copy, only);
+    // The program as it is stands there again.
+    must(&mut workspace.cargo(&["build", "--quiet", "--workspace", "--bins", "--locked"]))?;
+    outcome
+}
+
+fn run_all(workspace: &Workspace, copy: &Path, only: &[String]) -> Outcome {
     let mut missed = Vec::new();
     let mut table = Vec::new();
     for mutant in MUTANTS {
@@ -154,12 +211,19 @@ pub(super) fn run(workspace: &Workspace, only: &[String]) -> Outcome {
             continue;
         }
         println!("\n== mutant: {}", mutant.name);
-        apply(workspace, &copy.join("tree"), mutant)?;
-        build(workspace, &copy)?;
-        let found = soak(workspace, &copy, mutant)?;
+        let built = apply(workspace, &copy.join("tree"), mutant).and_then(|()| build(workspace, copy));
+        let (found, seed) = match built.and_then(|()| soak(workspace, copy, mutant)) {
+            Ok(outcome) => outcome,
+            Err(why) => {
+                table.push(format!("{:<42} {why}   WRONG", mutant.name));
+                missed.push(mutant.name);
+                continue;
+            }
+        };
         let is_right = found.is_empty() == mutant.name.starts_with("none");
         let found = if found.is_empty() { "no violation".to_owned() } else { found };
-        table.push(format!("{:<42} {found}{}", mutant.name, if is_right { "" } else { "   WRONG" }));
+        let wrong = if is_right { "" } else { "   WRONG" };
+        table.push(format!("{:<42} {found}   (seed {seed}){wrong}", mutant.name));
         if !is_right {
             missed.push(mutant.name);
         }
@@ -198,18 +262,24 @@ fn apply(workspace: &Workspace, tree: &Path, mutant: &Mutant) -> Outcome {
 
 fn build(workspace: &Workspace, copy: &Path) -> Outcome {
     let manifest = copy.join("tree/Cargo.toml");
-    let mut command =
-        workspace.cargo(&["build", "--quiet", "--locked", "--package", "hikyaku-cli", "--bin", "hikyaku"]);
-    must(command.arg("--manifest-path").arg(manifest).arg("--target-dir").arg(copy.join("target")))
+    let mut command = workspace.cargo(&["build", "--quiet", "--locked", "--workspace", "--bin", "hikyaku"]);
+    must(command.arg("--manifest-path").arg(manifest).arg("--target-dir").arg(&workspace.target))?;
+    // Taken away at once, so that nobody takes it for the program.
+    let built = workspace.target.join("debug/hikyaku");
+    let moved = fs::copy(&built, binary(copy)).and_then(|_| fs::remove_file(&built));
+    moved.map_err(|error| format!("{}: {error}", built.display()))
 }
 
-/// Which invariants a run finds broken, as words; an empty text if none.
-fn soak(workspace: &Workspace, copy: &Path, mutant: &Mutant) -> Outcome<String> {
-    let binary: PathBuf = copy.join("target/debug/hikyaku");
+fn binary(copy: &Path) -> PathBuf {
+    copy.join("hikyaku")
+}
+
+/// Which invariants a run finds broken, as words, an empty text if none; and its seed.
+fn soak(workspace: &Workspace, copy: &Path, mutant: &Mutant) -> Outcome<(String, String)> {
     let place = copy.join("runs");
     fs::create_dir_all(&place).map_err(|error| format!("{}: {error}", place.display()))?;
     let mut command = workspace.command(workspace.target.join("debug/chat-soak"));
-    command.args(mutant.arguments).arg("--server").arg(binary).arg("--directory").arg(&place);
+    command.args(mutant.arguments).arg("--server").arg(binary(copy)).arg("--directory").arg(&place);
     let done = command.stderr(Stdio::null()).output();
     let done = done.map_err(|error| format!("chat-soak could not be started: {error}"))?;
     // What a run with violations keeps is of no use here: they were wanted.
@@ -223,11 +293,13 @@ fn soak(workspace: &Workspace, copy: &Path, mutant: &Mutant) -> Outcome<String> 
         .collect();
     broken.sort_unstable();
     broken.dedup();
+    let seed =
+        text.lines().find_map(|line| line.split_once("seed ")).map_or("?", |(_, seed)| seed).to_owned();
     match done.status.code() {
-        Some(0) if broken.is_empty() => Ok(String::new()),
-        Some(1) if !broken.is_empty() => Ok(broken.join(" ")),
+        Some(0) if broken.is_empty() => Ok((String::new(), seed)),
+        Some(1) if !broken.is_empty() => Ok((broken.join(" "), seed)),
         // A server that does not come back with what it has on its disk is found out, too.
-        Some(2) if !mutant.replacements.is_empty() => Ok("the run could not go on".to_owned()),
-        code => Err(format!("mutant '{}': chat-soak ended with {code:?}", mutant.name)),
+        Some(2) if !mutant.replacements.is_empty() => Ok(("the run could not go on".to_owned(), seed)),
+        code => Err(format!("no verdict: chat-soak ended with {code:?}")),
     }
 }
