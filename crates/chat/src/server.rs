@@ -31,7 +31,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use hikyaku::{Exchange, Failure, Handler};
 use hikyaku_storage::Store;
-use hikyaku_wire::chat::{Kind, MessageId, Retain, RoomId, RoomRef, Sent, Trim, method};
+use hikyaku_wire::chat::{Kind, MessageId, Retain, RoomId, RoomRef, Sent, Trim, UserId, method};
 use hikyaku_wire::codes::ErrorCode;
 use minicbor::Encode;
 
@@ -43,7 +43,7 @@ use crate::limits::Limits;
 use crate::member::{Author, Member, Operation};
 use crate::refusal::Refusal;
 use crate::rules::Proposal;
-use crate::stored::store_room;
+use crate::stored::{self, Receipt, receipt_key, store_room};
 
 /// The chat server. Cloning shares it; it is a [`Handler`], so a router takes it as it is:
 /// `router.route("chat/1", chat.clone())`.
@@ -137,6 +137,18 @@ impl ChatServer {
         let room = self.core.room(room).await?;
         let pending = self.core.submit(room, proposal, member).await?;
         pending.await.unwrap_or(Err(Refusal::Stopping))
+    }
+
+    /// Where an author's event with this id is; `None` if there is none.
+    pub async fn place_of(
+        &self,
+        room: RoomId,
+        author: UserId,
+        id: MessageId,
+    ) -> Result<Option<(u32, u64)>, Refusal> {
+        let found = self.core.store.get(&receipt_key(room, author, id)).await?;
+        let receipt: Option<Receipt> = found.map(|found| stored::decode(&found.value)).transpose()?;
+        Ok(receipt.map(|receipt| (receipt.epoch, receipt.seq)))
     }
 
     /// One event; `None` if the room does not have it.

@@ -1,6 +1,7 @@
 //! The rules against a model: a list of messages and nothing else.
 
 mod kinds;
+mod members;
 
 use std::collections::HashMap;
 
@@ -241,12 +242,47 @@ proptest! {
 fn expect_last_holds_within_a_batch_too() {
     let log = Log { last: 4, ..Log::empty(ROOM) };
     let expecting = |id, last| Proposal { expect_last: Some(last), ..proposal(1, id, "x") };
-    let (one, two, three) = (expecting(1, 4), expecting(2, 4), expecting(3, 5));
-    let verdicts =
-        decide(&log, &open_room(), [new(&one), new(&two), new(&three)], &Limits::default(), 1).verdicts;
+    let (one, two, three, four) = (expecting(1, 4), expecting(2, 4), expecting(3, 5), expecting(4, 9));
+    let cases = [new(&one), new(&two), new(&three), new(&four)];
+    let verdicts = decide(&log, &open_room(), cases, &Limits::default(), 1).verdicts;
     assert_eq!(verdicts[0].as_ref().map(|sent| sent.seq), Ok(5));
     assert_eq!(verdicts[1], Err(Refusal::Moved { expected: 4, last: 5 }));
     assert_eq!(verdicts[2].as_ref().map(|sent| sent.seq), Ok(6));
+    assert_eq!(
+        verdicts[3],
+        Err(Refusal::Moved { expected: 9, last: 6 }),
+        "what is still to come is not there"
+    );
+}
+
+//= S4.33 (test)
+#[test]
+fn an_id_used_again_for_another_kind_or_other_references_is_refused() {
+    let mut kept = Kept::default();
+    kept.send(&[proposal(1, 1, "x"), proposal(1, 2, "y")], 1);
+    let again = proposal(1, 2, "y");
+    let kind = Proposal { kind: Kind(0x80), ..again.clone() };
+    let refs = Proposal { refs: vec![1], ..again.clone() };
+    for other in [kind, refs] {
+        assert_eq!(kept.send(&[other], 1).remove(0), Err(Refusal::IdReused { seq: 2 }));
+    }
+    // Whom a text means may depend on who is there when it is said again.
+    let mentions = Proposal { mentions: vec![UserId([3; 16])], ..again };
+    assert_eq!(kept.send(&[mentions], 1).remove(0).map(|sent| (sent.seq, sent.duplicate)), Ok((2, true)));
+}
+
+//= S4.43 (test)
+#[test]
+fn a_reader_keeps_what_no_epoch_since_its_own_has_replaced() {
+    let epochs = |epochs: &[(u32, u64)]| {
+        let epoch = epochs.last().map_or(1, |(epoch, _)| *epoch);
+        Log { epoch, last: 20, epochs: Arc::new(epochs.to_vec()), ..Log::empty(ROOM) }
+    };
+    let log = epochs(&[(2, 5), (3, 3), (4, 9)]);
+    let rewound = [0, 1, 2, 3, 4, 5].map(|epoch| log.rewound_since(epoch));
+    assert_eq!(rewound, [None, Some(3), Some(3), Some(9), None, None]);
+    // An epoch that this history never had: another history was shown, and nobody knows since when.
+    assert_eq!(epochs(&[(3, 4)]).rewound_since(2), Some(1));
 }
 
 //= S4.32 (test)

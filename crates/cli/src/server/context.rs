@@ -34,6 +34,11 @@ impl Context {
         &self.session
     }
 
+    /// The same person, for what is decided later.
+    pub(crate) fn again(&self) -> Self {
+        Self::new(self.session.clone(), self.accounts.clone())
+    }
+
     /// The key and version that must still hold when the session's rights are used; read again if `fresh`.
     async fn standing(&self, fresh: bool) -> Result<Option<(Key, u64)>, Refusal> {
         let known = self.standing.lock().unwrap_or_else(PoisonError::into_inner).clone();

@@ -1,8 +1,8 @@
 //! Parcels in rooms: what files ask of the room log, answered over chat and the store.
 //!
 //! A parcel is one record, [`ParcelRecord`], under its transfer id. It is written before the event `parcel`, so that
-//! a crash between the two is found and finished; both events have ids derived from the transfer, so writing them
-//! again is writing them once. Spec: chapter 5, "In a room".
+//! a crash between the two is found: if the event is not there, nobody has been told of the parcel, and it is forgotten. Both
+//! events have ids derived from the transfer, so writing them again is writing them once. Spec: chapter 5, "In a room".
 
 use std::sync::Arc;
 
@@ -94,6 +94,37 @@ impl Parcels {
         };
         let Sent { epoch, seq, .. } = self.chat.append_event(record.room, authority, event).await?;
         self.change(transfer, move |record| record.place = Some(Place { epoch, seq })).await
+    }
+
+    /// Notes the place of an event that was written and not noted, or forgets a parcel that has none.
+    async fn settle_place(&self, record: ParcelRecord) -> Result<Option<ParcelRecord>, Failure> {
+        if record.place.is_some() {
+            return Ok(Some(record));
+        }
+        let transfer = record.parcel.transfer;
+        match self.chat.place_of(record.room, record.author, MessageId(transfer.0)).await? {
+            Some((epoch, seq)) => {
+                let place = Place { epoch, seq };
+                self.change(transfer, move |record| record.place = Some(place)).await.map(Some)
+            }
+            None => self.forget(transfer).await.map(|()| None),
+        }
+    }
+
+    /// Forgets a parcel that nobody has been told of. Whoever offers it again begins anew.
+    async fn forget(&self, transfer: TransferId) -> Result<(), Failure> {
+        let Some((_, version)) = self.read(transfer).await?.filter(|(record, _)| record.place.is_none())
+        else {
+            return Ok(());
+        };
+        let key = record_key(transfer);
+        let batch = Batch::new().check(key.clone(), version).delete(key).delete(open_key(Some(transfer)));
+        match self.store.commit(batch).await {
+            // Offered again meanwhile: it is somebody's.
+            Err(error) if error.is_conflict() => Ok(()),
+            Err(error) => Err(store_failure(&error)),
+            Ok(_) => Ok(()),
+        }
     }
 
     /// Reads a record, changes it and writes it with its indexes, again if somebody else was faster.
@@ -193,7 +224,16 @@ impl Rooms<Context> for Parcels {
             }
         };
         self.chat.may(context, Operation::Append(Kind::PARCEL), record.room).await?;
-        let record = self.place(record, Authority::Server(author)).await?;
+        // Asked again in the append's own batch: who is sent away meanwhile announces nothing.
+        //= S4.81
+        let authority = Authority::Member(Arc::new(context.again()));
+        let record = match self.place(record.clone(), authority).await {
+            Ok(record) => record,
+            Err(failure) => {
+                self.settle_place(record).await?;
+                return Err(failure);
+            }
+        };
         let place = record.place.ok_or_else(unknown)?;
         Ok(Announced { event: record.event(place), end: record.end })
     }
@@ -266,9 +306,8 @@ impl Rooms<Context> for Parcels {
             after = Some(last.clone());
             for (_, found) in &page {
                 let Some((record, _)) = self.read(transfer_id(&found.value)?).await? else { continue };
-                // Announced to nobody yet when the server died: the event comes first, then its end.
-                let author = record.author();
-                let record = self.place(record, Authority::Server(author)).await?;
+                // What was announced to nobody when the server died needs no end.
+                let Some(record) = self.settle_place(record).await? else { continue };
                 let place = record.place.ok_or_else(unknown)?;
                 open.push(OpenParcel { transfer: record.parcel.transfer, event: record.event(place) });
             }
@@ -352,3 +391,6 @@ fn store_failure(error: &StoreError) -> Failure {
         _ => Failure::new(ErrorCode::INTERNAL, "the server's store failed; its log says why"),
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -326,6 +326,23 @@ async fn a_reader_of_an_older_epoch_is_told_what_to_throw_away() {
 
 //= S4.43 (test)
 #[tokio::test]
+async fn a_reader_that_is_connected_goes_back_to_what_was_replaced() {
+    let world = World::new(Limits::default()).await;
+    for n in 1..=6 {
+        world.say(OPS, &n.to_string()).await;
+    }
+    let mut feed = world.feed();
+    feed.apply(follow(OPS, 1, 7, Mode::Live)).await.unwrap();
+    updates(&mut feed).await;
+    *world.store.edit_head.lock().unwrap() = Some(|head| Head { epoch: 2, epochs: vec![(2, 4)], ..head });
+    world.core.refresh_logs(&[world.core.room(OPS).await.unwrap()]).await.unwrap();
+    let told = updates(&mut feed).await;
+    assert_eq!((told[0].heads[0].epoch, told[0].heads[0].rewound), (2, Some(4)));
+    assert_eq!(events(&told, OPS, 4), ["4", "5", "6"]);
+}
+
+//= S4.43 (test)
+#[tokio::test]
 async fn a_reader_that_knows_more_than_the_server_is_told_so() {
     let world = World::new(Limits::default()).await;
     world.say(OPS, "x").await;

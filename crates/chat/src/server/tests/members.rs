@@ -237,3 +237,63 @@ async fn members_are_listed_page_by_page() {
     }
     assert_eq!(users, [0, 2, 3, 4]);
 }
+
+//= S4.80 (test)
+#[tokio::test]
+async fn nobody_learns_of_a_private_room_by_changing_its_members() {
+    let world = World::new(Limits::default()).await;
+    world.den().await;
+    world.admit(3).await;
+    for (change, of, role) in [
+        (Change::Join, 2, None),
+        (Change::Leave, 2, None),
+        (Change::Leave, 0, None),
+        (Change::Leave, 5, None),
+        (Change::Invite, 3, None),
+        (Change::Invite, 5, None),
+        (Change::Role, 3, Some(MemberRole::Owner)),
+    ] {
+        let done = world.change_in(DEN, 2, change, of, role).await;
+        assert_eq!(done, Err(Refusal::RoomUnknown), "{change:?} of {of}");
+    }
+}
+
+//= S4.80 (test)
+#[tokio::test]
+async fn who_is_only_invited_sees_a_rooms_name_and_neither_topic_nor_pins() {
+    let world = World::new(Limits::default()).await;
+    let ask = Create { room: DEN, name: "den".into(), topic: Some("a secret".into()), private: true };
+    create(&world.core, &*world.somebody(0), ask).await.unwrap();
+    let said = world.send(DEN, proposal(0, [1; 16], "x")).await.unwrap().seq;
+    let pin = Proposal { kind: Kind::PIN, refs: vec![said], ..proposal(0, [2; 16], "") };
+    world.send(DEN, pin).await.unwrap();
+    world.change(0, Change::Invite, 2).await.unwrap();
+    let seen = async || {
+        let room = methods::view(&world.core, &*world.somebody(2), &DEN.into()).await.unwrap();
+        (room.name, room.topic, room.pins)
+    };
+    assert_eq!(seen().await, ("den".into(), None, vec![]));
+    world.change(2, Change::Join, 2).await.unwrap();
+    assert_eq!(seen().await, ("den".into(), Some("a secret".into()), vec![said]));
+}
+
+//= S4.82 (test)
+#[tokio::test]
+async fn changes_that_wait_together_are_all_counted() {
+    let world = Arc::new(World::new(Limits::default()).await);
+    world.store.gated.store(true, Ordering::SeqCst);
+    let first = world.submit(OPS, proposal(1, [1; 16], "x")).await.unwrap();
+    tokio::task::yield_now().await;
+    let mut joining = tokio::task::JoinSet::new();
+    for user in [2, 3, 4] {
+        let world = world.clone();
+        joining.spawn(async move { world.change_in(OPS, user, Change::Join, user, None).await.unwrap() });
+    }
+    for _ in 0..100 {
+        tokio::task::yield_now().await;
+    }
+    world.store.gate.0.add_permits(100);
+    first.await.unwrap().unwrap();
+    assert_eq!(joining.join_all().await.len(), 3);
+    assert_eq!(world.core.room(OPS).await.unwrap().record().record.members, 4, "with who made the room");
+}

@@ -34,6 +34,9 @@ async fn what_is_trimmed_is_gone_and_the_rest_can_be_verified() {
     feed.apply(follow(OPS, 0, 1, Mode::Live)).await.unwrap();
     assert!(matches!(world.trim(1, 9).await, Err(Refusal::Denied(_))), "owners decide about a room");
     assert_eq!(world.trim(0, 13).await, Err(Refusal::RefUnknown { seq: 13, last: 12 }));
+    let elsewhere = Trim { room: OPS.into(), epoch: 2, through: 9 };
+    let elsewhere = retention::trim(&world.core, &*world.somebody(0), &elsewhere).await;
+    assert_eq!(elsewhere, Err(Refusal::Rewound { epoch: 1, last: 12 }), "numbers of another history");
     world.trim(0, 9).await.unwrap();
     assert_eq!(world.texts(OPS).await, ["10", "11", "12"]);
     let told = updates(&mut feed).await;
@@ -67,6 +70,9 @@ async fn a_room_keeps_its_newest_events_or_those_that_are_young_enough() {
     assert_eq!(world.texts(OPS).await.len(), 7);
     world.retain(Some(250), None).await.unwrap();
     assert_eq!(world.texts(OPS).await, ["8", "9", "10"]);
+    world.retain(Some(200), None).await.unwrap();
+    assert_eq!(world.texts(OPS).await, ["8", "9", "10"], "as old as the limit is not older");
+    world.retain(Some(250), None).await.unwrap();
     clock.store(2_130, Ordering::SeqCst);
     world.core.retain_all().await.unwrap();
     assert_eq!(world.texts(OPS).await, ["9", "10"]);
@@ -98,4 +104,28 @@ async fn a_trim_takes_pins_with_it_and_leaves_the_topic() {
     assert_eq!((room.topic.as_deref(), room.pins), (Some("what stays"), vec![3]));
     let late = world.send(OPS, by_owner(Kind::PIN, "", vec![2])).await;
     assert_eq!(late, Err(Refusal::RefTrimmed { seq: 2, first: 3 }));
+}
+
+//= S4.95 (test)
+#[tokio::test]
+async fn only_its_owners_say_how_long_a_room_keeps_its_events() {
+    let world = World::new(Limits::default()).await;
+    world.say(OPS, "x").await;
+    let ask = Retain { room: OPS.into(), retention: Retention { age_ms: None, events: Some(1) } };
+    let refused = retention::retain(&world.core, &*world.somebody(1), &ask).await;
+    assert!(matches!(refused, Err(Refusal::Denied(_))), "{refused:?}");
+    assert_eq!(world.core.room(OPS).await.unwrap().record().record.retention, None);
+}
+
+//= S4.96 (test)
+#[tokio::test]
+async fn nothing_of_a_trimmed_event_is_left_but_its_id() {
+    let world = World::new(Limits::default()).await;
+    world.say(OPS, "x").await;
+    let edit = Proposal { kind: Kind::EDIT, refs: vec![1], ..proposal(1, random().unwrap(), "y") };
+    world.send(OPS, edit).await.unwrap();
+    let edits = crate::stored::edits_key(OPS, 1);
+    assert!(world.store.get(&edits).await.unwrap().is_some());
+    world.trim(0, 1).await.unwrap();
+    assert_eq!(world.store.get(&edits).await.unwrap(), None);
 }

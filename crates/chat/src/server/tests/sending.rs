@@ -297,3 +297,24 @@ async fn a_moderator_is_who_made_the_room_or_whom_the_program_calls_one_at_that_
     world.store.gate.0.add_permits(8);
     assert!(matches!(pending.await.unwrap(), Err(Refusal::Denied(_))));
 }
+
+//= S4.25 (test)
+#[tokio::test]
+async fn an_edit_that_waits_with_a_deletion_does_not_keep_the_text() {
+    let world = World::new(Limits::default()).await;
+    world.say(OPS, "a secret").await;
+    world.store.gated.store(true, Ordering::SeqCst);
+    let mut pending = vec![world.submit(OPS, proposal(2, [1; 16], "x")).await.unwrap()];
+    tokio::task::yield_now().await;
+    for (id, kind, body) in [(2, Kind::EDIT, "still a secret"), (3, Kind::DELETE, "")] {
+        let about = Proposal { kind, refs: vec![1], ..proposal(1, [id; 16], body) };
+        pending.push(world.submit(OPS, about).await.unwrap());
+    }
+    world.store.gate.0.add_permits(100);
+    for pending in pending {
+        pending.await.unwrap().unwrap();
+    }
+    let events = world.store.inner.events(StoreRoom(OPS.0), 1, 10, usize::MAX).await.unwrap().events;
+    let bodies: Vec<_> = events.iter().map(|event| Event::from_record(&event.record).unwrap().body).collect();
+    assert_eq!(bodies, [None, Some("x".into()), None, Some("".into())]);
+}
