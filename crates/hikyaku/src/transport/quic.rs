@@ -1,6 +1,6 @@
 //! The native binding: QUIC's own streams and datagrams, by quinn. Spec: chapter 2, "QUIC".
 
-mod farewell;
+mod congestion;
 mod runtime;
 
 use std::net::SocketAddr;
@@ -118,7 +118,7 @@ impl QuicLink {
         if self.connection.close_reason().is_none() {
             // Of two who close at once the first is remembered; either way it was this side.
             let _ = self.ours.set(Closed::new(code.into(), ClosedBy::Us, reason.to_owned()));
-            farewell::lift_limit(&self.connection);
+            congestion::lift_limit(&self.connection);
             self.connection.close(code.into(), reason.as_bytes());
         }
     }
@@ -293,7 +293,7 @@ fn transport(limits: &Limits, side: Side) -> quinn::TransportConfig {
     let mut config = quinn::TransportConfig::default();
     config
         .mtu_discovery_config(Some(discovery))
-        .congestion_controller_factory(Arc::new(farewell::Congestion::default()))
+        .congestion_controller_factory(Arc::new(congestion::Factory::default()))
         .stream_receive_window(varint(limits.stream_window))
         .send_window(limits.connection_window)
         .datagram_receive_buffer_size(Some(DATAGRAM_BUFFER))

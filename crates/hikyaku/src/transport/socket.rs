@@ -13,6 +13,8 @@ const BACKLOG: i32 = 1024;
 const UDP_BUFFER: usize = 2 * 1024 * 1024;
 /// Unsent bytes in a TCP socket above which it is not writable: priorities decide late, so chat overtakes bulk.
 const NOT_SENT_LOW_WATER: u32 = 128 * 1024;
+/// The receive buffer asked for between two ends of one machine; Linux takes twice that, half of it for its own use.
+const SAME_MACHINE_BUFFER: usize = 256 * 1024;
 
 /// Two sockets that listen on one port number.
 pub(crate) struct Listening {
@@ -77,5 +79,52 @@ fn prepare(socket: &Socket, address: SocketAddr) -> io::Result<()> {
 /// Small messages leave at once, and big ones do not fill the socket's buffer ahead of them.
 pub(crate) fn tune_tcp(stream: &tokio::net::TcpStream) -> io::Result<()> {
     stream.set_nodelay(true)?;
-    SockRef::from(stream).set_tcp_notsent_lowat(NOT_SENT_LOW_WATER)
+    let socket = SockRef::from(stream);
+    if same_machine(stream.local_addr()?, stream.peer_addr()?) {
+        // No link is the bottleneck here but the reader: the kernel would let as much as tcp_rmem allows (up to 32 MiB)
+        // stand before it, and chat behind that. A window of 256 KiB is enough for a round trip that takes microseconds.
+        socket.set_recv_buffer_size(SAME_MACHINE_BUFFER)?;
+    }
+    socket.set_tcp_notsent_lowat(NOT_SENT_LOW_WATER)
+}
+
+/// Whether both ends of a connection are on this machine.
+fn same_machine(local: SocketAddr, remote: SocketAddr) -> bool {
+    let (local, remote) = (local.ip().to_canonical(), remote.ip().to_canonical());
+    remote.is_loopback() || local == remote
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Chat beside bulk waits for what the kernel holds unread: on one machine that is bounded from the first byte.
+    #[tokio::test]
+    async fn the_kernel_holds_little_unread_between_ends_of_one_machine() {
+        let listener = tokio::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let client = tokio::net::TcpStream::connect(address).await.unwrap();
+        let (server, _) = listener.accept().await.unwrap();
+        for end in [client, server] {
+            tune_tcp(&end).unwrap();
+            let buffer = SockRef::from(&end).recv_buffer_size().unwrap();
+            assert!(buffer <= 2 * SAME_MACHINE_BUFFER, "{buffer} bytes");
+        }
+    }
+
+    #[test]
+    fn one_machine_is_told_by_its_addresses() {
+        let pairs = [
+            ("127.0.0.1:1", "127.0.0.1:2", true),
+            ("[::1]:1", "[::1]:2", true),
+            ("[::ffff:127.0.0.1]:1", "[::ffff:127.0.0.1]:2", true),
+            ("192.0.2.7:1", "192.0.2.7:2", true),
+            ("192.0.2.7:1", "192.0.2.8:1", false),
+            ("[2001:db8::1]:1", "[2001:db8::2]:1", false),
+        ];
+        for (local, remote, expected) in pairs {
+            let same = same_machine(local.parse().unwrap(), remote.parse().unwrap());
+            assert_eq!(same, expected, "{local} and {remote}");
+        }
+    }
 }

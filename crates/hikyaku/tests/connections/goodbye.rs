@@ -68,7 +68,7 @@ impl Relay {
     }
 }
 
-/// quinn-proto 0.11.19 never sends it: see `transport/quic/farewell.rs`.
+/// quinn-proto 0.11.19 never sends it: see `transport/quic/congestion.rs`.
 #[tokio::test]
 async fn a_close_over_quic_is_said_although_the_congestion_window_is_full() {
     let server = echo_server(Limits::default()).await;

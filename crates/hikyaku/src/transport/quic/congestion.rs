@@ -1,6 +1,10 @@
-//! Congestion control that lets a closed connection say so.
+//! Congestion control: Cubic, which is quinn's own choice, with two limits of ours.
 //!
-//! quinn-proto 0.11.19 asks the congestion controller before it sends CONNECTION_CLOSE whenever something else waits that
+//! **A ceiling by the round trip.** Cubic grows until packets are lost. Where nothing but the peer's socket buffer is
+//! the bottleneck, as between two ends of one machine, it keeps that buffer full, and chat waits behind bulk for
+//! milliseconds. So the window is at most what [`FASTEST_PATH`] carries in the shortest round trip that was seen.
+//!
+//! **No limit at the end.** quinn-proto 0.11.19 asks the congestion controller before it sends CONNECTION_CLOSE whenever something else waits that
 //! would be acknowledged, such as the RESET_STREAM of an exchange that was let go. Once a connection is closed it looks at
 //! no acknowledgement any more: a window that is full then stays full, the close is never sent, and the peer keeps the
 //! connection until its idle timeout. A packet of CONNECTION_CLOSE alone is not in flight (RFC 9002, 2) and needs no
@@ -9,41 +13,53 @@
 use std::any::Any;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use quinn::Connection;
 use quinn::congestion::{Controller, ControllerFactory, ControllerMetrics, CubicConfig};
 
 /// Larger than whatever is in flight; quinn does not pace a window beyond 2^32.
 const NO_LIMIT: u64 = 1 << 62;
+/// Bytes a second that no path of ours exceeds: twice what sealing and system calls allow on one core by far.
+const FASTEST_PATH: u64 = 4_000_000_000;
+/// The least ceiling: a few bursts of packets and their acknowledgements.
+const LEAST_CEILING: u64 = 256 * 1024;
 
-/// Makes the controllers of new connections: Cubic, which is quinn's own choice, until the end.
+/// The largest window, in bytes, that a path with this shortest round trip can have use for.
+fn ceiling(shortest: Duration) -> u64 {
+    let nanoseconds = u64::try_from(shortest.as_nanos()).unwrap_or(u64::MAX);
+    nanoseconds.saturating_mul(FASTEST_PATH / 1_000_000_000).max(LEAST_CEILING)
+}
+
+/// Makes the controllers of new connections.
 #[derive(Debug, Default)]
-pub(super) struct Congestion {
+pub(super) struct Factory {
     cubic: Arc<CubicConfig>,
 }
 
-impl ControllerFactory for Congestion {
+impl ControllerFactory for Factory {
     fn build(self: Arc<Self>, now: Instant, current_mtu: u16) -> Box<dyn Controller> {
         let inner = self.cubic.clone().build(now, current_mtu);
-        Box::new(UntilClosed { inner, closed: Arc::default() })
+        Box::new(Limited { inner, ceiling: NO_LIMIT, closed: Arc::default() })
     }
 }
 
 /// To be called right before the connection is closed.
 pub(super) fn lift_limit(connection: &Connection) {
     // Every path of a connection has a controller of this type; the copy shares its flag.
-    if let Ok(controller) = connection.congestion_state().into_any().downcast::<UntilClosed>() {
+    if let Ok(controller) = connection.congestion_state().into_any().downcast::<Limited>() {
         controller.closed.store(true, Ordering::Relaxed);
     }
 }
 
-struct UntilClosed {
+struct Limited {
     inner: Box<dyn Controller>,
+    /// Bytes; nothing until a round trip was seen.
+    ceiling: u64,
     closed: Arc<AtomicBool>,
 }
 
-impl Controller for UntilClosed {
+impl Controller for Limited {
     fn on_sent(&mut self, now: Instant, bytes: u64, last_packet_number: u64) {
         self.inner.on_sent(now, bytes, last_packet_number);
     }
@@ -56,6 +72,7 @@ impl Controller for UntilClosed {
         app_limited: bool,
         rtt: &quinn_proto::RttEstimator,
     ) {
+        self.ceiling = ceiling(rtt.min());
         self.inner.on_ack(now, sent, bytes, app_limited, rtt);
     }
 
@@ -84,7 +101,7 @@ impl Controller for UntilClosed {
     }
 
     fn window(&self) -> u64 {
-        if self.closed.load(Ordering::Relaxed) { NO_LIMIT } else { self.inner.window() }
+        if self.closed.load(Ordering::Relaxed) { NO_LIMIT } else { self.inner.window().min(self.ceiling) }
     }
 
     fn metrics(&self) -> ControllerMetrics {
@@ -92,7 +109,8 @@ impl Controller for UntilClosed {
     }
 
     fn clone_box(&self) -> Box<dyn Controller> {
-        Box::new(Self { inner: self.inner.clone_box(), closed: self.closed.clone() })
+        let (ceiling, closed) = (self.ceiling, self.closed.clone());
+        Box::new(Self { inner: self.inner.clone_box(), ceiling, closed })
     }
 
     fn initial_window(&self) -> u64 {
@@ -101,5 +119,27 @@ impl Controller for UntilClosed {
 
     fn into_any(self: Box<Self>) -> Box<dyn Any> {
         self
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// 10 Gbit/s over 100 ms are 125 MB: no real path is slowed down by the ceiling.
+    #[test]
+    fn a_path_with_a_round_trip_keeps_the_window_it_needs() {
+        let ten_gigabits = |milliseconds: u64| milliseconds * 1_250_000;
+        for milliseconds in [1, 5, 20, 100, 500] {
+            assert!(ceiling(Duration::from_millis(milliseconds)) >= 2 * ten_gigabits(milliseconds));
+        }
+    }
+
+    /// What may stand before chat on one machine: at a gigabyte a second, half a millisecond of it.
+    #[test]
+    fn a_path_without_a_round_trip_has_a_small_window() {
+        assert_eq!(ceiling(Duration::ZERO), LEAST_CEILING);
+        assert!(ceiling(Duration::from_micros(100)) <= 512 * 1024);
+        assert!(ceiling(Duration::MAX) >= 1 << 40);
     }
 }
