@@ -65,4 +65,4 @@ pub use recording::Recording;
 pub use router::{Handler, Router};
 pub use server::{Admission, Builder, Peer, Server};
 pub use tls::Negotiated;
-pub use transport::{DatagramError, Transport};
+pub use transport::{DatagramError, Transport, Waits};

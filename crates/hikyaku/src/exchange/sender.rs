@@ -14,7 +14,7 @@ use super::{ExchangeGuard, Outcome, giving_up, within};
 use crate::connection::Connection;
 use crate::error::{Error, Failure, Result};
 use crate::events::{By, event};
-use crate::transport::SendStream;
+use crate::transport::{SendStream, Waits};
 
 /// Fed messages are sent by themselves once they fill this many bytes.
 const FEED_LIMIT: usize = 64 * 1024;
@@ -231,6 +231,12 @@ impl Sender {
     /// Whether a write was abandoned half-way: what follows may have to wait for it.
     pub(crate) fn is_stuck(&self) -> bool {
         self.unsent.iter().any(|chunk| !chunk.is_empty())
+    }
+
+    /// How long bytes on their way out on this connection have waited, and for what; measured from the first call on.
+    /// `None` over QUIC, where it is not known.
+    pub fn waits(&self) -> Option<Waits> {
+        self.connection.inner().link().waits()
     }
 
     /// Higher is sent first; 0 at the beginning.

@@ -83,6 +83,15 @@ pub enum DatagramError {
     Closed,
 }
 
+/// How long bytes on their way out have waited, measured from the first time that somebody asked.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Waits {
+    /// For the socket, which was full.
+    pub socket: Duration,
+    /// For the peer's credit, while the socket was not full.
+    pub credit: Duration,
+}
+
 /// One connection's streams and datagrams. Cloning shares it.
 #[derive(Clone)]
 pub(crate) enum Link {
@@ -218,6 +227,14 @@ impl Link {
         match self {
             Self::Quic(link) => Some(link.rtt()),
             Self::Mux(link) => link.rtt(),
+        }
+    }
+
+    /// What bytes on their way out have waited for; `None` over QUIC, where quinn does not tell.
+    pub(crate) fn waits(&self) -> Option<Waits> {
+        match self {
+            Self::Quic(_) => None,
+            Self::Mux(link) => Some(link.waits()),
         }
     }
 

@@ -8,9 +8,11 @@ mod driver;
 mod streams;
 #[cfg(test)]
 mod tests;
+mod waiting;
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::Waker;
 use std::time::{Duration, Instant};
@@ -24,7 +26,8 @@ use tokio::sync::Notify;
 use crate::error::{Closed, ClosedBy};
 use crate::limits::{Limits, unauthorised};
 use crate::recording::{Tap, Tapped};
-use crate::transport::{DatagramError, StreamError};
+use crate::transport::{DatagramError, StreamError, Waits};
+use waiting::Waiting;
 
 pub(crate) use hikyaku_mux::Side;
 pub(crate) use streams::{MuxRecv, MuxSend};
@@ -43,6 +46,8 @@ struct Shared {
     datagrams: Notify,
     closed: Notify,
     ended: Notify,
+    /// Somebody wants to know what bytes wait for.
+    measured: AtomicBool,
 }
 
 struct State {
@@ -58,6 +63,7 @@ struct State {
     rtt: Option<Duration>,
     /// Answers to pings so far.
     pongs: u32,
+    waiting: Waiting,
 }
 
 /// The one task that waits for something on a stream.
@@ -80,6 +86,7 @@ impl MuxLink {
             ended: false,
             rtt: None,
             pongs: 0,
+            waiting: Waiting::default(),
         };
         let shared = Arc::new(Shared {
             state: Mutex::new(state),
@@ -89,6 +96,7 @@ impl MuxLink {
             datagrams: Notify::new(),
             closed: Notify::new(),
             ended: Notify::new(),
+            measured: AtomicBool::new(false),
         });
         let keep_alive = (side == Side::Client).then_some(limits.keep_alive);
         tokio::spawn(driver::Driver::new(io, shared.clone(), keep_alive));
@@ -110,6 +118,11 @@ impl MuxLink {
             None => Self::spawn(io, side, limits, remote),
             Some(tap) => Self::spawn(Tapped { io, tap }, side, limits, remote),
         }
+    }
+
+    pub(super) fn waits(&self) -> Waits {
+        self.shared.measured.store(true, Ordering::Relaxed);
+        self.shared.lock().waiting.read(Instant::now())
     }
 
     pub(super) async fn open_bi(&self) -> Result<(MuxSend, MuxRecv), Closed> {

@@ -9,6 +9,7 @@ use std::future::Future;
 use std::io;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
 
@@ -17,6 +18,7 @@ use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite};
 use tokio::time::Sleep;
 
 use super::Shared;
+use super::waiting::WaitFor;
 use crate::error::{Closed, ClosedBy};
 
 /// Bytes asked from the byte stream at once. Large reads keep the hash and the disk behind them in big blocks.
@@ -53,6 +55,8 @@ pub(super) struct Driver<S> {
     moved: usize,
     /// When a closed connection stops waiting for its peer.
     give_up_at: Option<Instant>,
+    /// The byte stream took no more in this turn.
+    is_full: bool,
 }
 
 struct KeepAlive {
@@ -85,6 +89,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Driver<S> {
             gathering: false,
             moved: 0,
             give_up_at: None,
+            is_full: false,
         }
     }
 
@@ -93,6 +98,29 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Driver<S> {
     //= S2.23
     fn turn(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         self.moved = 0;
+        let measured = self.shared.measured.load(Ordering::Relaxed);
+        if measured {
+            self.shared.lock().waiting.wait_for(None, Instant::now());
+        }
+        let done = self.exchange(cx);
+        if measured {
+            self.note_wait();
+        }
+        done
+    }
+
+    /// Notes what bytes on their way out will wait for until the next turn.
+    fn note_wait(&self) {
+        let mut state = self.shared.lock();
+        let what = match (self.is_full, state.writers.is_empty()) {
+            (true, _) => Some(WaitFor::Socket),
+            (false, false) => Some(WaitFor::Credit),
+            (false, true) => None,
+        };
+        state.waiting.wait_for(what, Instant::now());
+    }
+
+    fn exchange(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         for round in 0.. {
             self.listen_for_wakers(cx);
             self.write(cx)?;
@@ -137,6 +165,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Driver<S> {
     /// Returns whether anything was taken by the byte stream.
     fn write(&mut self, cx: &mut Context<'_>) -> io::Result<bool> {
         let mut progress = false;
+        self.is_full = true;
         loop {
             while let Some(rest) = self.unsent.get(self.sent..).filter(|rest| !rest.is_empty()) {
                 match Pin::new(&mut self.io).poll_write(cx, rest) {
@@ -157,6 +186,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Driver<S> {
                 Poll::Ready(flushed) => flushed?,
             }
             if self.phase != Phase::Open || !self.transmit() {
+                self.is_full = false;
                 return Ok(progress);
             }
         }
