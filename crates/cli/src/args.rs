@@ -7,7 +7,7 @@ use hikyaku::Transport;
 
 use crate::commands::{
     backup, chat, device, doctor, get, inspect, invite, join, ping, restore, room, say, send, serve, servers,
-    status, tail, tour, user, who,
+    status, tail, tour, user, verify, who,
 };
 use crate::seeing::SeeingOptions;
 
@@ -78,8 +78,10 @@ pub(crate) enum Command {
     Who(who::Who),
     /// Send files into a room or into the server's directory
     Send(send::Send),
-    /// Fetch a file from a room
+    /// Fetch a file or a tree from a room
     Get(get::Get),
+    /// Check that what lies here is what was sent, byte for byte
+    Verify(verify::Verify),
     /// Rooms: create, list, topic, pin, invite, members, retention and more
     #[command(subcommand)]
     Room(room::Room),

@@ -3,7 +3,7 @@
 use std::pin::pin;
 use std::time::{Duration, Instant};
 
-use hikyaku::{Connection, ErrorCode, Failure, Identity, KeyId, Prefer, Retry, Transport};
+use hikyaku::{Connection, ErrorCode, Failure, Identity, KeyId, Limits, Prefer, Retry, Transport};
 use hikyaku_files::{FilesError, Moment};
 use tokio::sync::watch;
 
@@ -23,6 +23,8 @@ pub(crate) struct Client {
     host: KeyId,
     transport: Transport,
     prefer: Prefer,
+    /// How much a stream may carry that was not read yet, where that is bounded.
+    window: Option<u64>,
     seeing: Seeing,
 }
 
@@ -37,12 +39,26 @@ impl Client {
 
     pub(crate) fn new(server: KnownServer, transport: Transport) -> Result<Self> {
         let (identity, host) = (server.identity()?, server.host()?);
-        Ok(Self { server, identity, host, transport, prefer: Prefer::Interactive, seeing: Seeing::default() })
+        Ok(Self {
+            server,
+            identity,
+            host,
+            transport,
+            prefer: Prefer::Interactive,
+            window: None,
+            seeing: Seeing::default(),
+        })
     }
 
     /// For moving bulk: TCP first.
     pub(crate) fn for_bulk(mut self) -> Self {
         self.prefer = Prefer::Bulk;
+        self
+    }
+
+    /// No more than this on its way to this side: more would arrive faster than it may.
+    pub(crate) fn within(mut self, window: Option<u64>) -> Self {
+        self.window = window;
         self
     }
 
@@ -53,6 +69,15 @@ impl Client {
             .transport(self.transport)
             .prefer(self.prefer)
             .timeout(CONNECT_TIMEOUT);
+        let connect = match self.window {
+            None => connect,
+            Some(window) => {
+                let usual = Limits::default();
+                let stream_window = window.min(usual.stream_window);
+                let connection_window = window.min(usual.connection_window);
+                connect.limits(Limits { stream_window, connection_window, ..usual })
+            }
+        };
         self.seeing.watch(connect).await
     }
 
@@ -74,6 +99,8 @@ pub(crate) struct Patience {
     moved_at: Instant,
     /// It moved since somebody asked.
     moved: bool,
+    /// Whoever gives or takes the bytes here may take all the time in the world.
+    pauses: bool,
 }
 
 impl Patience {
@@ -81,7 +108,13 @@ impl Patience {
     const LIMIT: Duration = Duration::from_secs(60);
 
     pub(crate) fn new() -> Self {
-        Self { backoff: Backoff::new(), reached: 0, moved_at: Instant::now(), moved: false }
+        Self { backoff: Backoff::new(), reached: 0, moved_at: Instant::now(), moved: false, pauses: false }
+    }
+
+    /// For a transfer that waits for a person or a program on this side: only a broken connection ends an attempt.
+    pub(crate) fn with_pauses(mut self) -> Self {
+        self.pauses = true;
+        self
     }
 
     /// Whether the failed attempt got further than those before it, to `bytes`.
@@ -92,7 +125,7 @@ impl Patience {
 
     fn note(&mut self, bytes: u64) {
         if bytes > self.reached {
-            *self = Self { reached: bytes, moved: true, ..Self::new() };
+            *self = Self { reached: bytes, moved: true, pauses: self.pauses, ..Self::new() };
         }
     }
 
@@ -103,6 +136,14 @@ impl Patience {
         attempt: impl Future<Output = Result<T, FilesError>>,
     ) -> Result<T, FilesError> {
         let mut attempt = pin!(attempt);
+        if self.pauses {
+            let (begun, ended) = (Instant::now(), attempt.await);
+            if begun.elapsed() > CONNECT_TIMEOUT {
+                // There was a connection, however little passed over it.
+                self.moved_at = Instant::now();
+            }
+            return ended;
+        }
         let mut watched = true;
         loop {
             let patient = tokio::time::timeout_at((self.moved_at + Self::LIMIT).into(), moments.changed());

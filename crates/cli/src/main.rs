@@ -18,13 +18,15 @@ mod home;
 mod letter;
 mod mentions;
 mod output;
-mod progress;
+mod receipts;
 mod reference;
 mod screen;
 mod seeing;
+mod selection;
 mod sending;
 mod server;
 mod time;
+mod transfer;
 mod window;
 
 use std::process::ExitCode;

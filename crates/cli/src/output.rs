@@ -76,6 +76,11 @@ pub(crate) fn is_watched() -> bool {
     io::stderr().is_terminal()
 }
 
+/// Whether a person looks at standard output.
+pub(crate) fn is_shown() -> bool {
+    io::stdout().is_terminal()
+}
+
 /// Whether a person types at standard input.
 pub(crate) fn is_typed() -> bool {
     io::stdin().is_terminal()

@@ -10,8 +10,8 @@ use std::process::Stdio;
 use std::time::Instant;
 
 use common::{
-    PATIENCE, Place, Program, Proxy, Server, assert_harmless, dropped, hikyaku, json, names, noise,
-    server_behind, server_with_room,
+    PATIENCE, Place, Program, Proxy, Server, assert_harmless, dropped, hikyaku, names, noise, server_behind,
+    server_with_room,
 };
 use rustix::process::Signal;
 
@@ -297,9 +297,9 @@ fn of_several_files_those_that_can_be_sent_are_sent() {
     place.file("c", b"c");
     let done = ana.run(["send", "a", "b", "c", "--to", "#ops", "--json"]);
     assert_eq!(done.code(), 10, "{done:#?}");
-    let objects: Vec<_> = done.out.lines().map(json).collect();
+    let objects = done.objects(&["done", "failed"]);
     let types: Vec<_> = objects.iter().map(|object| object["type"].as_str().unwrap()).collect();
-    assert_eq!(types, ["sent", "failed", "sent"]);
+    assert_eq!(types, ["done", "failed", "done"]);
     assert_eq!((&objects[1]["path"], &objects[1]["exit"]), (&"b".into(), &6.into()));
     assert!(done.err.contains("1 of 3 files were not sent"), "{done:#?}");
 }

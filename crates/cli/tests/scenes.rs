@@ -328,7 +328,7 @@ fn files_go_into_a_room_and_come_out_again() {
         let root = blake3(&one);
         assert!(done.ok().starts_with("#ops:1  ") && done.ok().ends_with(&root), "{done:?}");
         let done = ana.run(["send", "data.bin", "empty", "--to", "#ops", "--json"]);
-        let sent: Vec<_> = done.ok().lines().map(json).collect();
+        let sent = done.objects(&["done"]);
         assert_eq!(
             (&sent[0]["reference"], &sent[0]["bytes"], &sent[0]["root"]),
             (&"#ops:3".into(), &70_000.into(), &blake3(&two).into())
@@ -339,7 +339,7 @@ fn files_go_into_a_room_and_come_out_again() {
         let fetched = ana.run(["get", "ops:3", "--into", "into", "--json"]).json();
         assert_eq!(
             (&fetched["type"], &fetched["bytes"], &fetched["path"]),
-            (&"fetched".into(), &70_000.into(), &"into/data.bin".into())
+            (&"done".into(), &70_000.into(), &"into/data.bin".into())
         );
         ana.run(["get", "#ops:5", "--into", "into"]).ok();
         assert_eq!(names(&into), ["data.bin", "empty", "report.pdf"]);

@@ -17,6 +17,7 @@ use tokio::sync::{Notify, mpsc};
 use crate::BULK_PRIORITY;
 use crate::error::{FilesError, Result};
 use crate::names::{Dots, SafeName};
+use crate::pipe::OutgoingPipe;
 use crate::progress::Progress;
 use crate::reader::{self, Blocks};
 use crate::receive::Receiving;
@@ -29,6 +30,9 @@ use crate::writer::QUEUE;
 use incoming::{Found, Incoming};
 
 mod incoming;
+mod poured;
+
+pub use poured::Poured;
 
 /// How long the peer's last word is waited for: why it stops taking bytes, or that it has heard of the receipt.
 const REASON: Duration = Duration::from_secs(5);
@@ -91,6 +95,13 @@ impl FilesClient {
     /// Sends files and directories as one tree, or goes on sending them. Returns when the receiver has said that the
     /// whole is verified and in its place; its receipt says what of it is missing there.
     pub async fn send_tree(&self, outgoing: &OutgoingTree, progress: &Progress) -> Result<Receipt> {
+        let source = outgoing.clone();
+        self.send(outgoing.offer(), None, move |from, prefix| source.read_from(from, prefix), progress).await
+    }
+
+    /// Sends what can be read only once, or goes on sending it. Returns when the receiver has said that it is whole,
+    /// verified and durable.
+    pub async fn send_pipe(&self, outgoing: &OutgoingPipe, progress: &Progress) -> Result<Receipt> {
         let source = outgoing.clone();
         self.send(outgoing.offer(), None, move |from, prefix| source.read_from(from, prefix), progress).await
     }
@@ -160,7 +171,7 @@ impl FilesClient {
                 }
                 Err(error) => Err(error),
             });
-        let done = drive(&mut receiver, to, thread, &Arc::new(Notify::new())).await;
+        let done = drive(&mut receiver, to, thread, &Arc::new(Notify::new()), progress).await;
         let (receipt, name, report) = match done {
             Ok(done) => done,
             Err(error @ FilesError::Exchange(_)) => return Err(error),

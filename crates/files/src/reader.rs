@@ -1,5 +1,7 @@
 //! The sending half of a transfer: a blocking thread that reads, a bounded channel, and the network.
 
+use std::time::Instant;
+
 use bytes::Bytes;
 use hikyaku_storage::vault::Object;
 use hikyaku_wire::files::{BLOCK_LEN, Block, CV_LEN, Close, GROUP_LEN, Step};
@@ -7,24 +9,27 @@ use hikyaku_wire::parcel::Root;
 use tokio::sync::mpsc;
 
 use crate::error::{FilesError, Result};
-use crate::progress::Progress;
+use crate::progress::{Progress, Stage};
 use crate::source::Reading;
+use crate::tree::GROUP;
 
 /// Blocks that wait for the network.
 const QUEUE: usize = 3;
+/// Below this bound, in bytes a second, blocks are sent in groups: a whole one would be a burst.
+const SMOOTH: u64 = 8 * 1024 * 1024;
 
 /// What the reading thread hands over.
 type Said = Result<Step>;
 
 /// A source of blocks: a file that is hashed on the way, or an object whose values are stored.
 pub(crate) trait Blocks: Send + 'static {
-    fn next(&mut self) -> Result<Option<(Block, Bytes)>>;
+    fn next(&mut self, progress: &Progress) -> Result<Option<(Block, Bytes)>>;
     fn close(self) -> Result<Close>;
 }
 
 impl Blocks for Reading {
-    fn next(&mut self) -> Result<Option<(Block, Bytes)>> {
-        Reading::next(self)
+    fn next(&mut self, progress: &Progress) -> Result<Option<(Block, Bytes)>> {
+        Reading::next(self, progress.local())
     }
 
     fn close(self) -> Result<Close> {
@@ -54,7 +59,7 @@ impl ObjectReading {
 }
 
 impl Blocks for ObjectReading {
-    fn next(&mut self) -> Result<Option<(Block, Bytes)>> {
+    fn next(&mut self, _: &Progress) -> Result<Option<(Block, Bytes)>> {
         let len = self.object.size().saturating_sub(self.offset).min(BLOCK_LEN);
         if len == 0 {
             return Ok(None);
@@ -83,29 +88,76 @@ pub(crate) async fn send(
     progress: &Progress,
 ) -> Result<Close> {
     let (to, mut from) = mpsc::channel::<(Said, Option<Bytes>)>(QUEUE);
+    let (reporting, local) = (progress.clone(), progress.local());
     // If this future is dropped, the channel closes and the thread ends with its next block.
-    tokio::task::spawn_blocking(move || read_all(blocks, &to));
-    while let Some((step, bytes)) = from.recv().await {
-        let step = step?;
-        sender.feed(&step).await?;
-        match (step, bytes) {
-            (Step::Block(block), Some(bytes)) => {
-                sender.send_data(bytes).await?;
-                progress.reached(block.offset + block.len);
-            }
-            (Step::Close(close), _) => {
-                sender.flush().await?;
-                return Ok(close);
-            }
-            (Step::Block(_), None) => break,
+    tokio::task::spawn_blocking(move || read_all(blocks, &to, &reporting));
+    loop {
+        let (asked, before) = (Instant::now(), local.read());
+        let said = from.recv().await;
+        progress.meter().share(asked.elapsed(), local, &before);
+        match said {
+            Some((step, Some(bytes))) => match step? {
+                Step::Block(block) => send_block(sender, block, bytes, progress).await?,
+                Step::Close(_) => break,
+            },
+            Some((step, None)) => match step? {
+                Step::Close(close) => {
+                    sender.feed(&Step::Close(close.clone())).await?;
+                    sender.flush().await?;
+                    return Ok(close);
+                }
+                Step::Block(_) => break,
+            },
+            None => break,
         }
     }
     Err(FilesError::Order("the reading thread ended without a close"))
 }
 
-fn read_all(mut blocks: impl Blocks, to: &mpsc::Sender<(Said, Option<Bytes>)>) {
+/// Sends a block, in smaller ones where they must not go faster than a bound.
+async fn send_block(
+    sender: &mut hikyaku::Sender,
+    block: Block,
+    bytes: Bytes,
+    progress: &Progress,
+) -> Result<()> {
+    let Some(pace) = progress.pace().filter(|pace| pace.rate() < SMOOTH) else {
+        return send_piece(sender, block, bytes, progress).await;
+    };
+    let cvs = block.cvs.chunks(32);
+    for (index, (piece, cv)) in bytes.chunks(GROUP).zip(cvs).enumerate() {
+        let (offset, len) = (block.offset + index as u64 * GROUP_LEN, piece.len() as u64);
+        progress.meter().add(Stage::Pace, pace.wait(len).await);
+        let block = Block { entry: None, offset, len, cvs: cv.to_vec() };
+        let piece = bytes.slice_ref(piece);
+        send_piece(sender, block, piece, progress).await?;
+    }
+    Ok(())
+}
+
+async fn send_piece(
+    sender: &mut hikyaku::Sender,
+    block: Block,
+    bytes: Bytes,
+    progress: &Progress,
+) -> Result<()> {
+    if let Some(pace) = progress.pace().filter(|pace| pace.rate() >= SMOOTH) {
+        progress.meter().add(Stage::Pace, pace.wait(block.len).await);
+    }
+    let reached = block.offset + block.len;
+    let (begun, before) = (Instant::now(), if progress.is_measured() { sender.waits() } else { None });
+    sender.feed(&Step::Block(block)).await?;
+    sender.send_data(bytes).await?;
+    if progress.is_measured() {
+        progress.meter().sent(begun.elapsed(), before.zip(sender.waits()));
+    }
+    progress.reached(reached);
+    Ok(())
+}
+
+fn read_all(mut blocks: impl Blocks, to: &mpsc::Sender<(Said, Option<Bytes>)>, progress: &Progress) {
     loop {
-        let said = match blocks.next() {
+        let said = match blocks.next(progress) {
             Ok(Some((block, bytes))) => (Ok(Step::Block(block)), Some(bytes)),
             Ok(None) => break,
             Err(error) => (Err(error), None),

@@ -17,6 +17,7 @@ use minicbor::{Decode, Encode};
 
 use crate::error::{FilesError, Result};
 use crate::names::escape;
+use crate::progress::{Meter, Stage};
 use crate::tree::{self, GROUP, GROUP_LEN, Tree};
 use crate::vault::read_at;
 
@@ -288,7 +289,7 @@ impl Reading {
     }
 
     /// The next block and its bytes, or `None` when everything was read.
-    pub(crate) fn next(&mut self) -> Result<Option<(Block, Bytes)>> {
+    pub(crate) fn next(&mut self, meter: &Meter) -> Result<Option<(Block, Bytes)>> {
         let size = self.outgoing.fingerprint.size;
         let offset = self.offset();
         let want = usize::try_from(size.saturating_sub(offset).min(BLOCK_LEN)).unwrap_or(0);
@@ -296,17 +297,19 @@ impl Reading {
             return Ok(None);
         }
         let mut buffer = self.buffer();
-        let read = read_at(&self.file, offset, &mut buffer[..want])?;
+        let read = meter.time(Stage::Disk, || read_at(&self.file, offset, &mut buffer[..want]))?;
         if read < want {
             return Err(FilesError::SourceChanged("it became shorter"));
         }
         let mut cvs = Vec::with_capacity(want.div_ceil(GROUP) * 32);
-        for piece in buffer[..want].chunks(GROUP) {
-            let group = tree::group(self.tree.groups() * GROUP_LEN, piece);
-            cvs.extend(group.cv);
-            self.tree.push(&group);
-            self.outgoing.milestones().pass(&self.tree);
-        }
+        meter.time(Stage::Cpu, || {
+            for piece in buffer[..want].chunks(GROUP) {
+                let group = tree::group(self.tree.groups() * GROUP_LEN, piece);
+                cvs.extend(group.cv);
+                self.tree.push(&group);
+                self.outgoing.milestones().pass(&self.tree);
+            }
+        });
         let len = want as u64;
         if !len.is_multiple_of(GROUP_LEN) {
             self.end = Some(offset + len);

@@ -14,7 +14,7 @@ use tokio::sync::mpsc;
 use crate::error::{FilesError, Result};
 use crate::jail::Dir;
 use crate::names::{Dots, escape};
-use crate::progress::Progress;
+use crate::progress::{Progress, Stage};
 use crate::receive::Receiving;
 use crate::staging::Staged;
 use crate::unpack::{Report, UnpackOptions, UnpackState, Unpacker, publish};
@@ -106,11 +106,13 @@ impl TreeSink {
                 Work::Close(close) => return Ok(Some(close)),
             };
             join_pieces(&mut buffer, pieces);
-            receiving.take(&block, &buffer).map_err(|error| self.name_it(error))?;
-            self.unpacker.take(&buffer)?;
+            let local = progress.local();
+            let taken = local.time(Stage::Cpu, || receiving.take(&block, &buffer));
+            taken.map_err(|error| self.name_it(error))?;
+            local.time(Stage::Disk, || self.unpacker.take(&buffer, progress))?;
             progress.reached(receiving.offset());
             let is_due = receiving.offset() - marked >= MARK_BYTES || at.elapsed() >= MARK_TIME;
-            if is_due && self.mark(receiving)? {
+            if is_due && local.time(Stage::Disk, || self.mark(receiving))? {
                 (marked, at) = (receiving.offset(), Instant::now());
             }
         }

@@ -17,6 +17,7 @@ use minicbor::{Decode, Encode};
 
 use crate::error::{FilesError, Result};
 use crate::names::NameError;
+use crate::progress::{Progress, Stage};
 use crate::reader::Blocks;
 use crate::source::{MAX_MILESTONES, Saved, new_transfer, source_error};
 use crate::tree::{self, GROUP, GROUP_LEN, Tree};
@@ -33,6 +34,8 @@ pub struct OutgoingTree {
     tops: Arc<[(Vec<u8>, PathBuf)]>,
     offer: Offer,
     options: WalkOptions,
+    /// What tells this way of walking from others.
+    walked: Vec<u8>,
     known: Arc<Mutex<Known>>,
 }
 
@@ -70,6 +73,8 @@ struct TreeBytes {
     offer: Offer,
     #[n(2)]
     milestones: Milestones,
+    #[n(3)]
+    walked: Option<Saved>,
 }
 
 impl OutgoingTree {
@@ -106,7 +111,8 @@ impl OutgoingTree {
             meta: None,
             options: Some(put),
         };
-        Ok(Self { tops, offer, options, known: Arc::default() })
+        let walked = walked(&options);
+        Ok(Self { tops, offer, options, walked, known: Arc::default() })
     }
 
     /// The transfer's name.
@@ -134,7 +140,7 @@ impl OutgoingTree {
     pub fn is_same_source(&self, other: &Self) -> bool {
         let what =
             |of: &Self| (of.tops.clone(), of.offer.name.clone(), of.offer.target.clone(), of.offer.options);
-        what(self) == what(other)
+        what(self) == what(other) && self.walked == other.walked
     }
 
     /// The whole state but the walk's options, for a file of the caller's.
@@ -145,6 +151,7 @@ impl OutgoingTree {
             tops: tops.collect(),
             offer: self.offer.clone(),
             milestones: self.known().milestones.clone(),
+            walked: Some(saved(&self.walked)),
         })
     }
 
@@ -154,7 +161,8 @@ impl OutgoingTree {
         let path = |saved: Saved| PathBuf::from(std::ffi::OsStr::from_bytes(&saved.0));
         let tops = read.tops.into_iter().map(|(name, at)| (name.0, path(at))).collect();
         let known = Known { milestones: read.milestones, ..Known::default() };
-        Some(Self { tops, offer: read.offer, options, known: Arc::new(Mutex::new(known)) })
+        let walked = read.walked.map(|walked| walked.0).unwrap_or_default();
+        Some(Self { tops, offer: read.offer, options, walked, known: Arc::new(Mutex::new(known)) })
     }
 
     /// Walks so that the bundle is read from `from` on. `prefix` is the receiver's hash of what lies before.
@@ -202,6 +210,11 @@ impl OutgoingTree {
     fn known(&self) -> MutexGuard<'_, Known> {
         self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// The options in a form that can be kept and compared.
+fn walked(options: &WalkOptions) -> Vec<u8> {
+    [&[u8::from(options.attributes)], options.filter_key.as_slice()].concat()
 }
 
 impl Milestones {
@@ -285,17 +298,24 @@ impl ReadingTree {
 }
 
 impl Blocks for ReadingTree {
-    fn next(&mut self) -> Result<Option<(Block, Bytes)>> {
+    fn next(&mut self, progress: &Progress) -> Result<Option<(Block, Bytes)>> {
         let offset = self.offset();
         let want = usize::try_from(BLOCK_LEN).unwrap_or(0);
         let is_milestone = self.outgoing.known().milestones.is_next(offset + BLOCK_LEN);
-        let place = if is_milestone { self.fill_to_milestone(want)? } else { None };
-        let len = self.fill(want)?;
+        if progress.is_observed() {
+            self.walk.observe(progress);
+        }
+        let (place, len) = progress.local().time(Stage::Disk, || {
+            let place = if is_milestone { self.fill_to_milestone(want)? } else { None };
+            Ok::<_, FilesError>((place, self.fill(want)?))
+        })?;
         if len == 0 {
             return Ok(None);
         }
-        let bytes = Bytes::copy_from_slice(self.walk.written().get(..len).unwrap_or_default());
-        let cvs = self.take(len);
+        let (bytes, cvs) = progress.local().time(Stage::Cpu, || {
+            let bytes = Bytes::copy_from_slice(self.walk.written().get(..len).unwrap_or_default());
+            (bytes, self.take(len))
+        });
         let mut known = self.outgoing.known();
         known.counts = self.walk.counts();
         if let Some(place) = place {

@@ -20,6 +20,7 @@ use crate::disk;
 use crate::error::{FilesError, Result};
 use crate::jail::{Dir, set_attributes, set_metadata};
 use crate::names::{Dots, SafeName, SafeRelPath, escape};
+use crate::progress::{Passing, Progress};
 use crate::staging::full;
 use folded::Folded;
 
@@ -37,6 +38,8 @@ pub struct Report {
     pub missing: Vec<(Vec<u8>, Missing)>,
     /// How many are missing or different altogether.
     pub missing_count: u64,
+    /// How many entries the tree has at its top.
+    pub tops: u64,
 }
 
 /// Why something of a tree is not there.
@@ -211,13 +214,30 @@ impl Unpacker {
     }
 
     /// Takes the next bytes of the bundle.
-    pub(crate) fn take(&mut self, mut input: &[u8]) -> Result<()> {
+    pub(crate) fn take(&mut self, mut input: &[u8], progress: &Progress) -> Result<()> {
         while let Some(item) = self.reader.next(&mut input)? {
+            let passing = if progress.is_observed() { Passed::of(&item, self.file.as_ref()) } else { None };
             self.failed = true;
             self.apply(item)?;
             self.failed = false;
+            if let Some(passed) = passing {
+                self.tell(&passed, progress);
+            }
         }
         Ok(())
+    }
+
+    fn tell(&self, passed: &Passed, progress: &Progress) {
+        let names = self.stack.iter().filter_map(|(name, _)| name.as_ref()).map(SafeName::as_bytes);
+        let path = names.chain([passed.name.as_slice()]).collect::<Vec<_>>().join(&b'/');
+        let (path, size) = (path.as_slice(), passed.size);
+        progress.passing(
+            self.reader.offset(),
+            match passed.end {
+                None => Passing::Begins { path, size },
+                Some(failed) => Passing::Passed { path, size, failed },
+            },
+        );
     }
 
     /// Makes everything so far durable.
@@ -373,6 +393,25 @@ impl Unpacker {
 
     fn dir(&self) -> &Dir {
         &self.stack[self.stack.len() - 1].1
+    }
+}
+
+/// A file that begins or ends, for whoever watches.
+struct Passed {
+    name: Vec<u8>,
+    size: u64,
+    end: Option<Option<Reason>>,
+}
+
+impl Passed {
+    fn of(item: &Item<'_>, open: Option<&Open>) -> Option<Self> {
+        let (name, size, end) = match (item, open) {
+            (Item::File(name, head), _) => (name, head.size, None),
+            (Item::End(end), Some(open)) => (&open.name, open.head.size, Some(end.failed)),
+            (Item::LeftOut(name, left_out), _) => (name, 0, Some(Some(left_out.reason))),
+            _ => return None,
+        };
+        Some(Self { name: name.as_bytes().to_vec(), size, end })
     }
 }
 

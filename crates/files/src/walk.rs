@@ -24,6 +24,7 @@ use rustix::io::Errno;
 use crate::bundle::Writer;
 use crate::error::{FilesError, Result};
 use crate::names::{MAX_DEPTH, MAX_PATH, escape};
+use crate::progress::{Passing, Progress};
 use level::{Kind, Level};
 use regular::Regular;
 
@@ -32,14 +33,27 @@ const MAX_LINKED: usize = 100_000;
 /// The most troubles that are told one by one.
 const MAX_TROUBLES: usize = 1_000;
 
+/// What becomes of an entry.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Pick {
+    /// It is carried.
+    Carry,
+    /// A directory that is carried only if something in it is.
+    Through,
+    /// It is not carried, nor is anything in it.
+    Leave,
+}
+
 /// Decides what is carried: the path from the top, and whether it is a directory.
-pub type Filter = Arc<dyn Fn(&std::path::Path, bool) -> bool + Send + Sync>;
+pub type Filter = Arc<dyn Fn(&std::path::Path, bool) -> Pick + Send + Sync>;
 
 /// How a tree is walked.
 #[derive(Clone, Default)]
 pub struct WalkOptions {
     /// What is carried; everything when there is none.
     pub filter: Option<Filter>,
+    /// What tells this filter from others: a transfer is gone on with only by one that has the same.
+    pub filter_key: Vec<u8>,
     /// Whether extended attributes are carried.
     pub attributes: bool,
 }
@@ -73,6 +87,9 @@ pub(crate) struct Place {
     /// Whether files with several names were seen.
     #[n(5)]
     linked: bool,
+    /// How many of the innermost directories are written only when something in them is.
+    #[n(6)]
+    waiting: Option<u32>,
 }
 
 /// The tops of a tree in the order of their names, and everything that is known on the way.
@@ -89,6 +106,8 @@ pub(crate) struct Walk {
     done: Done,
     finished: bool,
     troubles: Vec<Trouble>,
+    /// Who is told of every file.
+    observer: Option<Progress>,
 }
 
 impl Walk {
@@ -107,7 +126,26 @@ impl Walk {
             done: Done::default(),
             finished: false,
             troubles: Vec::new(),
+            observer: None,
         }
+    }
+
+    /// Tells somebody of every file from now on.
+    pub(crate) fn observe(&mut self, progress: &Progress) {
+        self.observer.get_or_insert_with(|| progress.clone());
+    }
+
+    fn tell(&self, name: &[u8], size: u64, end: Option<Result<(), Reason>>) {
+        let Some(progress) = &self.observer else { return };
+        let path = self.path_of(name);
+        let offset = self.taken + self.writer.written().len() as u64;
+        progress.passing(
+            offset,
+            match end {
+                None => Passing::Begins { path: &path, size },
+                Some(end) => Passing::Passed { path: &path, size, failed: end.err() },
+            },
+        );
     }
 
     /// A walk that goes on at a place of [`Walk::place`].
@@ -130,6 +168,8 @@ impl Walk {
             let inner = level.open_dir(&walk.tops, &name.0).map_err(|_| changed())?;
             walk.stack.push(inner);
         }
+        let waiting = place.waiting.and_then(|count| usize::try_from(count).ok()).unwrap_or(0);
+        walk.stack.iter_mut().skip(1).rev().take(waiting).for_each(Level::wait);
         if let (Some(last), Some(level)) = (&place.last, walk.stack.last_mut()) {
             level.pass(&last.0);
         }
@@ -149,6 +189,7 @@ impl Walk {
     pub(crate) fn place(&self) -> Place {
         let path = self.stack.iter().skip(1).map(|level| Component(level.name().to_vec())).collect();
         let last = self.stack.last().and_then(Level::passed).map(|name| Component(name.to_vec()));
+        let waiting = self.stack.iter().rev().take_while(|level| level.is_waiting()).count();
         Place {
             offset: self.taken + self.writer.written().len() as u64,
             path,
@@ -156,6 +197,7 @@ impl Walk {
             file: self.file.as_ref().map(Regular::place),
             done: self.done,
             linked: self.linked,
+            waiting: u32::try_from(waiting).ok().filter(|count| *count > 0),
         }
     }
 
@@ -192,6 +234,7 @@ impl Walk {
                 let size = file.size();
                 let name = file.name().to_vec();
                 self.file = None;
+                self.tell(&name, size, Some(end));
                 match end {
                     Ok(()) => {
                         self.done.entries += 1;
@@ -216,6 +259,9 @@ impl Walk {
     /// The innermost directory ends.
     fn ascend(&mut self) {
         let Some(level) = self.stack.pop() else { return };
+        if level.is_waiting() {
+            return;
+        }
         match level.dir() {
             Some(dir) => {
                 let meta = rustix::fs::fstat(dir).ok().map(|stat| metadata(&stat));
@@ -230,7 +276,8 @@ impl Walk {
     }
 
     fn entry(&mut self, name: &[u8], kind: Kind) {
-        if self.is_filtered(name, kind) {
+        let pick = self.pick(name, kind);
+        if pick == Pick::Leave {
             return;
         }
         let depth = self.stack.len();
@@ -239,7 +286,7 @@ impl Walk {
             return self.leave_out(name, Reason::LIMIT);
         }
         let told = match kind {
-            Kind::Directory => self.enter(name),
+            Kind::Directory => self.enter(name, pick == Pick::Through),
             Kind::Regular => self.begin(name),
             Kind::Link => self.link(name),
             Kind::Special => Err(Reason::SPECIAL),
@@ -249,20 +296,31 @@ impl Walk {
         }
     }
 
-    fn is_filtered(&self, name: &[u8], kind: Kind) -> bool {
-        let Some(filter) = &self.options.filter else { return false };
+    fn pick(&self, name: &[u8], kind: Kind) -> Pick {
+        let Some(filter) = &self.options.filter else { return Pick::Carry };
         let names = self.stack.iter().skip(1).map(Level::name).chain([name]);
         let path: PathBuf = names.map(std::ffi::OsStr::from_bytes).collect();
-        !filter(&path, kind == Kind::Directory)
+        filter(&path, kind == Kind::Directory)
     }
 
-    fn enter(&mut self, name: &[u8]) -> Result<(), Reason> {
+    fn enter(&mut self, name: &[u8], waiting: bool) -> Result<(), Reason> {
         let Some(level) = self.stack.last() else { return Err(Reason::VANISHED) };
-        let inner = level.open_dir(&self.tops, name).map_err(reason)?;
-        self.writer.enter(&Enter { name: name.to_vec() });
-        self.done.entries += 1;
+        let mut inner = level.open_dir(&self.tops, name).map_err(reason)?;
+        inner.wait();
         self.stack.push(inner);
+        if !waiting {
+            self.write_waiting();
+        }
         Ok(())
+    }
+
+    /// Something is about to be written: the directories above it come first.
+    fn write_waiting(&mut self) {
+        for level in self.stack.iter_mut().filter(|level| level.is_waiting()) {
+            level.stop_waiting();
+            self.writer.enter(&Enter { name: level.name().to_vec() });
+            self.done.entries += 1;
+        }
     }
 
     fn begin(&mut self, name: &[u8]) -> Result<(), Reason> {
@@ -273,6 +331,7 @@ impl Walk {
             // It was replaced between the listing and now.
             return Err(Reason::CHANGED);
         }
+        self.write_waiting();
         if stat.st_nlink > 1 {
             self.linked = true;
             if let Some(first) = self.links.get(&(stat.st_dev, stat.st_ino)) {
@@ -284,6 +343,7 @@ impl Walk {
         }
         let file = Regular::new(file, &stat, name, self.options.attributes);
         file.begin(&mut self.writer);
+        self.tell(name, file.size(), None);
         self.file = Some(file);
         Ok(())
     }
@@ -294,6 +354,7 @@ impl Walk {
         if target.is_empty() || target.len() > hikyaku_wire::bundle::MAX_LINK {
             return Err(Reason::LIMIT);
         }
+        self.write_waiting();
         let meta = Some(Metadata { mode: None, ..metadata(&stat) });
         self.writer.symlink(&Symlink { name: name.to_vec(), target, meta });
         self.done.entries += 1;
@@ -301,19 +362,24 @@ impl Walk {
     }
 
     fn leave_out(&mut self, name: &[u8], reason: Reason) {
+        self.write_waiting();
         self.writer.left_out(&LeftOut { name: name.to_vec(), reason });
+        self.tell(name, 0, Some(Err(reason)));
         self.trouble(name, reason);
     }
 
     fn trouble(&mut self, name: &[u8], reason: Reason) {
         self.done.left_out += 1;
-        let mut path: Vec<&[u8]> = self.stack.iter().skip(1).map(Level::name).collect();
-        path.push(name);
-        let path = path.join(&b'/');
+        let path = self.path_of(name);
         tracing::debug!(path = %escape(&path), ?reason, "not carried");
         if self.troubles.len() < MAX_TROUBLES {
             self.troubles.push(Trouble { path, reason });
         }
+    }
+
+    fn path_of(&self, name: &[u8]) -> Vec<u8> {
+        let names: Vec<&[u8]> = self.stack.iter().skip(1).map(Level::name).chain([name]).collect();
+        names.join(&b'/')
     }
 
     /// Remembers the first name of a file with several. Beyond a bound it is carried once for each name.
@@ -341,7 +407,7 @@ impl Walk {
             if here > end {
                 break;
             }
-            if walk.is_filtered(&name, kind) {
+            if walk.pick(&name, kind) == Pick::Leave {
                 continue;
             }
             let Some(level) = walk.stack.last() else { break };

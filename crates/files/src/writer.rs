@@ -14,7 +14,7 @@ use hikyaku_wire::parcel::Root;
 use tokio::sync::mpsc;
 
 use crate::error::{FilesError, Result};
-use crate::progress::Progress;
+use crate::progress::{Progress, Stage};
 use crate::receive::Receiving;
 use crate::staging::Staged;
 
@@ -102,11 +102,13 @@ fn write_blocks(
         // Written before it is verified: nothing counts before both are done, so a disk that fails in between, or a
         // group that is not what it should be, leaves the mark where it was.
         receiving.check(&block)?;
-        sink.write(block.offset, &buffer, block.offset / GROUP_LEN * CV_LEN, &block.cvs)?;
-        receiving.take(&block, &buffer)?;
+        let tree_offset = block.offset / GROUP_LEN * CV_LEN;
+        let local = progress.local();
+        local.time(Stage::Disk, || sink.write(block.offset, &buffer, tree_offset, &block.cvs))?;
+        local.time(Stage::Cpu, || receiving.take(&block, &buffer))?;
         progress.reached(receiving.offset());
         if receiving.offset() - marked >= MARK_BYTES || at.elapsed() >= MARK_TIME {
-            sink.sync(receiving.mark())?;
+            local.time(Stage::Disk, || sink.sync(receiving.mark()))?;
             (marked, at) = (receiving.offset(), Instant::now());
         }
     }
@@ -121,8 +123,14 @@ pub(crate) fn join_pieces(buffer: &mut Vec<u8>, pieces: Vec<Bytes>) {
 
 /// The network side: gathers blocks until the close. Returns early, without an error, when the writing thread ended:
 /// the thread says why.
-pub(crate) async fn feed(receiver: &mut hikyaku::Receiver, to: mpsc::Sender<Work>) -> Result<()> {
+pub(crate) async fn feed(
+    receiver: &mut hikyaku::Receiver,
+    to: mpsc::Sender<Work>,
+    progress: &Progress,
+) -> Result<()> {
+    let (meter, local) = (progress.meter(), progress.local());
     loop {
+        let asked = Instant::now();
         let Some(Incoming::Message(item)) = receiver.next().await? else {
             return Err(FilesError::Order("a block or the close was expected"));
         };
@@ -134,8 +142,15 @@ pub(crate) async fn feed(receiver: &mut hikyaku::Receiver, to: mpsc::Sender<Work
                 Work::Block(block, pieces)
             }
         };
+        meter.add(Stage::Remote, asked.elapsed());
+        if let (Some(pace), Work::Block(block, _)) = (progress.pace(), &work) {
+            meter.add(Stage::Pace, pace.wait(block.len).await);
+        }
         let last = matches!(work, Work::Close(_));
-        if to.send(work).await.is_err() || last {
+        let (full, before) = (Instant::now(), local.read());
+        let sent = to.send(work).await;
+        meter.share(full.elapsed(), local, &before);
+        if sent.is_err() || last {
             return Ok(());
         }
     }

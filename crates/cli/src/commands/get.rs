@@ -1,4 +1,4 @@
-//! `hikyaku get`: a file or a tree out of a room: verified, resumable, atomic.
+//! `hikyaku get`: a file or a tree out of a room: verified, resumable, atomic; or poured into a pipe.
 
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
@@ -7,66 +7,98 @@ use clap::Args;
 use hikyaku_files::{Destination, Fetched, FilesClient, FilesError, Progress};
 use hikyaku_storage::vault::VaultError;
 use hikyaku_wire::files::Wanted;
-use serde::Serialize;
 
 use crate::args::Global;
 use crate::client::{Client, Patience};
 use crate::event;
 use crate::exit::{self, Exit, Result, Trouble};
-use crate::output::{self, JSON_VERSION};
-use crate::progress::Bar;
+use crate::output;
+use crate::receipts::Kept;
 use crate::reference;
+use crate::transfer::events::{self, Done, Events, Start};
+use crate::transfer::{Interrupts, Limit, Subject, Watch, interrupted};
+
+mod stdout;
 
 #[derive(Debug, Args)]
+#[command(after_help = "\
+Instead of                              type
+  scp host:/srv/big.iso .                 hikyaku get '#lab:97'
+  rsync -aH host:/srv/dataset .           hikyaku get '#lab:98'
+  ssh host 'cat db.sql.gz' | gunzip       hikyaku get '#lab:99' --stdout | gunzip")]
 pub(crate) struct Get {
     /// What: '#room:SEQ', the reference that the parcel has in its room
     reference: String,
     /// Where to
     #[arg(long, value_name = "DIR", default_value = ".")]
     into: PathBuf,
-    /// One JSON object
+    /// Write the file to standard output while it comes: each piece is verified, and the exit code says whether the whole is
+    #[arg(long, conflicts_with_all = ["into", "json"])]
+    stdout: bool,
+    #[command(flatten)]
+    limit: Limit,
+    /// One JSON object per event
     #[arg(long)]
     json: bool,
 }
 
-#[derive(Serialize)]
-struct JsonFetched {
-    v: u32,
-    r#type: &'static str,
-    reference: String,
-    path: String,
-    root: String,
-    bytes: u64,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    entries: Option<u64>,
-    seconds: f64,
-}
-
-#[derive(Serialize)]
-struct JsonMissing {
-    v: u32,
-    r#type: &'static str,
-    path: String,
-    why: String,
-}
-
 impl Get {
     pub(crate) async fn run(self, global: &Global) -> Result {
+        let mut events = Events::new("get", self.json);
+        let result = match self.fetch(global, &mut events).await {
+            Err(trouble) if trouble.exit != Exit::PartlyFailed && trouble.exit != Exit::Usage => {
+                events.failed(&self.reference, &trouble).and(Err(trouble))
+            }
+            result => result,
+        };
+        events.end(result)
+    }
+
+    async fn fetch(&self, global: &Global, events: &mut Events) -> Result {
         let event = reference::event(&self.reference).map_err(|error| Trouble::usage(error.to_string()))?;
-        let client = Client::of(global, event.server.as_deref())?.for_bulk();
+        let client = Client::of(global, event.server.as_deref())?.for_bulk().within(self.limit.window());
+        let wanted = Wanted::Event(event.what);
+        if self.stdout {
+            return stdout::pour(&client, &wanted, &self.reference, self.limit.pace()).await;
+        }
         if !self.into.is_dir() {
             let missing = std::io::Error::from(std::io::ErrorKind::NotFound);
             return Err(exit::io(self.into.display(), &missing).hint("--into names a directory that exists"));
         }
-        let destination = Destination::new(&self.into);
+        let paths = vec![events::path(self.into.as_os_str())];
+        events.start(&Start { paths, to: None, reference: Some(self.reference.clone()) })?;
         let begun = Instant::now();
+        let fetched = self.deliver(&client, &wanted).await?;
+        self.keep(&client, &fetched)?;
+        self.tell(events, &fetched, begun.elapsed())?;
+        self.tell_missing(events, &fetched)
+    }
+
+    /// Keeps the receipt, where it says what lies here as a whole.
+    fn keep(&self, client: &Client, fetched: &Fetched) -> Result {
+        if fetched.report.as_ref().is_some_and(|report| report.missing_count > 0 || report.tops != 1) {
+            return Ok(());
+        }
+        let path = self.into.join(fetched.name.as_os_str());
+        let path = std::path::absolute(&path).map_err(|error| exit::io(path.display(), &error))?;
+        let root = fetched.receipt.root.to_string();
+        Kept::new(&path, root, Some(self.reference.clone()), false).keep(&mut client.server.store()?)
+    }
+
+    async fn deliver(&self, client: &Client, wanted: &Wanted) -> Result<Fetched> {
+        let destination = Destination::new(&self.into);
         let (progress, moments) = Progress::new();
-        let bar = Bar::show(!self.json, self.reference.as_bytes(), moments.clone());
-        let wanted = Wanted::Event(event.what);
-        let mut patience = Patience::new();
+        let subject = Subject { name: hikyaku::printable(&self.reference).to_string(), ..Subject::default() };
+        let progress = progress.paced(self.limit.pace());
+        let (watch, progress) = Watch::begin(self.json, subject, progress, moments.clone());
+        let (mut interrupts, mut patience) = (Interrupts::listen(), Patience::new());
         let fetched = loop {
-            let attempt = attempt(&client, &wanted, &destination, &progress);
-            let error = match patience.attempt(moments.clone(), attempt).await {
+            let attempt = attempt(client, wanted, &destination, &progress);
+            let ended = tokio::select! {
+                ended = patience.attempt(moments.clone(), attempt) => ended,
+                () = interrupts.come() => return Err(interrupted(*moments.borrow(), true)),
+            };
+            let error = match ended {
                 Ok(fetched) => break Ok(fetched),
                 Err(error) if !error.is_retryable() => break Err(error),
                 Err(error) => error,
@@ -77,10 +109,8 @@ impl Get {
                 break Err(error);
             }
         };
-        bar.finish();
-        let fetched = fetched.map_err(|error| self.trouble(error))?;
-        self.tell(&fetched, begun.elapsed())?;
-        self.tell_missing(&fetched)
+        watch.finish();
+        fetched.map_err(|error| self.trouble(error))
     }
 
     fn trouble(&self, error: FilesError) -> Trouble {
@@ -92,49 +122,55 @@ impl Get {
                 "make room there, or choose another directory with --into DIR, and type the same again",
             );
         }
-        let code = error.code();
-        let trouble = Trouble::from(error).during(hikyaku::printable(&self.reference));
-        if code == hikyaku::ErrorCode::NOT_FOUND {
-            return trouble.hint("'hikyaku tail ROOM' shows what there is to get");
-        }
-        trouble
+        let again = error.is_retryable();
+        let trouble = of_fetching(error, &self.reference);
+        if again { trouble.hint("type the same command again: it goes on where it stopped") } else { trouble }
     }
 
     /// Tells what of a tree is not there as it was sent.
-    fn tell_missing(&self, fetched: &Fetched) -> Result {
+    fn tell_missing(&self, events: &mut Events, fetched: &Fetched) -> Result {
         let Some(report) = fetched.report.as_ref().filter(|report| report.missing_count > 0) else {
             return Ok(());
         };
         for (path, why) in &report.missing {
-            let (path, why) = (hikyaku_files::escape(path).to_string(), why.to_string());
-            if self.json {
-                output::json(&JsonMissing { v: JSON_VERSION, r#type: "missing", path, why })?;
-            } else {
-                output::note(format_args!("{path}: {why}"));
-            }
+            events.missing(path, &why.to_string())?;
         }
+        events.count_missing(report.missing_count, report.missing.len() as u64);
         let told = format!("{} things are not here as they were sent", report.missing_count);
         Err(Trouble::new(Exit::PartlyFailed, told))
     }
 
-    fn tell(&self, fetched: &Fetched, took: Duration) -> Result {
-        let path = self.into.join(fetched.name.as_os_str());
+    fn tell(&self, events: &mut Events, fetched: &Fetched, took: Duration) -> Result {
+        let path = events::path(self.into.join(fetched.name.as_os_str()).as_os_str());
         let bytes = fetched.report.as_ref().map_or(fetched.receipt.size, |report| report.counts.bytes);
-        if self.json {
-            return output::json(&JsonFetched {
-                v: JSON_VERSION,
-                r#type: "fetched",
-                reference: self.reference.clone(),
-                path: path.display().to_string(),
-                root: fetched.receipt.root.to_string(),
-                bytes,
-                entries: fetched.report.as_ref().map(|report| report.counts.entries),
-                seconds: took.as_secs_f64(),
-            });
+        let root = fetched.receipt.root.to_string();
+        if events.is_json() && fetched.report.is_none() {
+            events::file(fetched.name.as_os_str().as_ref(), bytes);
         }
-        let path = hikyaku_files::escape(path.as_os_str().as_encoded_bytes()).to_string();
-        output::line(format_args!("{path}  {}  {}", event::bytes(bytes), fetched.receipt.root))
+        if !events.is_json() {
+            output::line(format_args!("{path}  {}  {root}", event::bytes(bytes)))?;
+        }
+        events.done(&Done {
+            path,
+            reference: Some(self.reference.clone()),
+            root,
+            bytes,
+            entries: fetched.report.as_ref().map(|report| report.counts.entries),
+            missing: fetched.report.as_ref().map(|report| report.missing_count),
+            seconds: took.as_secs_f64(),
+            ..Done::default()
+        })
     }
+}
+
+/// What is said when a parcel could not be fetched.
+fn of_fetching(error: FilesError, reference: &str) -> Trouble {
+    let code = error.code();
+    let trouble = Trouble::from(error).during(hikyaku::printable(reference));
+    if code == hikyaku::ErrorCode::NOT_FOUND {
+        return trouble.hint("'hikyaku tail ROOM' shows what there is to get");
+    }
+    trouble
 }
 
 async fn attempt(

@@ -19,10 +19,16 @@ pub(crate) mod status;
 pub(crate) mod tail;
 pub(crate) mod tour;
 pub(crate) mod user;
+pub(crate) mod verify;
 pub(crate) mod who;
+
+use std::time::Duration;
 
 use crate::args::{Cli, Command, Global};
 use crate::exit::{Exit, Result, Trouble};
+
+/// How long a command may take to end by itself after Ctrl-C.
+const LAST_WORD: Duration = Duration::from_millis(100);
 
 /// Runs a command; Ctrl-C ends all but those that end themselves.
 pub(crate) async fn run(cli: Cli) -> Result {
@@ -53,6 +59,7 @@ async fn run_client(global: &Global, command: Command) -> Result {
         Command::Who(who) => who.run(global).await,
         Command::Send(send) => send.run(global).await,
         Command::Get(get) => get.run(global).await,
+        Command::Verify(verify) => verify.run(global).await,
         Command::Room(room) => room.run(global).await,
         Command::Invite(invite) => invite.run(global).await,
         Command::Device(device) => device.run(global).await,
@@ -67,13 +74,16 @@ async fn run_client(global: &Global, command: Command) -> Result {
 }
 
 async fn interruptible(work: impl Future<Output = Result>) -> Result {
+    let mut work = std::pin::pin!(work);
     tokio::select! {
-        result = work => result,
-        interrupted = tokio::signal::ctrl_c() => match interrupted {
-            Ok(()) => Err(Trouble::new(Exit::Interrupted, "interrupted")),
-            Err(error) => Err(crate::exit::io("signals", &error)),
-        },
+        result = &mut work => return result,
+        interrupted = tokio::signal::ctrl_c() => {
+            interrupted.map_err(|error| crate::exit::io("signals", &error))?;
+        }
     }
+    // Whoever listens to Ctrl-C himself has more to say of it, and may hear of it a moment later.
+    let ended = tokio::time::timeout(LAST_WORD, work).await;
+    ended.unwrap_or_else(|_| Err(Trouble::new(Exit::Interrupted, "interrupted")))
 }
 
 /// Random bytes for identifiers.

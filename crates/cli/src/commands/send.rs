@@ -1,19 +1,23 @@
 //! `hikyaku send`: files into a room or into the server's directory. Success is the receiver's word: whole, verified,
 //! durable. A broken connection is made again, and the transfer goes on where it stopped; so it does in a new process.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use clap::Args;
-use hikyaku_files::{FilesError, Progress, WalkOptions};
+use hikyaku_files::{FilesError, Pace, Progress, WalkOptions};
 use hikyaku_sqlite::client::{ClientStore, Direction, Transfer};
 use hikyaku_wire::files::{Overwrite, PutOptions, Receipt, Synced, Target};
 
 use crate::args::Global;
 use crate::client::{Client, Patience};
 use crate::exit::{Exit, Result, Trouble};
-use crate::progress::Bar;
+use crate::output;
+use crate::receipts::Kept;
 use crate::reference;
+use crate::selection::{self, Listed, Rules};
+use crate::transfer::events::{self, Events, Start};
+use crate::transfer::{Counted, Interrupts, Limit, Subject, Watch, interrupted};
 
 mod source;
 mod told;
@@ -24,17 +28,32 @@ use source::Source;
 const GOODBYE: Duration = Duration::from_secs(2);
 
 #[derive(Debug, Args)]
+#[command(after_help = "\
+Instead of                                    type
+  scp big.iso host:/srv/                        hikyaku send big.iso --to :
+  rsync -aH dataset host:/srv/                  hikyaku send dataset --to :
+  rsync -a --exclude target proj host:/srv/     hikyaku send proj --exclude target --to :
+  pg_dump db | ssh host 'cat > db.sql'          pg_dump db | hikyaku send - --name db.sql --to :")]
 pub(crate) struct Send {
-    /// The files and directories
-    #[arg(required = true, value_name = "PATH")]
+    /// The files and directories; '-' is standard input; with --files-from the directory that the list is about [default: .]
+    #[arg(required_unless_present = "files_from", value_name = "PATH")]
     paths: Vec<PathBuf>,
     /// Where to: '#room', ':' (the server's directory) or ':sub/dir'
     #[arg(long, value_name = "TARGET")]
     to: String,
+    /// The name of what comes from standard input
+    #[arg(long, value_name = "NAME")]
+    name: Option<std::ffi::OsString>,
+    #[command(flatten)]
+    rules: Rules,
+    /// Send what this list names, one path a line or ended by NUL bytes; '-' is standard input
+    #[arg(long, value_name = "FILE")]
+    files_from: Option<PathBuf>,
     /// What becomes of a file whose name is taken in the server's directory
     #[arg(long, value_enum, default_value_t = OnTaken::Never)]
     overwrite: OnTaken,
-    /// When the receiver makes files durable: with the system's own time, as one batch, or each
+    /// When the receiver makes files durable: with the system's own time, as one batch, or each [default: batch; each
+    /// for a single file]
     #[arg(long, value_enum)]
     fsync: Option<Fsync>,
     /// Make symbolic links that lead out of the tree, too
@@ -46,7 +65,9 @@ pub(crate) struct Send {
     /// Carry extended attributes (user.*)
     #[arg(long)]
     xattrs: bool,
-    /// One JSON object per file or tree
+    #[command(flatten)]
+    limit: Limit,
+    /// One JSON object per event
     #[arg(long)]
     json: bool,
 }
@@ -72,38 +93,97 @@ enum Fsync {
 
 impl Send {
     pub(crate) async fn run(self, global: &Global) -> Result {
+        let mut events = Events::new("send", self.json);
+        let result = self.send_all(global, &mut events).await;
+        events.end(result)
+    }
+
+    async fn send_all(mut self, global: &Global, events: &mut Events) -> Result {
         let target = reference::target(&self.to).map_err(|error| Trouble::usage(error.to_string()))?;
+        let listed = self.listed()?;
+        let is_piped = listed.is_none() && self.paths.iter().any(|path| path.as_os_str() == "-");
+        self.check_pipe(is_piped)?;
+        let (list, vanished) = match listed {
+            Some(Listed { list, tops, vanished }) => {
+                self.paths = tops;
+                (Some(list), vanished)
+            }
+            None => (None, Vec::new()),
+        };
+        let walk = selection::walk(&self.rules, list, self.xattrs)?;
         let client = Client::of(global, target.server.as_deref())?.for_bulk();
-        let (put, walk) = (self.put(), WalkOptions { filter: None, attributes: self.xattrs });
-        let (store, json) = (client.server.store()?, self.json);
-        let mut sending = Sending { store, client, target: target.what, to: self.to, put, walk };
-        // A room shows each path as a parcel; a directory takes them all at once.
-        let at_once = if matches!(sending.target, Target::Drop(_)) { self.paths.len() } else { 1 };
+        let (put, pace, store, to) = (self.put(), self.limit.pace(), client.server.store()?, self.to.clone());
+        let mut sending = Sending { store, client, target: target.what, to, put, walk, pace };
+        // A room shows each path as a parcel; a directory takes them all at once. So does a list, which is one thing.
+        let at_once = matches!(sending.target, Target::Drop(_)) || self.files_from.is_some();
+        let at_once = if at_once { self.paths.len().max(1) } else { 1 };
         let mut failed = Vec::new();
         for paths in self.paths.chunks(at_once) {
-            let begun = Instant::now();
-            match sending.send(paths, !json).await {
-                Ok((source, receipt)) => {
-                    told::sent(paths, &sending.target, &receipt, begun.elapsed(), json)?;
-                    failed.extend(told::not_kept(&source, &receipt, json)?);
+            let source = if is_piped { sending.piped(self.name.as_deref()) } else { sending.outgoing(paths) };
+            let trouble = match sending.send(source, paths, events).await {
+                Ok(exit) => {
+                    failed.extend(exit);
+                    continue;
                 }
-                Err(trouble) if self.paths.len() == paths.len() && !json => return Err(trouble),
-                Err(trouble) => {
-                    if json {
-                        told::failed(paths, &trouble)?;
-                    }
-                    trouble.report();
-                    failed.push(trouble.exit);
-                }
+                Err(trouble) => trouble,
+            };
+            let first = paths.first().map_or(Path::new(""), |path| path);
+            events.failed(&events::path(first.as_os_str()), &trouble)?;
+            let is_alone = self.paths.len() <= at_once && !self.json;
+            if is_alone || trouble.exit == Exit::Interrupted {
+                return Err(trouble);
             }
+            trouble.report();
+            failed.push(trouble.exit);
         }
-        match failed.as_slice() {
-            [] => Ok(()),
-            [only] if self.paths.len() <= at_once => Err(Trouble::new(*only, "")),
-            failed => Err(Trouble::new(
-                Exit::PartlyFailed,
-                format!("{} of {} files were not sent whole", failed.len(), self.paths.len()),
+        for path in &vanished {
+            events.missing(path.as_os_str().as_encoded_bytes(), "the list names it, and it is not there")?;
+        }
+        events.count_missing(vanished.len() as u64, vanished.len() as u64);
+        self.ending(&failed, vanished.len(), self.paths.len() <= at_once)
+    }
+
+    /// The exit code that what failed deserves: a single failure its own.
+    fn ending(&self, failed: &[Exit], vanished: usize, is_alone: bool) -> Result {
+        let told = match failed {
+            [] if vanished == 0 => return Ok(()),
+            [only] if is_alone => return Err(Trouble::new(*only, "")),
+            [] => format!("{vanished} listed files are not there"),
+            failed => format!("{} of {} files were not sent whole", failed.len(), self.paths.len()),
+        };
+        Err(Trouble::new(Exit::PartlyFailed, told))
+    }
+
+    /// Reads the list, if there is one.
+    fn listed(&self) -> Result<Option<Listed>> {
+        let Some(from) = &self.files_from else { return Ok(None) };
+        let base = match self.paths.as_slice() {
+            [] => Path::new("."),
+            [base] => base,
+            _ => {
+                return Err(Trouble::usage(
+                    "with --files-from, PATH is the one directory that the list is about",
+                ));
+            }
+        };
+        let base = std::path::absolute(base).map_err(|error| crate::exit::io(base.display(), &error))?;
+        let listed = Listed::read(from, &base)?;
+        if listed.tops.is_empty() && listed.vanished.is_empty() {
+            output::note("the list is empty: nothing to send");
+        }
+        Ok(Some(listed))
+    }
+
+    fn check_pipe(&self, is_piped: bool) -> Result {
+        let is_plain = self.rules.is_empty() && self.put() == PutOptions::default() && !self.xattrs;
+        match (is_piped, self.paths.len(), &self.name) {
+            (true, 2.., _) => Err(Trouble::usage("'-' is sent alone: standard input is one file")),
+            (true, _, None) => Err(Trouble::usage("--name NAME says what standard input is called there")),
+            (true, ..) if !is_plain => Err(Trouble::usage(
+                "standard input is one file: patterns, --overwrite, --fsync and --xattrs are for trees",
             )),
+            (false, _, Some(_)) => Err(Trouble::usage("--name goes with '-', standard input")),
+            _ => Ok(()),
         }
     }
 
@@ -132,53 +212,108 @@ struct Sending {
     to: String,
     put: PutOptions,
     walk: WalkOptions,
+    pace: Option<Pace>,
 }
 
 impl Sending {
-    async fn send(&mut self, paths: &[PathBuf], show: bool) -> Result<(Source, Receipt)> {
-        let outgoing = self.outgoing(paths)?;
-        let path = outgoing.path().to_owned();
+    /// Sends one parcel, or everything that goes into a directory; the exit code that what is missing there deserves.
+    async fn send(
+        &mut self,
+        source: Result<Source>,
+        paths: &[PathBuf],
+        events: &mut Events,
+    ) -> Result<Option<Exit>> {
+        let outgoing = source?;
+        let shown = events::path(outgoing.path().as_os_str());
+        let told = paths.iter().map(|path| events::path(path.as_os_str())).collect();
+        events.start(&Start { paths: told, to: Some(self.to.clone()), reference: None })?;
+        let begun = Instant::now();
+        let receipt = self.deliver(&outgoing, events.is_json()).await;
+        match receipt {
+            Ok(receipt) => {
+                self.store.change(|changes| changes.remove_transfer(outgoing.transfer().0))?;
+                self.keep(&outgoing, paths, &receipt)?;
+                told::sent(events, paths, &self.target, &receipt, begun.elapsed())?;
+                told::not_kept(events, &outgoing, &receipt)
+            }
+            Err(Ending::Interrupted(trouble)) => {
+                // What is known of the file so far spares reading it again.
+                self.remember(&outgoing)?;
+                Err(trouble)
+            }
+            Err(Ending::Failed(error)) => Err(self.failed(error, &outgoing)?.during(shown)),
+        }
+    }
+
+    /// Keeps the receipt, where it says what this path was as a whole.
+    fn keep(&mut self, source: &Source, paths: &[PathBuf], receipt: &Receipt) -> Result {
+        let is_whole = receipt.tree.as_ref().is_none_or(|tree| tree.missing == 0) && source.troubles().1 == 0;
+        if !is_whole || source.is_piped() || paths.len() != 1 || self.walk.filter.is_some() {
+            return Ok(());
+        }
+        let reference = told::reference(&self.target, receipt);
+        let kept = Kept::new(source.path(), receipt.root.to_string(), reference, self.walk.attributes);
+        kept.keep(&mut self.store)
+    }
+
+    async fn deliver(&mut self, outgoing: &Source, json: bool) -> Result<Receipt, Ending> {
         let (progress, moments) = Progress::new();
-        let bar = Bar::show(show, path.file_name().unwrap_or_default().as_encoded_bytes(), moments.clone());
-        let mut patience = Patience::new();
+        let name = outgoing.path().file_name().unwrap_or_default();
+        let counted = match outgoing.tops() {
+            Some(tops) if Watch::is_drawn(json) => Some(Counted::begin(&tops, &self.walk)),
+            _ => None,
+        };
+        let subject = Subject { name: events::path(name), counted };
+        let (watch, progress) =
+            Watch::begin(json, subject, progress.paced(self.pace.clone()), moments.clone());
+        let (mut interrupts, mut patience) = (Interrupts::listen(), Patience::new());
+        if outgoing.is_piped() {
+            patience = patience.with_pauses();
+        }
         let sent = loop {
-            let attempt = self.attempt(&outgoing, &progress);
-            let error = match patience.attempt(moments.clone(), attempt).await {
+            let attempt = self.attempt(outgoing, &progress);
+            let ended = tokio::select! {
+                ended = patience.attempt(moments.clone(), attempt) => ended,
+                () = interrupts.come() => {
+                    let trouble = interrupted(*moments.borrow(), !outgoing.is_piped());
+                    break Err(Ending::Interrupted(trouble));
+                }
+            };
+            let error = match ended {
                 Ok(receipt) => break Ok(receipt),
-                Err(error) if !error.is_retryable() => break Err(error),
+                Err(error) if !error.is_retryable() => break Err(Ending::Failed(error)),
                 Err(error) => error,
             };
             let reached = moments.borrow().bytes;
             if patience.has_moved(reached) {
                 // What is known of the file so far spares reading it again, should this process end too.
-                self.remember(&outgoing)?;
+                self.remember(outgoing).map_err(Ending::Interrupted)?;
             }
             if !patience.wait().await {
-                break Err(error);
+                break Err(Ending::Failed(error));
             }
         };
-        bar.finish();
-        match sent {
-            Ok(receipt) => {
-                self.store.change(|changes| changes.remove_transfer(outgoing.transfer().0))?;
-                Ok((outgoing, receipt))
-            }
-            Err(error) => {
-                let full = error.code() == hikyaku::ErrorCode::FULL;
-                let again = error.is_retryable();
-                if !again && !full {
-                    self.store.change(|changes| changes.remove_transfer(outgoing.transfer().0))?;
-                }
-                let shown = hikyaku_files::escape(path.as_os_str().as_encoded_bytes()).to_string();
-                let trouble = Trouble::from(error).during(shown);
-                // A full disk has a hint of its own.
-                Err(if again && !full {
-                    trouble.hint("type the same command again: it goes on where it stopped")
-                } else {
-                    trouble
-                })
-            }
+        watch.finish();
+        if outgoing.tops().is_none() && json && sent.is_ok() {
+            events::file(outgoing.path(), moments.borrow().bytes);
         }
+        sent
+    }
+
+    /// What is said of a transfer that ended early, and whether it is remembered.
+    fn failed(&mut self, error: FilesError, outgoing: &Source) -> Result<Trouble> {
+        let full = error.code() == hikyaku::ErrorCode::FULL;
+        let again = error.is_retryable() && !outgoing.is_piped();
+        if !again && !full {
+            self.store.change(|changes| changes.remove_transfer(outgoing.transfer().0))?;
+        }
+        let trouble = Trouble::from(error);
+        // A full disk has a hint of its own.
+        Ok(if again && !full {
+            trouble.hint("type the same command again: it goes on where it stopped")
+        } else {
+            trouble
+        })
     }
 
     async fn attempt(&self, outgoing: &Source, progress: &Progress) -> Result<Receipt, FilesError> {
@@ -187,6 +322,11 @@ impl Sending {
         // Not closed but drained: the receiver hears that its receipt has arrived, and need not keep it.
         connection.drain_within(GOODBYE).await;
         Ok(receipt)
+    }
+
+    /// Standard input, under a name.
+    fn piped(&self, name: Option<&std::ffi::OsStr>) -> Result<Source> {
+        Ok(Source::piped(name.unwrap_or_default(), self.target.clone())?)
     }
 
     /// The transfer that these paths began earlier, if it is still the same; else a new one. Remembered either way.
@@ -214,14 +354,23 @@ impl Sending {
     }
 
     fn remember(&mut self, outgoing: &Source) -> Result {
+        let Some(state) = outgoing.encode() else { return Ok(()) };
         let transfer = Transfer {
             id: outgoing.transfer().0,
             direction: Direction::Send,
             path: outgoing.path().to_owned(),
             target: self.to.clone(),
-            state: outgoing.encode().into(),
+            state: state.into(),
             updated_ms: hikyaku_accounts::system_time(),
         };
         Ok(self.store.change(|changes| changes.put_transfer(&transfer))?)
     }
+}
+
+/// Why a transfer ended early.
+enum Ending {
+    /// By the person, or by this computer's own store.
+    Interrupted(Trouble),
+    /// By itself.
+    Failed(FilesError),
 }

@@ -213,10 +213,22 @@ impl Done {
         assert_harmless(&self.err);
     }
 
-    /// Its only output line as JSON.
+    /// Its only output line as JSON; of a transfer's events the one that says that it is done.
     #[track_caller]
     pub fn json(&self) -> serde_json::Value {
-        json(self.ok())
+        let mut objects: Vec<_> = self.ok().lines().map(json).collect();
+        if objects.len() > 1 {
+            objects.retain(|object| object["type"] == "done");
+        }
+        assert_eq!(objects.len(), 1, "{self:#?}");
+        objects.remove(0)
+    }
+
+    /// Every output line of these types as JSON.
+    #[track_caller]
+    pub fn objects(&self, types: &[&str]) -> Vec<serde_json::Value> {
+        let objects = self.out.lines().map(json);
+        objects.filter(|object| types.iter().any(|ty| object["type"] == *ty)).collect()
     }
 }
 

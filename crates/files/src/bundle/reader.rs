@@ -205,6 +205,11 @@ impl Reader {
         names.join(&b'/')
     }
 
+    /// How many bytes of the bundle were read.
+    pub fn offset(&self) -> u64 {
+        self.at.offset
+    }
+
     /// Whether the whole bundle was read.
     pub fn is_done(&self) -> bool {
         self.state == State::Done

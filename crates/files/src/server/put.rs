@@ -98,7 +98,7 @@ impl<C: Send + Sync + 'static, R: Rooms<C>> FilesServer<C, R> {
                 Err(error) => Err(error),
             }
         });
-        drive(receiver, to, thread, &stop).await
+        drive(receiver, to, thread, &stop, &Progress::none()).await
     }
 
     async fn put_tree(
@@ -126,7 +126,7 @@ impl<C: Send + Sync + 'static, R: Rooms<C>> FilesServer<C, R> {
                 Err(error) => Err(error),
             }
         });
-        drive(receiver, to, thread, &stop).await
+        drive(receiver, to, thread, &stop, &Progress::none()).await
     }
 
     async fn put_into_room(
@@ -203,7 +203,7 @@ impl<C: Send + Sync + 'static, R: Rooms<C>> FilesServer<C, R> {
             let (root, size) = write_all(&mut partial, receiving, work, &Progress::none())?;
             Ok(partial.seal(ObjectId(root.0), size, reference)?)
         });
-        drive(receiver, to, thread, &stop).await
+        drive(receiver, to, thread, &stop, &Progress::none()).await
     }
 
     /// Says where to begin.
@@ -231,9 +231,10 @@ pub(crate) async fn drive<T>(
     to: mpsc::Sender<Work>,
     mut thread: JoinHandle<Result<T>>,
     stop: &Arc<Notify>,
+    progress: &Progress,
 ) -> Result<T> {
     let fed = tokio::select! {
-        fed = feed(receiver, to) => fed,
+        fed = feed(receiver, to, progress) => fed,
         done = &mut thread => return joined(done),
         () = stop.notified() => Err(FilesError::Order("the same transfer goes on over another connection")),
     };

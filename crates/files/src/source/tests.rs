@@ -16,7 +16,7 @@ fn outgoing(path: &Path) -> Outgoing {
 
 fn read_all(mut reading: Reading) -> (Vec<u8>, Result<Close>) {
     let mut all = Vec::new();
-    while let Some((block, bytes)) = reading.next().unwrap() {
+    while let Some((block, bytes)) = reading.next(&Meter::default()).unwrap() {
         assert_eq!(block.len, bytes.len() as u64);
         all.extend_from_slice(&bytes);
     }
@@ -66,7 +66,7 @@ fn a_receiver_that_has_something_else_is_found_out_at_once() {
 fn a_source_that_changes_while_it_is_read_is_not_closed() {
     let (mut file, _) = file(9 * GROUP);
     let mut reading = outgoing(file.path()).read_from(0, None).unwrap();
-    reading.next().unwrap();
+    reading.next(&Meter::default()).unwrap();
     file.write_all(b"more").unwrap();
     assert!(matches!(read_all(reading).1, Err(FilesError::SourceChanged(_))));
 }
@@ -76,9 +76,9 @@ fn a_source_that_changes_while_it_is_read_is_not_closed() {
 fn a_source_that_shrinks_is_noticed_at_its_end() {
     let (file, _) = file(9 * GROUP);
     let mut reading = outgoing(file.path()).read_from(0, None).unwrap();
-    reading.next().unwrap();
+    reading.next(&Meter::default()).unwrap();
     file.as_file().set_len(8 * GROUP_LEN + 5).unwrap();
-    assert!(matches!(reading.next(), Err(FilesError::SourceChanged(_))));
+    assert!(matches!(reading.next(&Meter::default()), Err(FilesError::SourceChanged(_))));
 }
 
 //= S5.19 (test)
@@ -115,7 +115,7 @@ fn milestones_stay_few_and_the_last_one_before_an_offset_is_found() {
 fn buffers_are_used_again_once_nobody_holds_them() {
     let (file, _) = file(40 * GROUP);
     let mut reading = outgoing(file.path()).read_from(0, None).unwrap();
-    while let Some((_, bytes)) = reading.next().unwrap() {
+    while let Some((_, bytes)) = reading.next(&Meter::default()).unwrap() {
         drop(bytes);
         assert_eq!(reading.buffers.len(), 1);
     }

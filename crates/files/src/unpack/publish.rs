@@ -21,6 +21,7 @@ const MAX_RENAMES: u32 = 10_000;
 //= S5.33
 //= S5.50
 pub(crate) fn publish(from: &Dir, into: &Dir, overwrite: Overwrite, report: &mut Report) -> Result<()> {
+    report.tops = from.all_names().map_err(super::vault)?.len() as u64;
     merge(from, into, overwrite, &mut Vec::new(), report).map_err(super::vault)
 }
 

@@ -44,11 +44,29 @@ pub(super) struct Level {
     /// Where each name is, and what it is, sorted by name.
     entries: Vec<(u32, u16, Kind)>,
     next: usize,
+    /// It is written when something in it is.
+    waiting: bool,
 }
 
 impl Level {
+    fn new(name: Vec<u8>) -> Self {
+        Self { dir: None, name, names: Vec::new(), entries: Vec::new(), next: 0, waiting: false }
+    }
+
+    pub(super) fn is_waiting(&self) -> bool {
+        self.waiting
+    }
+
+    pub(super) fn wait(&mut self) {
+        self.waiting = true;
+    }
+
+    pub(super) fn stop_waiting(&mut self) {
+        self.waiting = false;
+    }
+
     pub(super) fn tops(tops: &[(Vec<u8>, PathBuf)]) -> Self {
-        let mut level = Self { dir: None, name: Vec::new(), names: Vec::new(), entries: Vec::new(), next: 0 };
+        let mut level = Self::new(Vec::new());
         for (name, path) in tops {
             let kind =
                 stat_at(None, path.as_os_str()).map(|stat| Kind::of(FileType::from_raw_mode(stat.st_mode)));
@@ -87,8 +105,7 @@ impl Level {
 
     pub(super) fn open_dir(&self, tops: &[(Vec<u8>, PathBuf)], name: &[u8]) -> rustix::io::Result<Self> {
         let dir = open_at(self.dir.as_ref(), self.path(tops, name)?, OFlags::DIRECTORY)?;
-        let mut level =
-            Self { dir: None, name: name.to_vec(), names: Vec::new(), entries: Vec::new(), next: 0 };
+        let mut level = Self::new(name.to_vec());
         let mut buffer = Vec::with_capacity(32 * 1024);
         let mut entries = rustix::fs::RawDir::new(&dir, buffer.spare_capacity_mut());
         while let Some(entry) = entries.next() {

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use hikyaku_wire::bundle::Reason;
 
-use super::{Walk, WalkOptions};
+use super::{Pick, Walk, WalkOptions};
 use crate::bundle::{Item, Reader};
 use crate::names::Dots;
 
@@ -134,7 +134,8 @@ fn a_filter_decides_what_is_carried() {
     fs::write(temp.path().join("kept"), b"").unwrap();
     fs::write(temp.path().join("kept.o"), b"").unwrap();
     let filter = |path: &Path, is_dir: bool| {
-        !(is_dir && path.ends_with("target")) && path.extension().is_none_or(|extension| extension != "o")
+        let left = is_dir && path.ends_with("target") || path.extension().is_some_and(|is| is == "o");
+        if left { Pick::Leave } else { Pick::Carry }
     };
     let options = WalkOptions { filter: Some(Arc::new(filter)), ..WalkOptions::default() };
     let mut walk = walk(temp.path(), options);
@@ -144,6 +145,61 @@ fn a_filter_decides_what_is_carried() {
     let said = items(walk.written());
     assert_eq!(said[..4], ["enter t", "file kept 0", "end None", "leave"]);
     assert_eq!(walk.troubles().1, 0, "what was not asked for is not missing");
+}
+
+/// Directories are carried for what is in them alone, files when they end in `rs`.
+fn only_rs(path: &Path, is_dir: bool) -> Pick {
+    match (is_dir, path.extension().is_some_and(|is| is == "rs")) {
+        (true, _) => Pick::Through,
+        (false, true) => Pick::Carry,
+        (false, false) => Pick::Leave,
+    }
+}
+
+fn nested(temp: &Path) -> WalkOptions {
+    for directory in ["a/empty", "b/deep", "c"] {
+        fs::create_dir_all(temp.join(directory)).unwrap();
+    }
+    fs::write(temp.join("a/note"), b"no").unwrap();
+    fs::write(temp.join("b/deep/x.rs"), vec![7; 200_000]).unwrap();
+    fs::write(temp.join("b/y.rs"), b"yes").unwrap();
+    WalkOptions { filter: Some(Arc::new(only_rs)), ..WalkOptions::default() }
+}
+
+#[test]
+fn directories_without_anything_that_is_picked_are_not_carried() {
+    let temp = tempfile::tempdir().unwrap();
+    let mut walk = walk(temp.path(), nested(temp.path()));
+    while !walk.is_finished() {
+        walk.step().unwrap();
+    }
+    let mut said = items(walk.written());
+    said.retain(|item| !item.ends_with("bytes") && item != "end None");
+    assert_eq!(said[..3], ["enter t", "enter b", "enter deep"]);
+    assert_eq!(said[3..8], ["file x.rs 200000", "leave", "file y.rs 3", "leave", "leave"]);
+    assert_eq!(walk.counts().entries, 5);
+}
+
+#[test]
+fn a_walk_that_goes_on_at_any_place_writes_the_same() {
+    let temp = tempfile::tempdir().unwrap();
+    let options = nested(temp.path());
+    let mut whole = walk(temp.path(), options.clone());
+    let mut places = vec![whole.place()];
+    while !whole.is_finished() {
+        whole.step().unwrap();
+        places.push(whole.place());
+    }
+    places.pop();
+    for place in places {
+        let mut rest = Walk::resume(whole.tops.clone(), options.clone(), &place).unwrap();
+        while !rest.is_finished() {
+            rest.step().unwrap();
+        }
+        let begin = usize::try_from(place.offset).unwrap();
+        assert!(rest.written() == &whole.written()[begin..], "from {place:?}");
+        assert_eq!(rest.counts(), whole.counts(), "from {place:?}");
+    }
 }
 
 #[test]

@@ -1,9 +1,13 @@
-//! What a `send` sends: one regular file as its own bytes, or anything else as a tree.
+//! What a `send` sends: one regular file or standard input as its own bytes, or anything else as a tree.
 
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 use hikyaku::Connection;
-use hikyaku_files::{FilesClient, FilesError, Outgoing, OutgoingTree, Progress, Trouble, WalkOptions};
+use hikyaku_files::{
+    FilesClient, FilesError, Outgoing, OutgoingPipe, OutgoingTree, Progress, Trouble, WalkOptions,
+};
 use hikyaku_wire::files::{PutOptions, Receipt, Target};
 use hikyaku_wire::parcel::TransferId;
 
@@ -12,9 +16,30 @@ use hikyaku_wire::parcel::TransferId;
 pub(super) enum Source {
     File(Outgoing),
     Tree(OutgoingTree),
+    /// Standard input, under this name.
+    Pipe(OutgoingPipe, PathBuf),
 }
 
 impl Source {
+    /// Standard input.
+    pub(super) fn piped(name: &OsStr, target: Target) -> Result<Self, FilesError> {
+        let pipe = OutgoingPipe::new(std::io::stdin(), "standard input", name.as_bytes(), target)?;
+        Ok(Self::Pipe(pipe, name.into()))
+    }
+
+    /// Whether it can be read only once.
+    pub(super) fn is_piped(&self) -> bool {
+        matches!(self, Self::Pipe(..))
+    }
+
+    /// Of a tree: what it is made of.
+    pub(super) fn tops(&self) -> Option<Vec<PathBuf>> {
+        match self {
+            Self::Tree(tree) => Some(tree.paths().map(Path::to_owned).collect()),
+            Self::File(_) | Self::Pipe(..) => None,
+        }
+    }
+
     /// Looks at the paths. One regular file without holes is sent as it is.
     pub(super) fn new(
         paths: &[PathBuf],
@@ -24,6 +49,8 @@ impl Source {
     ) -> Result<Self, FilesError> {
         if let [path] = paths
             && put == PutOptions::default()
+            && walk.filter.is_none()
+            && !walk.attributes
             && is_plain(path)
         {
             return Ok(Self::File(Outgoing::new(path, None, target)?));
@@ -39,10 +66,12 @@ impl Source {
         }
     }
 
-    pub(super) fn encode(&self) -> Vec<u8> {
+    /// What another process needs to go on; standard input is gone with this one.
+    pub(super) fn encode(&self) -> Option<Vec<u8>> {
         match self {
-            Self::File(file) => file.encode(),
-            Self::Tree(tree) => tree.encode(),
+            Self::File(file) => Some(file.encode()),
+            Self::Tree(tree) => Some(tree.encode()),
+            Self::Pipe(..) => None,
         }
     }
 
@@ -50,6 +79,7 @@ impl Source {
         match self {
             Self::File(file) => file.transfer(),
             Self::Tree(tree) => tree.transfer(),
+            Self::Pipe(pipe, _) => pipe.transfer(),
         }
     }
 
@@ -58,6 +88,7 @@ impl Source {
         match self {
             Self::File(file) => file.path(),
             Self::Tree(tree) => tree.paths().next().unwrap_or(Path::new("")),
+            Self::Pipe(_, name) => name,
         }
     }
 
@@ -79,13 +110,14 @@ impl Source {
         match self {
             Self::File(file) => client.send_file(file, progress).await,
             Self::Tree(tree) => client.send_tree(tree, progress).await,
+            Self::Pipe(pipe, _) => client.send_pipe(pipe, progress).await,
         }
     }
 
     /// What could not be carried, and how many.
     pub(super) fn troubles(&self) -> (Vec<Trouble>, u64) {
         match self {
-            Self::File(_) => (Vec::new(), 0),
+            Self::File(_) | Self::Pipe(..) => (Vec::new(), 0),
             Self::Tree(tree) => {
                 let (troubles, counts) = tree.troubles();
                 (troubles, counts.left_out)

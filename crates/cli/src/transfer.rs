@@ -1,0 +1,14 @@
+//! What sending and fetching have in common: how they are shown to people and told to programs, how fast they may be,
+//! and how they end early.
+
+mod count;
+pub(crate) mod events;
+mod interrupt;
+mod limit;
+mod rate;
+mod show;
+
+pub(crate) use count::Counted;
+pub(crate) use interrupt::{Interrupts, interrupted};
+pub(crate) use limit::Limit;
+pub(crate) use show::{Subject, Watch};

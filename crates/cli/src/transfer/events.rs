@@ -1,0 +1,233 @@
+//! What a transfer tells programs: one JSON object a line, described in `docs/json.md`, whose schema the tests hold it to.
+
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
+use std::time::Instant;
+
+use hikyaku_files::{Passing, escape};
+use serde::Serialize;
+
+use crate::exit::{Result, Trouble};
+use crate::output::{self, JSON_VERSION};
+
+/// The transfers of one command.
+pub(crate) struct Events {
+    command: &'static str,
+    json: bool,
+    begun: Instant,
+    summary: Counts,
+}
+
+#[derive(Clone, Copy, Default, Serialize)]
+struct Counts {
+    done: u64,
+    failed: u64,
+    missing: u64,
+    bytes: u64,
+}
+
+/// Every object begins like this.
+#[derive(Serialize)]
+struct Tagged<T> {
+    v: u32,
+    r#type: &'static str,
+    #[serde(flatten)]
+    rest: T,
+}
+
+/// A transfer begins.
+#[derive(Default, Serialize)]
+pub(crate) struct Start {
+    pub(crate) paths: Vec<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) to: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) reference: Option<String>,
+}
+
+/// A transfer is done.
+#[derive(Default, Serialize)]
+pub(crate) struct Done {
+    pub(crate) path: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) reference: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) name: Option<String>,
+    pub(crate) root: String,
+    pub(crate) bytes: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) entries: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) missing: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) synced: Option<&'static str>,
+    pub(crate) seconds: f64,
+}
+
+/// What was compared.
+#[derive(Serialize)]
+pub(crate) struct Verified {
+    pub(crate) path: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) root: Option<String>,
+    pub(crate) entries: u64,
+    pub(crate) bytes: u64,
+    pub(crate) damaged: u64,
+    pub(crate) touched: u64,
+}
+
+#[derive(Serialize)]
+struct WithCommand<T> {
+    command: &'static str,
+    #[serde(flatten)]
+    rest: T,
+}
+
+#[derive(Serialize)]
+struct Failed<'a> {
+    path: &'a str,
+    error: &'a str,
+    exit: u8,
+}
+
+#[derive(Serialize)]
+struct Missing<'a> {
+    path: &'a str,
+    why: &'a str,
+}
+
+#[derive(Serialize)]
+struct File<'a> {
+    path: String,
+    bytes: u64,
+    state: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    why: Option<String>,
+}
+
+/// How far a transfer is.
+#[derive(Serialize)]
+pub(crate) struct Far {
+    pub(crate) bytes: u64,
+    pub(crate) from: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) total: Option<u64>,
+    pub(crate) files: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) rate: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) eta: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) limit: Option<&'static str>,
+}
+
+#[derive(Serialize)]
+struct Summary {
+    #[serde(flatten)]
+    counts: Counts,
+    seconds: f64,
+    exit: u8,
+}
+
+impl Events {
+    pub(crate) fn new(command: &'static str, json: bool) -> Self {
+        Self { command, json, begun: Instant::now(), summary: Counts::default() }
+    }
+
+    pub(crate) fn is_json(&self) -> bool {
+        self.json
+    }
+
+    fn print(&self, ty: &'static str, rest: impl Serialize) -> Result {
+        if self.json { print(ty, WithCommand { command: self.command, rest }) } else { Ok(()) }
+    }
+
+    pub(crate) fn start(&self, start: &Start) -> Result {
+        self.print("start", start)
+    }
+
+    /// Counts what is done, and tells programs of it.
+    pub(crate) fn done(&mut self, done: &Done) -> Result {
+        self.summary.done += 1;
+        self.summary.bytes += done.bytes;
+        self.print("done", done)
+    }
+
+    /// Counts what was compared, and tells programs of it.
+    pub(crate) fn verified(&mut self, verified: &Verified) -> Result {
+        self.summary.done += 1;
+        self.summary.bytes += verified.bytes;
+        self.print("verified", verified)
+    }
+
+    /// Tells what differs.
+    pub(crate) fn differs(&self, path: &[u8], why: &str) -> Result {
+        self.tell("differs", path, why)
+    }
+
+    /// Tells what is not at the receiver as it was at the sender.
+    pub(crate) fn missing(&self, path: &[u8], why: &str) -> Result {
+        self.tell("missing", path, why)
+    }
+
+    fn tell(&self, ty: &'static str, path: &[u8], why: &str) -> Result {
+        let (path, why) = (escape(path).to_string(), hikyaku::printable(why).to_string());
+        if self.json {
+            return print(ty, Missing { path: &path, why: &why });
+        }
+        output::note(format_args!("{path}: {why}"));
+        Ok(())
+    }
+
+    /// Counts what is missing: more than is told one by one.
+    pub(crate) fn count_missing(&mut self, count: u64, told: u64) {
+        self.summary.missing += count;
+        let more = count.saturating_sub(told);
+        if more > 0 && !self.json {
+            output::note(format_args!("… and {more} more"));
+        }
+    }
+
+    /// Counts what failed, and tells programs of it.
+    pub(crate) fn failed(&mut self, path: &str, trouble: &Trouble) -> Result {
+        self.summary.failed += 1;
+        self.print("failed", Failed { path, error: trouble.what(), exit: trouble.exit as u8 })
+    }
+
+    /// The last word, with the exit code that the program will have.
+    pub(crate) fn end(&self, result: Result) -> Result {
+        let exit = result.as_ref().map_or_else(|trouble| trouble.exit as u8, |()| 0);
+        let (counts, seconds) = (self.summary, self.begun.elapsed().as_secs_f64());
+        let told = self.print("summary", Summary { counts, seconds, exit });
+        result.and(told)
+    }
+}
+
+/// Tells of a file that was sent or fetched alone.
+pub(crate) fn file(at: &Path, bytes: u64) {
+    // Nobody reading is found out when the end is told.
+    let _ = print("file", File { path: path(at.as_os_str()), bytes, state: "passed", why: None });
+}
+
+/// Tells of one file of a tree that has passed.
+pub(super) fn passing(passing: Passing<'_>) {
+    let Passing::Passed { path, size, failed } = passing else { return };
+    let why = failed.map(|reason| hikyaku_files::Missing::Source(reason).to_string());
+    let state = if why.is_some() { "failed" } else { "passed" };
+    // Nobody reading is found out when the end is told.
+    let _ = print("file", File { path: escape(path).to_string(), bytes: size, state, why });
+}
+
+pub(super) fn far(far: &Far) {
+    let _ = print("progress", far);
+}
+
+fn print(ty: &'static str, rest: impl Serialize) -> Result {
+    output::json(&Tagged { v: JSON_VERSION, r#type: ty, rest })
+}
+
+/// A path as it is told: its bytes, escaped where they are no text.
+pub(crate) fn path(path: &OsStr) -> String {
+    escape(path.as_bytes()).to_string()
+}

@@ -1,0 +1,149 @@
+//! A parcel that is fetched to somewhere that takes bytes once: standard output, a comparison.
+//!
+//! Bytes are handed over when their group is verified, in order, each once, whatever happens to the connection. That the
+//! whole is what it should be is only known at its end. Spec: S5.13, S5.15.
+
+use std::fmt;
+use std::io;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use hikyaku_storage::vault::Mark;
+use hikyaku_wire::cbor::MAX_INTEGER;
+use hikyaku_wire::files::{Answer, Block, GET, Head, Receipt, Request, Synced, Wanted};
+use hikyaku_wire::parcel::Root;
+use tokio::sync::{Notify, mpsc};
+
+use super::{FilesClient, REASON, tell};
+use crate::error::{FilesError, Result};
+use crate::progress::{Progress, Stage};
+use crate::receive::Receiving;
+use crate::server::blocking;
+use crate::server::put::{acceptance, drive};
+use crate::tree::GROUP_LEN;
+use crate::writer::{QUEUE, Work, join_pieces};
+
+/// Takes verified bytes: what is fetched, and the next of them.
+type Taker = Box<dyn FnMut(&Head, &[u8]) -> io::Result<()> + Send>;
+
+/// Where a parcel is poured, and how far it is. Clones share it.
+#[derive(Clone)]
+pub struct Poured(Arc<Mutex<State>>);
+
+struct State {
+    head: Option<Head>,
+    mark: Mark,
+    /// Bytes that were handed over: the mark, and perhaps a part of a group behind it.
+    taken: u64,
+    taker: Taker,
+}
+
+impl Poured {
+    /// Nothing so far.
+    pub fn new(taker: impl FnMut(&Head, &[u8]) -> io::Result<()> + Send + 'static) -> Self {
+        let (head, mark, taker) = (None, Mark::default(), Box::new(taker) as Taker);
+        Self(Arc::new(Mutex::new(State { head, mark, taken: 0, taker })))
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Where it goes on; an error when something else came before.
+    fn resume(&self, head: &Head) -> Result<Receiving> {
+        // Whoever poured for a connection that broke is waited for here.
+        let mut state = self.state();
+        if *state.head.get_or_insert_with(|| head.clone()) != *head {
+            return Err(FilesError::Order("the parcel is another one than before"));
+        }
+        Ok(Receiving::resume(&state.mark, head.size, MAX_INTEGER))
+    }
+
+    fn take_all(
+        &self,
+        mut receiving: Receiving,
+        mut work: mpsc::Receiver<Work>,
+        progress: &Progress,
+    ) -> Result<(Root, u64)> {
+        let (mut state, mut buffer) = (self.state(), Vec::new());
+        while let Some(work) = work.blocking_recv() {
+            match work {
+                Work::Close(close) => return receiving.close(&close),
+                Work::Block(block, pieces) => {
+                    join_pieces(&mut buffer, pieces);
+                    progress.local().time(Stage::Cpu, || receiving.take(&block, &buffer))?;
+                    progress.local().time(Stage::Disk, || state.take(&block, &buffer))?;
+                    state.mark = receiving.mark();
+                    progress.reached(receiving.offset());
+                }
+            }
+        }
+        Err(hikyaku::Error::Truncated.into())
+    }
+}
+
+impl State {
+    fn take(&mut self, block: &Block, bytes: &[u8]) -> Result<()> {
+        let known = usize::try_from(self.taken.saturating_sub(block.offset)).unwrap_or(usize::MAX);
+        let (Some(head), Some(news)) = (&self.head, bytes.get(known..)) else { return Ok(()) };
+        // What is handed over counts, even if the rest is refused.
+        for piece in news.chunks(usize::try_from(GROUP_LEN).unwrap_or(usize::MAX)) {
+            let taken = (self.taker)(head, piece);
+            taken.map_err(|error| FilesError::Source { path: "where it goes".to_owned(), error })?;
+            self.taken += piece.len() as u64;
+        }
+        Ok(())
+    }
+}
+
+impl fmt::Debug for Poured {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let state = self.state();
+        f.debug_struct("Poured")
+            .field("head", &state.head)
+            .field("taken", &state.taken)
+            .finish_non_exhaustive()
+    }
+}
+
+impl FilesClient {
+    /// Fetches a parcel's bytes to somewhere, or goes on with it. Of a tree these are a bundle.
+    pub async fn pour(&self, wanted: &Wanted, to: &Poured, progress: &Progress) -> Result<(Head, Receipt)> {
+        let (mut sender, mut receiver) = self.open(GET).await?.split();
+        sender.send(&Request { wanted: wanted.clone() }).await?;
+        let head: Head = receiver.receive().await?;
+        let (known, poured) = (head.clone(), to.clone());
+        let receiving = blocking(move || poured.resume(&known)).await?;
+        progress.began(head.transfer, receiving.offset(), head.size);
+        sender.send(&acceptance(head.transfer, &receiving)).await?;
+        let (feeding, work) = mpsc::channel(QUEUE);
+        let (poured, reporting, promised) = (to.clone(), progress.clone(), head.root);
+        let thread = tokio::task::spawn_blocking(move || {
+            match (poured.take_all(receiving, work, &reporting)?, promised) {
+                ((found, size), Some(said)) if said != found => {
+                    Err(FilesError::RootMismatch { said, found, size })
+                }
+                (whole, _) => Ok(whole),
+            }
+        });
+        let (root, size) =
+            match drive(&mut receiver, feeding, thread, &Arc::new(Notify::new()), progress).await {
+                Ok(done) => done,
+                Err(error @ FilesError::Exchange(_)) => return Err(error),
+                Err(error) => {
+                    let (told, error) = tell(error);
+                    // The peer may be gone; our own reason is the one that counts.
+                    let _ = sender.fail(told).await;
+                    return Err(error);
+                }
+            };
+        let (transfer, name, event, tree) = (head.transfer, None, None, None);
+        let receipt = Receipt { transfer, root, size, synced: Synced::None, name, event, tree };
+        let told = async {
+            sender.feed(&Answer::Receipt(receipt.clone())).await?;
+            sender.finish().await?;
+            receiver.ended().await
+        };
+        let _ = tokio::time::timeout(REASON, told).await;
+        Ok((head, receipt))
+    }
+}
