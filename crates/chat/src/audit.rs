@@ -54,8 +54,11 @@ pub async fn audit(store: &dyn Store) -> Result<Audit, StoreError> {
 impl Audit {
     async fn room(&mut self, store: &dyn Store, id: RoomId, record: &RoomRecord) -> Result<(), StoreError> {
         self.rooms += 1;
-        let name = format!("#{}", hikyaku::printable(&record.name));
-        let named = match crate::RoomName::parse(&record.name) {
+        let parsed = crate::RoomName::parse_any(&record.name);
+        let name = parsed
+            .as_ref()
+            .map_or_else(|_| hikyaku::printable(&record.name).to_string(), ToString::to_string);
+        let named = match parsed {
             Ok(parsed) => store.get(&name_key(&parsed)).await?.map(|found| found.value),
             Err(_) => None,
         };

@@ -25,7 +25,7 @@ pub use client::{ChatClient, Follower, Following, News, Position};
 pub use event::{Event, EventError, EventView, erase};
 pub use hikyaku_wire::chat as wire;
 pub use limits::Limits;
-pub use member::{Answer, Ask, Author, Member, Named, Operation, Permit};
+pub use member::{Answer, Ask, Author, Member, Named, Operation, Permit, Sought};
 pub use name::{NameError, RoomName};
 pub use refusal::Refusal;
 pub use server::{Authority, ChatServer, NewEvent};

@@ -75,6 +75,9 @@ pub type Answer<'a> = Pin<Box<dyn Future<Output = Result<Permit, Refusal>> + Sen
 /// The future name of a user.
 pub type Named<'a> = Pin<Box<dyn Future<Output = Result<Option<String>, Refusal>> + Send + 'a>>;
 
+/// The future id and name of a user who was looked for by name.
+pub type Sought<'a> = Pin<Box<dyn Future<Output = Result<Option<(UserId, String)>, Refusal>> + Send + 'a>>;
+
 /// Somebody connected. The program implements it over its users; the chat server knows nothing else of them.
 ///
 /// `permit` is called once a send, so an implementation keeps what it read and reads again when asked
@@ -91,6 +94,12 @@ pub trait Member: Send + Sync + 'static {
         let _ = user;
         Box::pin(std::future::ready(Ok(None)))
     }
+
+    /// Another user of the same server by name; `None` if there is none, and by default.
+    fn user_named<'a>(&'a self, name: &'a str) -> Sought<'a> {
+        let _ = name;
+        Box::pin(std::future::ready(Ok(None)))
+    }
 }
 
 impl<M: Member + ?Sized> Member for Arc<M> {
@@ -104,5 +113,9 @@ impl<M: Member + ?Sized> Member for Arc<M> {
 
     fn name_of(&self, user: UserId) -> Named<'_> {
         (**self).name_of(user)
+    }
+
+    fn user_named<'a>(&'a self, name: &'a str) -> Sought<'a> {
+        (**self).user_named(name)
     }
 }

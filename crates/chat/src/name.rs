@@ -52,7 +52,45 @@ impl RoomName {
         }
     }
 
-    /// The name without `#`.
+    /// Reads the name of a room, or of somebody (`@ben`), or of two people's direct room (`@ana+ben`).
+    pub fn parse_any(text: &str) -> Result<Self, NameError> {
+        let Some(people) = text.strip_prefix('@') else { return Self::parse(text) };
+        match people.split_once('+') {
+            // A leading `#` belongs to rooms alone.
+            _ if people.contains('#') => Err(NameError::Character('#')),
+            Some((one, other)) => Ok(Self::direct(Self::parse(one)?.as_str(), Self::parse(other)?.as_str())),
+            None => Ok(Self(format!("@{}", Self::parse(people)?.0))),
+        }
+    }
+
+    /// The name of the direct room of two users, the same whoever of them asks.
+    //= S4.6
+    pub fn direct(one: &str, other: &str) -> Self {
+        let (one, other) = if one <= other { (one, other) } else { (other, one) };
+        Self(format!("@{one}+{other}"))
+    }
+
+    /// Whether this names people.
+    pub fn is_direct(&self) -> bool {
+        self.0.starts_with('@')
+    }
+
+    /// The one person who is named.
+    pub fn person(&self) -> Option<&str> {
+        self.0.strip_prefix('@').filter(|people| !people.contains('+'))
+    }
+
+    /// The name that a user sees: that of a direct room is the other's.
+    pub fn seen_by(&self, user: &str) -> String {
+        let people = self.0.strip_prefix('@').and_then(|people| people.split_once('+'));
+        match people {
+            Some((one, other)) if one == user => format!("@{other}"),
+            Some((one, other)) if other == user => format!("@{one}"),
+            _ => self.0.clone(),
+        }
+    }
+
+    /// The name without `#`; that of people with `@`.
     pub fn as_str(&self) -> &str {
         &self.0
     }
@@ -74,10 +112,10 @@ impl FromStr for RoomName {
     }
 }
 
-/// As people write it: `#ops`.
+/// As people write it: `#ops`, `@ben`.
 impl fmt::Display for RoomName {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "#{}", self.0)
+        if self.is_direct() { f.write_str(&self.0) } else { write!(f, "#{}", self.0) }
     }
 }
 
@@ -118,6 +156,22 @@ mod tests {
     fn a_hash_and_upper_case_make_no_other_name() {
         assert_eq!(parse("#Ops"), parse("ops"));
         assert_eq!(RoomName::parse("OPS").unwrap().to_string(), "#ops");
+    }
+
+    //= S4.6 (test)
+    #[test]
+    fn two_people_have_one_direct_room_and_each_sees_the_other_in_its_name() {
+        let room = RoomName::parse_any("@ben+ana").unwrap();
+        assert_eq!((room.as_str(), &room), ("@ana+ben", &RoomName::direct("ana", "ben")));
+        assert_eq!((room.seen_by("ana"), room.seen_by("ben")), ("@ben".into(), "@ana".into()));
+        assert_eq!((room.seen_by("cho"), room.person()), ("@ana+ben".into(), None));
+        let ben = RoomName::parse_any("@Ben").unwrap();
+        assert_eq!((ben.person(), ben.to_string(), ben.is_direct()), (Some("ben"), "@ben".into(), true));
+        assert_eq!(RoomName::parse_any("#ops").unwrap().to_string(), "#ops");
+        for wrong in ["@", "@+", "@a+", "@+a", "@a+b+c", "@a b", "@#a", "@a/b", "@a+#b", "@@a"] {
+            assert!(RoomName::parse_any(wrong).is_err(), "{wrong}");
+        }
+        assert!(RoomName::parse("@ana+ben").is_err(), "nobody makes a room of such a name");
     }
 
     proptest! {

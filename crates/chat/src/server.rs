@@ -11,6 +11,7 @@
 mod access;
 mod chain_at;
 mod core;
+mod direct;
 mod facts;
 mod feed;
 mod members;
@@ -93,6 +94,17 @@ impl ChatServer {
     pub async fn resolve(&self, room: &RoomRef) -> Result<RoomId, Refusal> {
         let id = self.core.resolve(room).await?;
         self.core.room(id).await.map(|room| room.id)
+    }
+
+    /// Which room a member means: somebody's name is their direct room, which is made when it is first named.
+    pub async fn meant(&self, member: &dyn Member, room: &RoomRef) -> Result<RoomId, Refusal> {
+        let id = self.core.meant(member, room).await?;
+        self.core.room(id).await.map(|room| room.id)
+    }
+
+    /// What a room is called, whoever asks.
+    pub async fn name(&self, room: RoomId) -> Result<String, Refusal> {
+        Ok(self.core.room(room).await?.record().record.name.clone())
     }
 
     /// Whether the member may do this in the room.

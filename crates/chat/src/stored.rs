@@ -41,12 +41,6 @@ pub(crate) fn name_key(name: &RoomName) -> Key {
     Key::join([b"rn/".as_slice(), name.as_str().as_bytes()])
 }
 
-/// The name in a key below [`names_prefix`].
-pub(crate) fn name_of(key: &Key) -> Option<RoomName> {
-    let name = key.as_bytes().strip_prefix(b"rn/")?;
-    RoomName::parse(std::str::from_utf8(name).ok()?).ok()
-}
-
 /// Where the number of rooms is.
 pub(crate) fn rooms_key() -> Key {
     Key::from("chat/rooms")

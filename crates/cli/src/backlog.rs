@@ -49,7 +49,7 @@ pub(crate) async fn send_earlier(
             }
         };
         match chat.send(&send).await {
-            Ok(sent) => note(format!("sent first, as it was said before: #{}:{}", name.as_str(), sent.seq)),
+            Ok(sent) => note(format!("sent first, as it was said before: {}:{}", name, sent.seq)),
             // Whom it mentions has changed since, but it is there.
             Err(error) if error.code() == ErrorCode::ID_REUSED => {}
             Err(error) if error.says_no() && !error.is_retryable() => {

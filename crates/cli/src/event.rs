@@ -9,8 +9,9 @@ use hikyaku_chat::Event;
 use hikyaku_chat::client::{About, Delivery, Fold};
 use hikyaku_wire::cbor;
 use hikyaku_wire::chat::{Kind, Membership};
-use hikyaku_wire::parcel::{EndStatus, Parcel, ParcelEnd};
+use hikyaku_wire::parcel::{EndStatus, EntryKind, Parcel, ParcelEnd};
 
+use crate::reference::place;
 use crate::time;
 
 /// An event with its place.
@@ -44,7 +45,7 @@ impl<'a> Shown<'a> {
     /// `#ops:17  2026-11-22 20:03:12  ana: deploy done`
     pub(crate) fn line(&self) -> String {
         let ts_ms = self.event.as_ref().map_or(0, |event| event.envelope.ts_ms);
-        format!("#{}:{}  {}  {}", self.room, self.seq, time::local(ts_ms), self.said())
+        format!("{}:{}  {}  {}", place(self.room), self.seq, time::local(ts_ms), self.said())
     }
 
     /// `20:03 ana: deploy done`
@@ -74,7 +75,7 @@ impl<'a> Shown<'a> {
     fn sentence(&self, event: &Event) -> String {
         let name = printable(&event.envelope.name);
         let target =
-            event.envelope.refs.first().map(|seq| format!("#{}:{seq}", self.room)).unwrap_or_default();
+            event.envelope.refs.first().map(|seq| format!("{}:{seq}", place(self.room))).unwrap_or_default();
         match event.envelope.kind {
             Kind::MESSAGE => format!("{name}: {}", self.words()),
             Kind::REPLY => format!("{name} (to {target}): {}", self.words()),
@@ -87,10 +88,7 @@ impl<'a> Shown<'a> {
             Kind::TOPIC => format!("{name}: [topic] {}", self.words()),
             Kind::JOIN | Kind::LEAVE | Kind::INVITE | Kind::ROLE => self.membership_line(event),
             Kind::PARCEL => match self.parcel() {
-                Some(parcel) => {
-                    let size = parcel.bytes.map_or_else(|| "?".to_owned(), bytes);
-                    format!("{name} sends {} ({size})", hikyaku_files::escape(&parcel.name))
-                }
+                Some(parcel) => format!("{name} sends {}", card(&parcel, self.ended().as_ref())),
                 None => format!("{name} sends something that cannot be read"),
             },
             Kind::PARCEL_END => format!("{name}: {}", self.ending()),
@@ -135,7 +133,7 @@ impl<'a> Shown<'a> {
         match self.parcel_end() {
             None => "a parcel ended in a way that cannot be read".to_owned(),
             Some(end) => {
-                let parcel = format!("#{}:{}", self.room, end.parcel);
+                let parcel = format!("{}:{}", place(self.room), end.parcel);
                 match end.status {
                     EndStatus::Settled => format!("{parcel} is here, {}", bytes(end.bytes.unwrap_or(0))),
                     EndStatus::Aborted => format!("{parcel} was given up"),
@@ -143,6 +141,12 @@ impl<'a> Shown<'a> {
                 }
             }
         }
+    }
+
+    /// How a parcel ended, where a later event has said so.
+    fn ended(&self) -> Option<ParcelEnd> {
+        let end = self.about.as_ref()?.ended.as_ref()?;
+        cbor::decode(end, &cbor::Limits::default()).ok()
     }
 
     fn text(&self) -> Option<String> {
@@ -161,6 +165,25 @@ impl<'a> Shown<'a> {
     fn parcel_end(&self) -> Option<ParcelEnd> {
         cbor::decode(self.event.as_ref()?.body.as_ref()?, &cbor::Limits::default()).ok()
     }
+}
+
+/// `dataset/ (3.2 GiB in 812 entries), here`: what a parcel is, and how far it is where that is known.
+fn card(parcel: &Parcel, end: Option<&ParcelEnd>) -> String {
+    let size = end.and_then(|end| end.bytes).or(parcel.bytes).map_or_else(|| "?".to_owned(), bytes);
+    let entries = end.and_then(|end| end.entries).or(parcel.entries);
+    let entries = match entries.filter(|_| parcel.kind == EntryKind::Tree) {
+        None => String::new(),
+        Some(1) => " in 1 entry".to_owned(),
+        Some(entries) => format!(" in {entries} entries"),
+    };
+    let sign = if parcel.kind == EntryKind::Tree { "/" } else { "" };
+    let far = match end.map(|end| end.status) {
+        None => "",
+        Some(EndStatus::Settled) => ", here",
+        Some(EndStatus::Aborted) => ", given up",
+        Some(EndStatus::Expired) => ", expired",
+    };
+    format!("{}{sign} ({size}{entries}){far}", hikyaku_files::escape(&parcel.name))
 }
 
 /// A line of a peer's text, escaped and not cut: messages have a limit of their own.
@@ -183,6 +206,32 @@ pub(crate) fn bytes(count: u64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_parcels_card_says_what_it_is_and_how_far() {
+        let parcel = |kind, bytes, entries| Parcel {
+            transfer: hikyaku_wire::parcel::TransferId([1; 16]),
+            name: b"da\x1bta".to_vec(),
+            kind,
+            bytes,
+            entries,
+            meta: None,
+        };
+        let end = |status, bytes, entries| ParcelEnd { parcel: 1, status, root: None, bytes, entries };
+        let card = |parcel, end: Option<ParcelEnd>| card(&parcel, end.as_ref());
+        assert_eq!(card(parcel(EntryKind::File, Some(6), None), None), "da\\u{1b}ta (6 B)");
+        let settled = end(EndStatus::Settled, Some(2048), Some(3));
+        assert_eq!(card(parcel(EntryKind::Tree, None, None), None), "da\\u{1b}ta/ (?)");
+        assert_eq!(
+            card(parcel(EntryKind::Tree, None, None), Some(settled)),
+            "da\\u{1b}ta/ (2.00 KiB in 3 entries), here"
+        );
+        let given_up = end(EndStatus::Aborted, None, None);
+        assert_eq!(
+            card(parcel(EntryKind::File, Some(6), None), Some(given_up)),
+            "da\\u{1b}ta (6 B), given up"
+        );
+    }
 
     #[test]
     fn no_control_character_of_a_peer_reaches_a_terminal() {

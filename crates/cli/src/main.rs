@@ -28,6 +28,7 @@ mod server;
 mod time;
 mod transfer;
 mod window;
+mod wrap;
 
 use std::process::ExitCode;
 

@@ -20,18 +20,29 @@ pub(crate) enum ReferenceError {
     Room(#[from] hikyaku_chat::NameError),
     #[error("an event is named by its room and number: '#ops:17', or '#ops:2.17' with the epoch")]
     Event,
-    #[error(
-        "'{0}' is a person: sending to people comes later; send to a room ('#ops') or to the server's directory (':')"
-    )]
-    Person(String),
+    #[error("'{}' is one device of a person: what is sent to somebody goes to all of their devices", hikyaku::printable(.0))]
+    Device(String),
     #[error("a path below ':' has at most {MAX_COMPONENTS} parts, none of them empty, '.' or '..'")]
     Path,
 }
 
-/// `ops`, `#ops` or `SERVER/#ops`.
+/// `ops`, `#ops`, `@ben` or `SERVER/#ops`.
 pub(crate) fn room(text: &str) -> Result<OnServer<RoomName>, ReferenceError> {
     let (server, rest) = split_server(text);
-    Ok(OnServer { server, what: RoomName::parse(rest)? })
+    Ok(OnServer { server, what: named(rest)? })
+}
+
+fn named(text: &str) -> Result<RoomName, ReferenceError> {
+    if text.starts_with('@') && text.contains('/') {
+        return Err(ReferenceError::Device(text.to_owned()));
+    }
+    Ok(RoomName::parse_any(text)?)
+}
+
+/// A room as people write it: `#ops`, `@ben`. The name may be a peer's.
+pub(crate) fn place(name: &str) -> String {
+    let sign = if name.starts_with('@') { "" } else { "#" };
+    format!("{sign}{}", hikyaku::printable(name))
 }
 
 /// `#ops:17`, `ops:17`, `#ops:2.17` or `SERVER/#ops:17`.
@@ -43,20 +54,17 @@ pub(crate) fn event(text: &str) -> Result<OnServer<EventRef>, ReferenceError> {
         None => (None, number),
     };
     let seq = seq.parse().map_err(|_| ReferenceError::Event)?;
-    let room = RoomName::parse(name)?.as_str().to_owned();
+    let room = named(name)?.as_str().to_owned();
     Ok(OnServer { server, what: EventRef { room, epoch, seq } })
 }
 
-/// Where files go: `#ops`, `:` or `:sub/dir`, each with an optional `SERVER/` in front.
+/// Where files go: `#ops`, `@ben`, `:` or `:sub/dir`, each with an optional `SERVER/` in front.
 pub(crate) fn target(text: &str) -> Result<OnServer<Target>, ReferenceError> {
     let (server, rest) = split_server(text);
     if let Some(path) = rest.strip_prefix(':') {
         return Ok(OnServer { server, what: Target::Drop(components(path)?) });
     }
-    if rest.starts_with('@') {
-        return Err(ReferenceError::Person(rest.to_owned()));
-    }
-    Ok(OnServer { server, what: Target::Room(RoomName::parse(rest)?.as_str().to_owned()) })
+    Ok(OnServer { server, what: Target::Room(named(rest)?.as_str().to_owned()) })
 }
 
 fn components(path: &str) -> Result<Vec<Component>, ReferenceError> {
@@ -124,6 +132,19 @@ mod tests {
         for wrong in [":..", ":a/../b", ":/etc", ":a//b", ":."] {
             assert_eq!(target(wrong), Err(ReferenceError::Path), "{wrong}");
         }
-        assert!(matches!(target("@ana"), Err(ReferenceError::Person(_))));
+        assert_eq!(target("home/@ana").unwrap().what, Target::Room("@ana".into()));
+    }
+
+    #[test]
+    fn a_person_stands_where_a_room_may_and_a_device_does_not() {
+        assert_eq!(room("@Ben").unwrap().what.as_str(), "@ben");
+        assert_eq!(room("home/@ben").unwrap().server.as_deref(), Some("home"));
+        assert_eq!(event("@ben:17").unwrap().what.room, "@ben");
+        assert_eq!(event("@ben+ana:17").unwrap().what.room, "@ana+ben");
+        assert!(matches!(target("@ben/laptop"), Err(ReferenceError::Device(_))));
+        assert_eq!(
+            (place("ops"), place("@ana"), place("a\u{1b}")),
+            ("#ops".into(), "@ana".into(), "#a\\u{1b}".into())
+        );
     }
 }

@@ -14,7 +14,7 @@ use unicode_width::{UnicodeWidthChar as _, UnicodeWidthStr as _};
 
 use crate::company::{Company, Notice};
 use crate::exit::{self, Result};
-use crate::output;
+use crate::{output, wrap};
 
 /// Lines typed that wait to be sent; then typing waits.
 const TYPED: usize = 64;
@@ -77,7 +77,9 @@ impl Screen {
     pub(crate) fn show(&mut self, line: &str) -> Result {
         match self {
             Self::Plain => output::line(line),
-            Self::Terminal(printer) => printer.print(format!("{line}\n")).map_err(trouble),
+            Self::Terminal(printer) => {
+                printer.print(format!("{}\n", wrap::for_output(line.to_owned()))).map_err(trouble)
+            }
         }
     }
 
@@ -131,8 +133,7 @@ impl Hinter for Line {
         let notices = self.notices.as_ref()?;
         // One that is left out is made good by the next key.
         let _ = notices.try_send(if line.is_empty() { Notice::Still } else { Notice::Typing });
-        let columns = rustix::termios::tcgetwinsize(std::io::stdout()).map_or(80, |size| size.ws_col);
-        let left = usize::from(columns).saturating_sub(self.prompt + line.width() + 1);
+        let left = wrap::columns().saturating_sub(self.prompt + line.width() + 1);
         (left >= LEAST_MARGIN).then(|| Margin(" ".repeat(left.min(MARGIN))))
     }
 }

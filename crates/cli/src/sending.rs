@@ -146,7 +146,7 @@ impl Message {
         if error.code() == ErrorCode::ID_REUSED {
             return self.reused(&error.to_string());
         }
-        Trouble::from(error).during(format_args!("saying it in #{}", self.room.as_str()))
+        Trouble::from(error).during(format_args!("saying it in {}", self.room))
     }
 
     /// It waits no longer; `forgotten`: nor is the room's id remembered.
@@ -177,11 +177,11 @@ impl Message {
                 )),
                 None => Trouble::from(error),
             };
-            return trouble.during(format_args!("the message was not sent to #{}", self.room.as_str()));
+            return trouble.during(format_args!("the message was not sent to {}", self.room));
         }
         Trouble::new(
             Exit::OutcomeUnknown,
-            format!("no acknowledgement: the message may or may not be in #{} ({error})", self.room.as_str()),
+            format!("no acknowledgement: the message may or may not be in {} ({error})", self.room),
         )
         .hint(format!(
             "say the same again with --key {} : it will be there once, whatever happened",

@@ -256,3 +256,30 @@ fn who_talks_in_a_room_is_seen_there_over_either_transport_until_they_leave() {
     drop(typed);
     ana.run(["who", "nowhere"]).fails(6, &["no such room"]);
 }
+
+#[test]
+fn two_people_talk_and_send_to_each_other_and_nobody_else_knows() {
+    let place = Place::new();
+    let (_server, ana, ben) = two_people(&place);
+    let eve = place.home("eve").over("tcp");
+    eve.join(ana.run(["invite", "create"]).ok(), "eve");
+    assert_eq!(ana.run(["say", "@ben", "lunch?"]).ok(), "@ben:1");
+    assert_eq!(ben.run(["say", "@ana", "in ten minutes"]).ok(), "@ana:2");
+    assert_eq!(lines(&ben, "@ana"), ["ana: lunch?", "ben: in ten minutes"]);
+    assert!(ben.run(["room", "list"]).ok().contains("@ana  2 events"));
+    let file = place.file("menu.txt", b"soup");
+    let sent = ana.run(["send", file.to_str().unwrap(), "--to", "@ben"]);
+    assert!(sent.ok().starts_with("@ana+ben:3"), "{sent:?}");
+    let into = place.directory("into");
+    ben.run(["get", "@ana:3", "--into", into.to_str().unwrap()]).ok();
+    assert_eq!(std::fs::read(into.join("menu.txt")).unwrap(), b"soup");
+    ben.run(["get", "@ana+ben:3", "--into", place.directory("again").to_str().unwrap()]).ok();
+    for what in [vec!["tail", "@ana+ben"], vec!["say", "@ana+ben", "x"], vec!["get", "@ana+ben:3"]] {
+        eve.run(what).fails(6, &["no such room"]);
+    }
+    assert!(!eve.run(["room", "list"]).ok().contains('@'));
+    ana.run(["say", "@nobody", "x"]).fails(6, &["no such user"]);
+    ana.run(["say", "@ana", "x"]).fails(1, &["a direct room is for two"]);
+    ana.run(["say", "@ben/laptop", "x"]).fails(2, &["goes to all of their devices"]);
+    ben.run(["room", "invite", "@ana", "@eve"]).fails(5, &["it is the two of you"]);
+}

@@ -346,10 +346,7 @@ fn files_go_into_a_room_and_come_out_again() {
         assert_eq!(std::fs::read(into.join("report.pdf")).unwrap(), one);
         assert_eq!(std::fs::read(into.join("data.bin")).unwrap(), two);
         let lines = ana.run(["tail", "ops", "-n", "2"]);
-        assert!(
-            lines.ok().contains("ana sends empty (0 B)") && lines.out.contains("#ops:5 is here"),
-            "{lines:?}"
-        );
+        assert!(lines.ok().ends_with("ana sends empty (0 B), here"), "{lines:?}");
     }
 }
 

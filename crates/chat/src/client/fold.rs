@@ -26,6 +26,8 @@ pub struct About {
     pub deleted_by: Option<String>,
     /// Whether it is kept in view.
     pub pinned: bool,
+    /// How it ended, if it is a parcel that has: the body of its end.
+    pub ended: Option<Bytes>,
     /// Who reacted with which word, by name, each once; in the order of the words.
     pub reactions: BTreeMap<String, Vec<(UserId, String)>>,
 }
@@ -41,6 +43,7 @@ impl Fold {
             // An edit without a text was erased with what it edited.
             Kind::EDIT => about.edited = event.body.clone().or(about.edited.take()),
             Kind::DELETE => *about = About { deleted_by: Some(name), ..About::default() },
+            Kind::PARCEL_END => about.ended = event.body.clone(),
             Kind::PIN => about.pinned = true,
             Kind::UNPIN => about.pinned = false,
             _ => {
@@ -62,7 +65,16 @@ impl Fold {
 
     /// Whether events of this kind show only in what they are about.
     pub fn is_folded(kind: Kind) -> bool {
-        matches!(kind, Kind::EDIT | Kind::DELETE | Kind::REACTION | Kind::UNREACT | Kind::PIN | Kind::UNPIN)
+        matches!(
+            kind,
+            Kind::EDIT
+                | Kind::DELETE
+                | Kind::REACTION
+                | Kind::UNREACT
+                | Kind::PIN
+                | Kind::UNPIN
+                | Kind::PARCEL_END
+        )
     }
 }
 
@@ -114,6 +126,13 @@ mod tests {
         let back =
             fold(&[react(1, "+"), event(2, Kind::UNREACT, &[1], "+"), event(1, Kind::UNREACT, &[1], "+")]);
         assert_eq!(back, About::default());
+    }
+
+    #[test]
+    fn how_a_parcel_ended_is_said_of_the_parcel() {
+        let about = fold(&[event(1, Kind::REACTION, &[1], "+"), event(1, Kind::PARCEL_END, &[1], "settled")]);
+        assert_eq!((about.ended.as_deref(), about.reactions.len()), (Some(&b"settled"[..]), 1));
+        assert!(Fold::is_folded(Kind::PARCEL_END) && !Fold::is_folded(Kind::PARCEL));
     }
 
     #[test]

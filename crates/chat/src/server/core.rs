@@ -51,11 +51,11 @@ impl Core {
         (self.clock)()
     }
 
-    /// Which room is meant.
+    /// Which room is meant, whoever asks; somebody's name means one only to whoever asks: [`Core::meant`].
     pub(crate) async fn resolve(&self, room: &RoomRef) -> Result<RoomId, Refusal> {
         let name = match room {
             RoomRef::Id(id) => return Ok(*id),
-            RoomRef::Name(name) => RoomName::parse(name)?,
+            RoomRef::Name(name) => RoomName::parse_any(name)?,
         };
         let found = self.store.get(&name_key(&name)).await?.ok_or(Refusal::RoomUnknown)?;
         found.value.as_ref().try_into().map(RoomId).map_err(|_| Refusal::Corrupt)

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use hikyaku_wire::chat::{Change, ChangeMember, ListMembers, Member as Listed, Members, Sent, UserId};
 
 use super::core::{Core, salt};
+use super::direct;
 use crate::member::Member;
 use crate::refusal::Refusal;
 use crate::rules::{Proposal, Wish};
@@ -20,7 +21,12 @@ pub(crate) async fn change(
     let author = member.author();
     let ChangeMember { room, id, change, user, role } = ask;
     let subject = user.unwrap_or(author.id);
-    let room = core.room(core.resolve(&room).await?).await?;
+    let room = core.room(core.meant(&*member, &room).await?).await?;
+    //= S4.8
+    if direct::is_direct(&room.record().record) {
+        core.known_to(&*member, &room.record()).await?;
+        return Err(Refusal::Denied("change who belongs to a direct room: it is the two of you"));
+    }
     let name = match subject == author.id {
         true => author.name.clone(),
         false => match (member.name_of(subject).await?, change) {

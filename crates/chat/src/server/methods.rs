@@ -11,6 +11,7 @@ use hikyaku_wire::chat::{
 use tokio::sync::mpsc;
 
 use super::core::{Core, salt};
+use super::direct;
 use super::room::LiveRoom;
 use super::sequencer::Pending;
 use super::sync::failed;
@@ -20,8 +21,8 @@ use crate::name::RoomName;
 use crate::refusal::Refusal;
 use crate::rules::{Case, Facts, Log, Proposal, Standing, decide};
 use crate::stored::{
-    self, MemberRecord, RoomRecord, member_key, name_key, name_of, names_prefix, room_key, rooms_key,
-    store_room, topic_key,
+    self, MemberRecord, RoomRecord, member_key, name_key, names_prefix, room_key, rooms_key, store_room,
+    topic_key,
 };
 
 /// Makes a room. Asking again with the same id and name is answered as the first time.
@@ -44,20 +45,12 @@ pub(crate) async fn create(core: &Core, member: &dyn Member, create: Create) -> 
         if named.is_some() {
             return Err(Refusal::NameTaken);
         }
-        let rooms: u64 = count.as_ref().map_or(Ok(0), |count| stored::decode(&count.value))?;
-        if rooms >= core.limits.rooms {
-            let size = |n: u64| usize::try_from(n).unwrap_or(usize::MAX);
-            return Err(Refusal::Limit {
-                what: "rooms",
-                size: size(rooms + 1),
-                limit: size(core.limits.rooms),
-            });
-        }
+        let rooms = more_rooms(core, count.as_ref())?;
         let (log, batch) = new_room(core, &create, &name, &topic, &author)?;
         let mut batch = batch.check(name_key(&name), 0).check_read(rooms_key(), count.as_ref());
         batch.checks.extend(permit.checks.into_iter().filter(|(key, _)| *key != rooms_key()));
         let batch =
-            batch.put(name_key(&name), create.room.0.to_vec()).put(rooms_key(), stored::encode(&(rooms + 1)));
+            batch.put(name_key(&name), create.room.0.to_vec()).put(rooms_key(), stored::encode(&rooms));
         match core.store.commit(batch).await {
             Ok(_) => {
                 let room = Room {
@@ -73,6 +66,14 @@ pub(crate) async fn create(core: &Core, member: &dyn Member, create: Create) -> 
         }
     }
     Err(Refusal::Contended)
+}
+
+/// How many rooms there are with one more than `count` says, if there may be so many.
+pub(crate) fn more_rooms(core: &Core, count: Option<&hikyaku_storage::Versioned>) -> Result<u64, Refusal> {
+    let rooms: u64 = count.map_or(Ok(0), |count| stored::decode(&count.value))?;
+    let size = |n: u64| usize::try_from(n).unwrap_or(usize::MAX);
+    within("rooms", size(rooms + 1), size(core.limits.rooms))?;
+    Ok(rooms + 1)
 }
 
 /// The room's record and its log, with the topic as its first event.
@@ -142,22 +143,49 @@ pub(crate) async fn list(core: &Core, member: &dyn Member, list: List) -> Result
     core.permit(member, Operation::List, None).await?;
     let limit = list.limit.map_or(usize::MAX, |limit| usize::try_from(limit).unwrap_or(usize::MAX));
     let limit = limit.clamp(1, core.limits.listed);
-    let after = list.after.as_deref().map(RoomName::parse).transpose()?.map(|name| name_key(&name));
-    let page = core.store.scan(names_prefix(), after, limit).await?;
-    let more = page.last().and_then(|(key, _)| name_of(key)).map(|name| name.as_str().to_owned());
-    let ids = page.iter().map(|(_, id)| id.value.as_ref().try_into().map(RoomId));
-    let ids: Vec<RoomId> = ids.collect::<Result<_, _>>().map_err(|_| Refusal::Corrupt)?;
-    let rooms: Vec<Arc<LiveRoom>> = core.rooms(&ids).await?.into_iter().flatten().collect();
+    let mut after = list.after.as_deref().map(RoomName::parse_any).transpose()?.map(|name| name_key(&name));
+    let (mut known, mut more) = (Vec::new(), None);
+    //= S4.9
+    // Names of rooms that the asker may not know of are passed over here, and never said as the place to go on from.
+    loop {
+        let page = core.store.scan(names_prefix(), after, limit).await?;
+        let ended = page.len() < limit;
+        after = page.last().map(|(key, _)| key.clone());
+        let ids = page.iter().map(|(_, id)| id.value.as_ref().try_into().map(RoomId));
+        let ids: Vec<RoomId> = ids.collect::<Result<_, _>>().map_err(|_| Refusal::Corrupt)?;
+        known.extend(known_of(core, member, &ids).await?);
+        if known.len() > limit || (known.len() == limit && !ended) {
+            known.truncate(limit);
+            more = known.last().map(|(room, _)| room.record().record.name.clone());
+        }
+        if ended || more.is_some() {
+            return Ok(Rooms { rooms: views(core, member, known).await?, more });
+        }
+    }
+}
+
+/// Those rooms that a member may know of, and what they are in them.
+async fn known_of(
+    core: &Core,
+    member: &dyn Member,
+    ids: &[RoomId],
+) -> Result<Vec<(Arc<LiveRoom>, Option<MemberRole>)>, Refusal> {
+    let rooms: Vec<Arc<LiveRoom>> = core.rooms(ids).await?.into_iter().flatten().collect();
     core.refresh_logs(&rooms).await?;
     let mut known = Vec::new();
     for room in rooms {
-        match core.known_to(member, &room.record()).await {
+        let record = room.record();
+        //= S4.7
+        if direct::is_direct(&record.record) && room.log().last == 0 {
+            continue;
+        }
+        match core.known_to(member, &record).await {
             Ok((_, role)) => known.push((room, role)),
             Err(Refusal::Denied(_) | Refusal::RoomUnknown) => {}
             Err(refusal) => return Err(refusal),
         }
     }
-    Ok(Rooms { rooms: views(core, member, known).await?, more })
+    Ok(known)
 }
 
 /// Which room a name or an id means, where its log stands, and what it is to the member.
@@ -167,7 +195,7 @@ pub(crate) async fn resolve(core: &Core, member: &dyn Member, ask: Resolve) -> R
 
 /// A room as a member sees it.
 pub(crate) async fn view(core: &Core, member: &dyn Member, room: &RoomRef) -> Result<Room, Refusal> {
-    let room = core.room(core.resolve(room).await?).await?;
+    let room = core.room(core.meant(member, room).await?).await?;
     let (_, role) = core.known_to(member, &room.record()).await?;
     core.refresh_logs(std::slice::from_ref(&room)).await?;
     views(core, member, vec![(room, role)]).await?.pop().ok_or(Refusal::Corrupt)
@@ -195,7 +223,7 @@ async fn views(
             pins: if inside { log.marks.pins.clone() } else { Vec::new() },
             read: Some(read).filter(|read| read.epoch > 0 || read.mentions > 0),
             retention: record.record.retention,
-            ..bare(&record.record.name, &log)
+            ..bare(&direct::seen_by(&record.record, member), &log)
         });
     }
     Ok(views)
@@ -286,7 +314,7 @@ impl Inbox<'_> {
         let (named, proposal) = Proposal::from_member(send, self.author.clone(), salt()?, &self.core.limits)?;
         let room = match &self.last {
             Some((last, room)) if *last == named => room.clone(),
-            _ => self.core.room(self.core.resolve(&named).await?).await?,
+            _ => self.core.room(self.core.meant(&*self.member, &named).await?).await?,
         };
         self.last = Some((named, room.clone()));
         self.core.submit(room, proposal, Some(self.member.clone())).await

@@ -109,7 +109,7 @@ impl Core {
         member: &dyn Member,
         room: &hikyaku_wire::chat::RoomRef,
     ) -> Result<(std::sync::Arc<LiveRoom>, Log), Refusal> {
-        let id: RoomId = self.resolve(room).await?;
+        let id: RoomId = self.meant(member, room).await?;
         let room = self.room(id).await?;
         self.readable_by(member, &room.record()).await?;
         self.refresh_logs(std::slice::from_ref(&room)).await?;

@@ -26,7 +26,7 @@ pub(crate) async fn retain(core: &Core, member: &dyn Member, ask: &Retain) -> Re
         return Err(Refusal::Invalid("a room keeps something: a limit of retention is at least 1"));
     }
     let retention = Some(ask.retention).filter(|retention| *retention != Retention::default());
-    let room = core.room(core.resolve(&ask.room).await?).await?;
+    let room = core.room(core.meant(member, &ask.room).await?).await?;
     for _ in 0..core.limits.commit_attempts {
         let before = room.record();
         let permit = core.owned_by(member, &before).await?;

@@ -26,7 +26,7 @@ use crate::exit::{Exit, Result, Trouble};
 use crate::letter::{self, Letter};
 use crate::screen::Screen;
 use crate::window::Window;
-use crate::{output, reference};
+use crate::{output, reference, wrap};
 
 /// Events shown at the beginning.
 const SHOWN: u64 = 20;
@@ -57,15 +57,15 @@ impl Chat {
         let past = Past::new(&connection, name.clone(), false);
         let mut store = client.server.store()?;
         let head = past.head(&mut store).await?;
-        output::line(format_args!("#{} on {}; Ctrl-D leaves", name.as_str(), client.name()))?;
-        let mut window = Window::new(|shown: &Shown<'_>| output::line(shown.short_line()));
+        output::line(format_args!("{} on {}; Ctrl-D leaves", name, client.name()))?;
+        let mut window = Window::new(|shown: &Shown<'_>| output::line(wrap::for_output(shown.short_line())));
         let end = past.print(&mut store, head, Start::Newest(SHOWN), |passage| window.take(passage)).await?;
         window.finish()?;
         tokio::spawn(async move { connection.close().await });
 
         let (connected, connections) = watch::channel(None);
         let mut company = (!self.unseen).then(|| Company::start(end.room, me, connections));
-        let (mut screen, typed) = Screen::open(&format!("#{} ", name.as_str()), company.as_ref())?;
+        let (mut screen, typed) = Screen::open(&format!("{} ", name), company.as_ref())?;
         let own = Own::default();
         let mut outbox =
             Outbox { client: client.clone(), store, room: end.room, name: name.clone(), own: own.clone() };
@@ -256,7 +256,7 @@ impl Outbox {
             if alone.is_some_and(|since| since.elapsed() >= LAST_TRIES) {
                 return Err(Trouble::new(
                     Exit::OutcomeUnknown,
-                    format!("the last line may or may not be in #{} ({error})", self.name.as_str()),
+                    format!("the last line may or may not be in {} ({error})", self.name),
                 ));
             }
             backoff.wait().await;

@@ -159,7 +159,7 @@ impl Open {
     }
 
     fn trouble(&self, error: hikyaku::Error) -> Trouble {
-        Trouble::from(error).during(format_args!("#{}", self.name.as_str()))
+        Trouble::from(error).during(format_args!("{}", self.name))
     }
 
     async fn info(&self) -> Result<Info> {
@@ -202,7 +202,7 @@ impl Room {
                 let trim = Trim { room: open.named(), epoch, through };
                 let info = open.chat.trim(&trim).await.map_err(|error| open.trouble(error))?;
                 open.connection.close().await;
-                output::line(format_args!("#{} begins with event {}", open.name.as_str(), info.head.first))
+                output::line(format_args!("{} begins with event {}", open.name, info.head.first))
             }
         }
     }
@@ -217,7 +217,7 @@ async fn create(global: &Global, name: &str, topic: Option<&str>, private: bool)
     };
     let created = created.map_err(|error| open.trouble(error))?;
     open.connection.close().await;
-    output::line(format_args!("#{}", printable(&created.room.name)))
+    output::line(reference::place(&created.room.name))
 }
 
 /// Makes an event that is no message, as `say` makes messages.
@@ -227,7 +227,7 @@ async fn tell(global: &Global, room: &str, kind: Kind, body: String, about: Opti
     let letter = Letter { kind, body, about, mentions: Vec::new() };
     let mut message = Message::new(&client, room.what, letter, None)?;
     let sent = message.say(&client, PATIENCE).await?;
-    output::line(format_args!("#{}:{}", message.room.as_str(), sent.seq))
+    output::line(format_args!("{}:{}", message.room, sent.seq))
 }
 
 async fn pins(global: &Global, room: &str) -> Result {
@@ -258,7 +258,7 @@ async fn read(global: &Global, room: &str, event: Option<u64>) -> Result {
     let read = open.chat.mark_read(&mark).await.map_err(|error| open.trouble(error))?;
     open.connection.close().await;
     let unread = head.count.saturating_sub(read.count);
-    output::line(format_args!("#{}: {unread} unread", open.name.as_str()))
+    output::line(format_args!("{}: {unread} unread", open.name))
 }
 
 async fn retention(global: &Global, room: &str, wanted: Option<Retention>) -> Result {
@@ -271,7 +271,7 @@ async fn retention(global: &Global, room: &str, wanted: Option<Retention>) -> Re
         }
     };
     open.connection.close().await;
-    output::line(format_args!("#{} keeps {}", open.name.as_str(), kept(info.retention)))
+    output::line(format_args!("{} keeps {}", open.name, kept(info.retention)))
 }
 
 fn kept(retention: Option<Retention>) -> String {
@@ -319,8 +319,10 @@ fn print(room: &Info, json: bool) -> Result {
         });
     }
     let mut line = match head.last {
-        0 => format!("#{}  empty", printable(&room.name)),
-        last => format!("#{}  {last} events, the last {}", printable(&room.name), time::local(head.ts_ms)),
+        0 => format!("{}  empty", reference::place(&room.name)),
+        last => {
+            format!("{}  {last} events, the last {}", reference::place(&room.name), time::local(head.ts_ms))
+        }
     };
     if unread > 0 {
         line.push_str(&format!(", {unread} unread"));
@@ -328,7 +330,7 @@ fn print(room: &Info, json: bool) -> Result {
     if mentions > 0 {
         line.push_str(&format!(" ({mentions} for you)"));
     }
-    if room.private {
+    if room.private && !room.name.starts_with('@') {
         line.push_str(", private");
     }
     if room.role == Some(hikyaku_wire::chat::MemberRole::Invited) {

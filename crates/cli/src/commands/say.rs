@@ -114,7 +114,7 @@ impl Say {
         let mut message = Message::new(&client, room.what, letter, self.key)?;
         let sent = message.say(&client, self.timeout).await?;
         if !self.json {
-            return output::line(format_args!("#{}:{}", message.room.as_str(), sent.seq));
+            return output::line(format_args!("{}:{}", message.room, sent.seq));
         }
         output::json(&JsonSaid {
             v: JSON_VERSION,

@@ -10,6 +10,7 @@ use crate::args::Global;
 use crate::client::Client;
 use crate::exit::Result;
 use crate::output::{self, JSON_VERSION};
+use crate::reference::place;
 
 #[derive(Debug, Args)]
 pub(crate) struct Status {
@@ -94,8 +95,8 @@ impl JsonStatus {
         let unread = self.unread_in.iter().filter(|(_, events, _)| *events > 0);
         let unread: Vec<_> = unread
             .map(|(name, events, mentions)| match mentions {
-                0 => format!("{events} in #{}", printable(name)),
-                mentions => format!("{events} in #{} ({mentions} for you)", printable(name)),
+                0 => format!("{events} in {}", place(name)),
+                mentions => format!("{events} in {} ({mentions} for you)", place(name)),
             })
             .collect();
         if !unread.is_empty() {

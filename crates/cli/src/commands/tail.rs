@@ -13,7 +13,7 @@ use crate::client::Client;
 use crate::event::Shown;
 use crate::exit::{Exit, Result, Trouble};
 use crate::window::{Links, Window};
-use crate::{output, reference, time};
+use crate::{output, reference, time, wrap};
 
 /// Events shown unless more or fewer are asked for.
 const SHOWN: u64 = 10;
@@ -52,7 +52,8 @@ impl Tail {
             (None, None) => Start::Newest(self.newest.unwrap_or(SHOWN)),
         };
         let head = past.head(&mut store).await?;
-        let (mut links, line) = (Links::new(head.room), |shown: &Shown<'_>| output::line(shown.line()));
+        let (mut links, line) =
+            (Links::new(head.room), |shown: &Shown<'_>| output::line(wrap::for_output(shown.line())));
         let end = if self.json {
             past.print(&mut store, head, start, |passage| links.print(passage)).await?
         } else {
@@ -144,7 +145,7 @@ impl Past {
     }
 
     fn trouble(&self, error: hikyaku::Error) -> Trouble {
-        Trouble::from(error).during(format_args!("#{}", self.name.as_str()))
+        Trouble::from(error).during(format_args!("{}", self.name))
     }
 
     /// Shows everything from `start` to `head`: from this computer's copies where it has them.
@@ -187,7 +188,7 @@ impl Past {
             };
             if page.head.epoch != head.epoch {
                 let changed = Trouble::new(Exit::Failed, "the server's history was replaced meanwhile");
-                cut = Some(changed.during(format_args!("#{}", self.name.as_str())));
+                cut = Some(changed.during(format_args!("{}", self.name)));
                 break;
             }
             match judge(&head, ask.since_ms.is_none().then_some(next), &page) {
@@ -195,7 +196,7 @@ impl Past {
                 Ok(_) => {}
                 Err(lie) => {
                     let trouble = Trouble::new(Exit::Corrupt, lie);
-                    return Err(trouble.during(format_args!("#{}", self.name.as_str())));
+                    return Err(trouble.during(format_args!("{}", self.name)));
                 }
             }
             if ask.chain || page.first > next {
@@ -279,11 +280,11 @@ impl Past {
         };
         if page.head.epoch != head.epoch {
             let changed = Trouble::new(Exit::Failed, "the server's history was replaced meanwhile");
-            return Ok(Err(changed.during(format_args!("#{}", self.name.as_str()))));
+            return Ok(Err(changed.during(format_args!("{}", self.name))));
         }
         match judge(head, ask.from, &page) {
             Ok(first) => Ok(Ok((first, page.records))),
-            Err(lie) => Err(Trouble::new(Exit::Corrupt, lie).during(format_args!("#{}", self.name.as_str()))),
+            Err(lie) => Err(Trouble::new(Exit::Corrupt, lie).during(format_args!("{}", self.name))),
         }
     }
 
@@ -312,7 +313,7 @@ fn judge(asked: &Head, next: Option<u64>, page: &Page) -> Result<u64, &'static s
 }
 
 fn gone(name: &RoomName, from: u64, through: u64) {
-    output::note(format_args!("#{}: events {from} to {through} are gone from the server", name.as_str()));
+    output::note(format_args!("{}: events {from} to {through} are gone from the server", name));
 }
 
 /// Follows one room over as many connections as it takes.
@@ -341,17 +342,14 @@ pub(super) fn remark(name: &RoomName, news: &News) -> Result {
     match news {
         News::Rewound { from, epoch, .. } => {
             output::note(format_args!(
-                "#{}: the server was restored from a backup: events from {from} on are replaced \
-                 (epoch {epoch})",
-                name.as_str()
+                "{name}: the server was restored from a backup: events from {from} on are replaced \
+                 (epoch {epoch})"
             ));
         }
         News::Trimmed { from, through, .. } => gone(name, *from, *through),
         News::Refused(refused) => {
             let refused = Failure::new(ErrorCode(refused.code), refused.message.clone());
-            return Err(
-                Trouble::from(hikyaku::Error::from(refused)).during(format_args!("#{}", name.as_str()))
-            );
+            return Err(Trouble::from(hikyaku::Error::from(refused)).during(format_args!("{}", name)));
         }
         News::Lost(why) if output::is_watched() => {
             output::note(format_args!("connection lost ({why}); trying again"))

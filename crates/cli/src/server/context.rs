@@ -5,7 +5,7 @@ use std::sync::{Mutex, PoisonError};
 
 use hikyaku::{Admission, Failure, Peer};
 use hikyaku_accounts::{Accounts, Permission, Session, system_time};
-use hikyaku_chat::{Answer, Ask, Author, Member, Named, Operation, Permit, Refusal};
+use hikyaku_chat::{Answer, Ask, Author, Member, Named, Operation, Permit, Refusal, Sought};
 use hikyaku_storage::Key;
 use hikyaku_wire::chat::{DeviceId, UserId};
 
@@ -83,6 +83,16 @@ impl Member for Context {
             let name = self.accounts.name_of(hikyaku_wire::enroll::UserId(user.0)).await;
             let name = name.map_err(|error| Refusal::Other(error.into()))?;
             Ok(name.map(|name| name.to_string()))
+        })
+    }
+
+    fn user_named<'a>(&'a self, name: &'a str) -> Sought<'a> {
+        Box::pin(async move {
+            // What is no name is nobody's.
+            let Ok(name) = name.parse::<hikyaku_accounts::UserName>() else { return Ok(None) };
+            let user = self.accounts.user_of_name(&name).await;
+            let user = user.map_err(|error| Refusal::Other(error.into()))?;
+            Ok(user.map(|user| (UserId(user.0), name.to_string())))
         })
     }
 

@@ -172,8 +172,14 @@ impl Parcels {
         found.map(|found| transfer_id(&found.value)).transpose()
     }
 
+    /// The room of this name, whoever asks.
     async fn room(&self, name: &str) -> Result<RoomId, Failure> {
         Ok(self.chat.resolve(&RoomRef::Name(name.to_owned())).await?)
+    }
+
+    /// The room that a member means by this name: somebody's is the direct room of the two.
+    async fn meant(&self, context: &Context, name: &str) -> Result<RoomId, Failure> {
+        Ok(self.chat.meant(context, &RoomRef::Name(name.to_owned())).await?)
     }
 }
 
@@ -186,7 +192,7 @@ impl Rooms<Context> for Parcels {
         match target {
             Target::Drop(_) => Ok(context.session().must(Permission::Drop)?),
             Target::Room(name) => {
-                let room = self.room(name).await?;
+                let room = self.meant(context, name).await?;
                 Ok(self.chat.may(context, Operation::Append(Kind::PARCEL), room).await?)
             }
         }
@@ -204,9 +210,10 @@ impl Rooms<Context> for Parcels {
             }
             Some((record, _)) => record,
             None => {
+                let room = self.meant(context, room).await?;
                 let record = ParcelRecord {
-                    room: self.room(room).await?,
-                    room_name: room.to_owned(),
+                    room,
+                    room_name: self.chat.name(room).await?,
                     parcel: parcel.clone(),
                     author: author.id,
                     author_name: author.name.clone(),
@@ -271,7 +278,7 @@ impl Rooms<Context> for Parcels {
         let transfer = match wanted {
             Wanted::Transfer(transfer) => *transfer,
             Wanted::Event(event) => {
-                let room = self.room(&event.room).await?;
+                let room = self.meant(context, &event.room).await?;
                 self.at(room, event.seq).await?.ok_or_else(|| no_parcel(event))?
             }
         };

@@ -104,7 +104,7 @@ async fn change(
     let ask = ChangeMember { room: open.named(), id: MessageId(random()?), change, user, role };
     let sent = open.chat.change_member(&ask).await.map_err(|error| open.trouble(error))?;
     open.connection.close().await;
-    output::line(format_args!("#{}:{}", open.name.as_str(), sent.seq))
+    output::line(format_args!("{}:{}", open.name, sent.seq))
 }
 
 /// The user of a name; among the members, too, if they may be gone from the server.

@@ -76,7 +76,7 @@ pub(super) fn not_kept(events: &mut Events, source: &Source, receipt: &Receipt) 
 /// Where it is now, as a person would name it.
 pub(super) fn reference(target: &Target, receipt: &Receipt) -> Option<String> {
     match (&receipt.event, target, &receipt.name) {
-        (Some(event), ..) => Some(format!("#{}:{}", event.room, event.seq)),
+        (Some(event), ..) => Some(format!("{}:{}", crate::reference::place(&event.room), event.seq)),
         (None, Target::Drop(directory), Some(name)) => {
             let parts = directory.iter().map(|part| part.0.as_slice()).chain([name.as_slice()]);
             Some(format!(":{}", escape(&parts.collect::<Vec<_>>().join(&b'/'))))
