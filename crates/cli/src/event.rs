@@ -168,7 +168,7 @@ impl<'a> Shown<'a> {
 }
 
 /// `dataset/ (3.2 GiB in 812 entries), here`: what a parcel is, and how far it is where that is known.
-fn card(parcel: &Parcel, end: Option<&ParcelEnd>) -> String {
+pub(crate) fn card(parcel: &Parcel, end: Option<&ParcelEnd>) -> String {
     let size = end.and_then(|end| end.bytes).or(parcel.bytes).map_or_else(|| "?".to_owned(), bytes);
     let entries = end.and_then(|end| end.entries).or(parcel.entries);
     let entries = match entries.filter(|_| parcel.kind == EntryKind::Tree) {

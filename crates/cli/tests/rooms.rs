@@ -283,3 +283,47 @@ fn two_people_talk_and_send_to_each_other_and_nobody_else_knows() {
     ana.run(["say", "@ben/laptop", "x"]).fails(2, &["goes to all of their devices"]);
     ben.run(["room", "invite", "@ana", "@eve"]).fails(5, &["it is the two of you"]);
 }
+
+#[test]
+fn whoever_receives_gets_what_comes_once_however_often_they_begin_again() {
+    let place = Place::new();
+    let (_server, ana, ben) = two_people(&place);
+    let eve = place.home("eve").over("tcp");
+    eve.join(ana.run(["invite", "create"]).ok(), "eve");
+    let into = place.directory("into");
+    let receive = |options: &[&str]| {
+        let fixed = ["receive", "--json", "--into", into.to_str().unwrap()];
+        ben.start(fixed.iter().chain(options).map(ToString::to_string).collect::<Vec<_>>())
+    };
+    let send = |from: &Home, name: &str| {
+        let file = place.file(name, name.as_bytes());
+        from.run(["send", file.to_str().unwrap(), "--to", "@ben"]).ok();
+    };
+    let next = |receiver: &Program| json(&receiver.out.next().unwrap());
+
+    send(&ana, "before");
+    let mut receiver = receive(&["--accept", "all", "--from", "@ana"]);
+    receiver.err.until(|line| line.contains("receiving into"));
+    // Only what comes from then on, and only from her: the first thing that is said of the room shows that it is looked at.
+    send(&eve, "unwanted");
+    send(&ana, "one");
+    let one = next(&receiver);
+    assert_eq!((&one["from"], &one["bytes"]), (&"ana".into(), &3.into()), "{one}");
+    receiver.kill();
+    send(&ana, "two");
+    let receiver = receive(&["--accept", "known"]);
+    assert_eq!(next(&receiver)["path"], into.join("two").to_str().unwrap(), "it goes on where it was");
+    let left = |line: &str| {
+        line.contains("left: unwanted (8 B), here from eve") && line.contains("hikyaku get @eve:1")
+    };
+    receiver.err.until(left);
+    drop(receiver);
+    let mut names: Vec<_> = std::fs::read_dir(&into)
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+        .collect();
+    names.sort();
+    assert_eq!(names, ["one", "two"]);
+    ben.run(["receive", "--into", into.to_str().unwrap()]).fails(2, &["nobody to ask"]);
+    ben.run(["receive", "--into", "nowhere", "--accept", "all"]).fails(6, &["--into names a directory"]);
+}
