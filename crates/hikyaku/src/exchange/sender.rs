@@ -125,11 +125,15 @@ impl Sender {
         self.flush().await
     }
 
-    /// Sends a message that many others are sent too, waiting for the peer's credit.
+    /// Sends a message that many others are sent too, waiting for the peer's credit. It leaves at once: where many
+    /// connections have something to say, waiting for all of them would only make each forget what it had at hand.
     pub async fn send_shared(&mut self, message: &Encoded) -> Result<()> {
         self.check_message(message.size)?;
         self.write().await?;
         self.unsent = [self.buffer.split().freeze(), message.frame.clone()];
+        if let Some(stream) = &mut self.stream {
+            stream.hurry();
+        }
         self.write().await
     }
 

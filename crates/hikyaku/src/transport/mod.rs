@@ -296,6 +296,13 @@ impl SendStream {
     }
 
     /// Higher is sent first; streams of equal priority take turns.
+    /// What is written from here on is worth a write of its own: it is not kept until others have spoken.
+    pub(crate) fn hurry(&mut self) {
+        if let Self::Mux(stream) = self {
+            stream.hurry();
+        }
+    }
+
     pub(crate) fn set_priority(&mut self, priority: i32) {
         match self {
             Self::Quic(stream, _) => drop(stream.set_priority(priority)),

@@ -53,6 +53,8 @@ struct Shared {
 struct State {
     connection: qmux::Connection,
     driver: Option<Waker>,
+    /// What was written last is worth a write of its own: the driver does not wait for others.
+    hurried: bool,
     readers: Wakers,
     writers: Wakers,
     /// Who waits for a stream's end to be handed to the byte stream.
@@ -79,6 +81,7 @@ impl MuxLink {
         let state = State {
             connection,
             driver: None,
+            hurried: false,
             readers: Wakers::default(),
             writers: Wakers::default(),
             finishers: Wakers::default(),

@@ -144,9 +144,12 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Driver<S> {
     /// would otherwise make it run next, before its neighbours. True when the turn is put off, which happens once.
     fn gather(&mut self, cx: &mut Context<'_>) -> bool {
         // Whoever has something to send takes the waker.
-        let asked = self.shared.lock().driver.is_none();
+        let (asked, hurried) = {
+            let mut state = self.shared.lock();
+            (state.driver.is_none(), std::mem::take(&mut state.hurried))
+        };
         let long = self.moved >= LONG_TURN;
-        self.gathering = (asked || long) && !self.gathering;
+        self.gathering = ((asked && !hurried) || long) && !self.gathering;
         match (self.gathering, long) {
             (true, true) => wake_after_sockets(cx),
             (true, false) => cx.waker().wake_by_ref(),

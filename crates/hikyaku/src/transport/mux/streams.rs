@@ -17,11 +17,17 @@ pub(crate) struct MuxSend {
     shared: Arc<Shared>,
     id: StreamId,
     ended: bool,
+    hurried: bool,
 }
 
 impl MuxSend {
     pub(super) fn new(shared: &Arc<Shared>, id: StreamId) -> Self {
-        Self { shared: shared.clone(), id, ended: false }
+        Self { shared: shared.clone(), id, ended: false, hurried: false }
+    }
+
+    /// What is written from here on leaves as soon as the writer pauses.
+    pub(in super::super) fn hurry(&mut self) {
+        self.hurried = true;
     }
 
     pub(in super::super) fn id(&self) -> u64 {
@@ -36,7 +42,10 @@ impl MuxSend {
         let mut state = self.shared.lock();
         while !chunk.is_empty() {
             match state.connection.write(self.id, chunk) {
-                Ok(_) => state.wake_driver(),
+                Ok(_) => {
+                    state.hurried |= self.hurried;
+                    state.wake_driver();
+                }
                 Err(qmux::WriteError::Blocked) => {
                     if let Some(closed) = &state.closed {
                         return Poll::Ready(Err(StreamError::Lost(closed.clone())));
