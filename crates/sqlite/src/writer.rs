@@ -1,22 +1,24 @@
 //! The writer thread: takes every batch that is waiting, applies them in one transaction, and answers after its commit.
 //!
-//! While one commit waits for the disk, the next group gathers by itself; nobody waits on purpose. Within a group each
-//! batch is judged on its own: its checks and guards are read before anything of it is written, so a conflict leaves
-//! nothing behind. An error while writing rolls the whole group back. If the disk was full, each batch is then tried
-//! alone; after any other error nobody can say what is on the disk, so the store goes out of service.
+//! While one commit waits for the disk, the next group gathers by itself; only in a [crowd](crate::crowd) does a commit
+//! wait a moment on purpose. Within a group each batch is judged on its own: its checks and guards are read before
+//! anything of it is written, so a conflict leaves nothing behind. An error while writing rolls the whole group back. If
+//! the disk was full, each batch is then tried alone; after any other error nobody can say what is on the disk, so the
+//! store goes out of service.
 
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::sync::mpsc::{self, Receiver, Sender};
 use std::thread::{self, JoinHandle};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use hikyaku_storage::{Batch, Committed, StoreError, limits};
 use rusqlite::{Connection, ErrorCode};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 
 use crate::apply::{apply, judge};
+use crate::crowd::{Crowd, LINGER};
 use crate::error::OpenError;
 use crate::file;
 use crate::queries::{self, signed};
@@ -55,7 +57,8 @@ impl Writer {
         manual.map_err(|error| OpenError::sqlite(path, error))?;
 
         let (requests, queue) = mpsc::channel();
-        let mut group = Group { connection, version, erased: true, health: Arc::clone(&health) };
+        let crowd = Crowd::default();
+        let mut group = Group { connection, version, erased: true, crowd, health: Arc::clone(&health) };
         let thread = thread::Builder::new().name("store-writer".to_owned());
         let thread = thread.spawn(move || group.serve(&queue));
         let thread = thread.map_err(|error| OpenError::io(path, error))?;
@@ -109,14 +112,19 @@ struct Group {
     version: u64,
     /// Whether the log still holds what a batch has erased or trimmed.
     erased: bool,
+    crowd: Crowd,
     health: Arc<Health>,
 }
 
 impl Group {
     fn serve(&mut self, queue: &Receiver<Request>) {
         while let Ok(first) = queue.recv() {
+            if self.crowd.is_worth_waiting_for(Instant::now()) {
+                thread::sleep(LINGER);
+            }
             let mut requests = vec![first];
             requests.extend(queue.try_iter().take(GROUP - 1));
+            self.crowd.came(requests.iter().map(|request| &request.batch), Instant::now());
             self.answer(requests);
             self.checkpoint();
         }
