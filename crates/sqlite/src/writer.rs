@@ -29,8 +29,9 @@ const QUEUE: usize = 1_024;
 const BYTES_PER_PLACE: usize = 64 << 10;
 /// The most batches in one transaction.
 const GROUP: usize = 256;
-/// The write-ahead log is copied into the file when it has grown to this many pages.
-const CHECKPOINT_PAGES: i64 = 1_000;
+/// The write-ahead log is copied into the file when it has grown to this many pages, 16 MiB. A page that changes often is
+/// copied once for all of it.
+const CHECKPOINT_PAGES: i64 = 4_000;
 
 struct Request {
     batch: Batch,
