@@ -16,6 +16,7 @@ mod facts;
 mod feed;
 mod members;
 mod methods;
+mod pages;
 mod presence;
 mod reads;
 mod retention;

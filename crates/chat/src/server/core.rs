@@ -138,6 +138,12 @@ impl Core {
         member.permit(Ask { operation, room, fresh: false }).await
     }
 
+    /// What rings and pages hold.
+    #[cfg(test)]
+    pub(crate) fn bytes_held(&self) -> usize {
+        self.rings_bytes.load(std::sync::atomic::Ordering::Relaxed)
+    }
+
     #[cfg(test)]
     pub(crate) fn rooms_in_memory(&self) -> usize {
         lock(&self.rooms).values().filter(|room| room.strong_count() > 0).count()

@@ -200,13 +200,15 @@ impl Feed {
         if let Some(message) = self.share() {
             return Ok(Some(Next::Shared(message)));
         }
+        if let Some(message) = self.share_page().await? {
+            return Ok(Some(Next::Shared(message)));
+        }
         Ok(self.next_update().await?.map(|update| Next::Own(Box::new(update))))
     }
 
     /// What most readers are told most of the time: the newest events of one room, and nothing else.
     fn share(&mut self) -> Option<Encoded> {
-        let told = self.told.heads.is_empty() && self.told.refused.is_empty() && self.reads_due.is_empty();
-        if !told || self.ready.len() != 1 {
+        if !self.has_only_events() {
             return None;
         }
         let budget = self.budget();
@@ -220,6 +222,46 @@ impl Feed {
         followed.queued = false;
         followed.next = shared.next;
         Some(shared.message)
+    }
+
+    /// A page for a reader that is far behind in one room, as who comes back is: others who do stand at the same place.
+    async fn share_page(&mut self) -> Result<Option<Encoded>, Refusal> {
+        if !self.has_only_events() || !self.is_far_behind() {
+            return Ok(None);
+        }
+        let budget = self.budget();
+        let Some(followed) = self.ready.front().and_then(|room| self.followed.get_mut(room)) else {
+            return Ok(None);
+        };
+        let Followed { access, epoch, next, .. } = *followed;
+        let room = &followed.watching.room;
+        let page = self.core.page(room, epoch, next, budget).await?;
+        // Reading took its time. If anything is different now, the reader is told so first.
+        let Some(page) = page.filter(|_| room.still_has(access, epoch, next)) else { return Ok(None) };
+        followed.next = page.next;
+        if followed.live && page.next > room.log().last {
+            self.ready.clear();
+            followed.queued = false;
+        }
+        Ok(Some(page.message))
+    }
+
+    /// Whether there is nothing to tell but events of one room.
+    fn has_only_events(&self) -> bool {
+        let told = self.told.heads.is_empty() && self.told.refused.is_empty() && self.reads_due.is_empty();
+        told && self.ready.len() == 1
+    }
+
+    /// Whether pages are next, for the only room there is something of.
+    fn is_far_behind(&self) -> bool {
+        let followed = self.ready.front().and_then(|room| self.followed.get(room));
+        self.ready.len() == 1
+            && followed.is_some_and(|followed| {
+                let Followed { watching, access, epoch, next, .. } = followed;
+                followed.mode == Mode::Live
+                    && watching.room.still_has(*access, *epoch, *next)
+                    && watching.room.is_far_from(*epoch, *next, self.budget())
+            })
     }
 
     fn budget(&self) -> Budget {
@@ -236,6 +278,10 @@ impl Feed {
         }
         if !self.reads_due.is_empty() {
             update.reads = self.reads().await?;
+        }
+        // What is shared goes by itself.
+        if self.has_only_events() && update != Update::default() && self.is_far_behind() {
+            return Ok(Some(update));
         }
         let mut left = self.budget();
         while left.events > 0 && left.bytes > 0 {

@@ -80,14 +80,29 @@ pub(crate) struct Ring {
     shared: Option<Shared>,
 }
 
-/// A whole update of one room, from a place to the newest event.
+/// A whole update of one room, for whoever stands at the place where it begins.
 #[derive(Clone, Debug)]
 pub(crate) struct Shared {
-    epoch: u32,
-    from: u64,
+    pub(super) epoch: u32,
+    pub(super) from: u64,
     /// The sequence number behind its last event.
     pub(crate) next: u64,
     pub(crate) message: Encoded,
+}
+
+impl Shared {
+    /// Encodes records; the first has the sequence number `from`.
+    pub(super) fn new(room: RoomId, epoch: u32, from: u64, records: Records) -> Self {
+        let next = from + records.len();
+        let update =
+            Update { batches: vec![Batch { room, epoch, first: from, records }], ..Update::default() };
+        Self { epoch, from, next, message: Encoded::new(&update) }
+    }
+
+    /// How much memory it takes, roughly.
+    pub(super) fn bytes(&self) -> usize {
+        self.message.item().len()
+    }
 }
 
 impl Ring {
@@ -131,9 +146,7 @@ impl Ring {
         if self.chunks.back().is_none_or(|newest| newest.next() != next) {
             return None;
         }
-        let update =
-            Update { batches: vec![Batch { room, epoch, first: from, records }], ..Update::default() };
-        let shared = Shared { epoch, from, next, message: Encoded::new(&update) };
+        let shared = Shared::new(room, epoch, from, records);
         self.shared = Some(shared.clone());
         Some(shared)
     }

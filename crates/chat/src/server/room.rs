@@ -8,8 +8,9 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use hikyaku_wire::chat::{MemberRole, Records, RoomId, UserId};
-use tokio::sync::Notify;
+use tokio::sync::{Notify, Semaphore};
 
+use super::pages::{self, Pages};
 use super::ring::{Budget, Chunk, Ring, Shared};
 use super::sequencer::Waiting;
 use crate::limits::Limits;
@@ -22,7 +23,9 @@ pub(crate) struct LiveRoom {
     tail: Mutex<Tail>,
     watchers: Mutex<Vec<Arc<Watcher>>>,
     queue: Mutex<Queue>,
-    /// What all rings of the server hold together.
+    /// Places for those who read pages.
+    pub(super) places: Semaphore,
+    /// What all rings and pages of the server hold together.
     rings_bytes: Arc<AtomicUsize>,
 }
 
@@ -31,6 +34,14 @@ struct Tail {
     log: Log,
     record: Arc<Versioned>,
     ring: Ring,
+    pages: Pages,
+}
+
+impl Tail {
+    /// What it holds of the log, in bytes.
+    fn bytes(&self) -> usize {
+        self.ring.bytes() + self.pages.bytes()
+    }
 }
 
 /// A room's record and the version it was read with.
@@ -95,9 +106,15 @@ impl LiveRoom {
     pub(crate) fn new(log: Log, record: Versioned, rings_bytes: Arc<AtomicUsize>) -> Self {
         Self {
             id: log.room,
-            tail: Mutex::new(Tail { log, record: Arc::new(record), ring: Ring::default() }),
+            tail: Mutex::new(Tail {
+                log,
+                record: Arc::new(record),
+                ring: Ring::default(),
+                pages: Pages::default(),
+            }),
             watchers: Mutex::default(),
             queue: Mutex::default(),
+            places: pages::places(),
             rings_bytes,
         }
     }
@@ -129,6 +146,7 @@ impl LiveRoom {
             let moved = tail.log != log && tail.log.is_not_after(&log);
             if moved {
                 tail.log = log;
+                self.change(&mut tail, |tail| tail.pages.clear());
             }
             let newer = record.filter(|record| record.version > tail.record.version);
             let changed = newer.as_ref().is_some_and(|record| record.access() != tail.record.access());
@@ -148,18 +166,17 @@ impl LiveRoom {
         let News { log, chunk, erases, record, mentioned } = news;
         {
             let mut tail = lock(&self.tail);
-            let before = tail.ring.bytes();
-            if erases {
-                // What was erased may stand in any chunk; readers take it from the log, as it is now.
-                tail.ring.clear();
-            }
             let crowded = self.rings_bytes.load(Ordering::Relaxed) > limits.rings_bytes;
             let events = u64::try_from(limits.ring_events).unwrap_or(u64::MAX);
             let bytes = if crowded { 0 } else { limits.ring_bytes };
-            tail.ring.push(chunk, Budget { events, bytes });
-            let after = tail.ring.bytes();
-            self.rings_bytes.fetch_add(after, Ordering::Relaxed);
-            self.rings_bytes.fetch_sub(before, Ordering::Relaxed);
+            self.change(&mut tail, |tail| {
+                if erases {
+                    // What was erased may stand in any chunk; readers take it from the log, as it is now.
+                    tail.ring.clear();
+                    tail.pages.clear();
+                }
+                tail.ring.push(chunk, Budget { events, bytes });
+            });
             if tail.log.is_not_after(&log) {
                 tail.log = log;
             }
@@ -177,8 +194,10 @@ impl LiveRoom {
     pub(crate) fn trimmed(&self, log: Log, record: Versioned) {
         {
             let mut tail = lock(&self.tail);
-            self.rings_bytes.fetch_sub(tail.ring.bytes(), Ordering::Relaxed);
-            tail.ring.clear();
+            self.change(&mut tail, |tail| {
+                tail.ring.clear();
+                tail.pages.clear();
+            });
             // What was appended meanwhile stays; only what the trim has changed is taken over.
             let first = tail.log.first.max(log.first);
             tail.log = Log { first, ..tail.log.clone() };
@@ -217,6 +236,42 @@ impl LiveRoom {
         lock(&self.tail).ring.read(from, budget)
     }
 
+    /// Whether a reader at `from` is further behind than one update from memory can tell.
+    pub(crate) fn is_far_from(&self, epoch: u32, from: u64, budget: Budget) -> bool {
+        let tail = lock(&self.tail);
+        let there = tail.log.epoch == epoch && (tail.log.first..=tail.log.last).contains(&from);
+        let near = |records: Records| from + records.len() > tail.log.last;
+        there && !tail.ring.read(from, budget).is_some_and(near)
+    }
+
+    /// The page at a place if it is kept, or else the generation under which it may be read.
+    pub(super) fn find_page(&self, epoch: u32, from: u64) -> Result<Shared, u64> {
+        let tail = lock(&self.tail);
+        tail.pages.find(epoch, from).ok_or(tail.pages.generation())
+    }
+
+    /// Keeps a page for others, unless memory is short or it is no longer true.
+    pub(super) fn keep_page(&self, page: Shared, generation: u64, limits: &Limits) {
+        // Pages leave half of the memory to the newest events.
+        if self.rings_bytes.load(Ordering::Relaxed) <= limits.rings_bytes / 2 {
+            self.change(&mut lock(&self.tail), |tail| tail.pages.keep(page, generation));
+        }
+    }
+
+    /// Whether nothing has changed about who may read this epoch of the log, and its prefix is still there.
+    pub(crate) fn still_has(&self, access: u64, epoch: u32, from: u64) -> bool {
+        let tail = lock(&self.tail);
+        tail.record.access() == access && tail.log.epoch == epoch && from >= tail.log.first
+    }
+
+    /// Changes what is held of the log, and counts it.
+    fn change(&self, tail: &mut Tail, how: impl FnOnce(&mut Tail)) {
+        let before = tail.bytes();
+        how(tail);
+        self.rings_bytes.fetch_add(tail.bytes(), Ordering::Relaxed);
+        self.rings_bytes.fetch_sub(before, Ordering::Relaxed);
+    }
+
     /// From now on the mailbox learns of every change, until the guard goes. Look at the log only after this.
     pub(crate) fn watch(self: &Arc<Self>, user: UserId, mailbox: &Arc<Mailbox>) -> Watching {
         let told = AtomicBool::new(false);
@@ -233,13 +288,13 @@ impl LiveRoom {
 
     #[cfg(test)]
     pub(crate) fn forget_ring(&self) {
-        lock(&self.tail).ring.clear();
+        self.change(&mut lock(&self.tail), |tail| tail.ring.clear());
     }
 }
 
 impl Drop for LiveRoom {
     fn drop(&mut self) {
-        let bytes = self.tail.get_mut().unwrap_or_else(PoisonError::into_inner).ring.bytes();
+        let bytes = self.tail.get_mut().unwrap_or_else(PoisonError::into_inner).bytes();
         self.rings_bytes.fetch_sub(bytes, Ordering::Relaxed);
     }
 }
