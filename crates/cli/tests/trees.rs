@@ -125,6 +125,27 @@ fn extended_attributes_are_kept_where_they_are_asked_for() {
 }
 
 #[test]
+fn the_receipt_says_when_the_bytes_were_made_durable() {
+    let (place, _server, ana) = world();
+    place.directory("t");
+    place.file("t/f", b"f");
+    for (what, asked, said) in [
+        ("t", None, "batch"),
+        ("t", Some("none"), "none"),
+        ("t", Some("batch"), "batch"),
+        ("t", Some("each"), "each"),
+        ("t/f", None, "each"),
+        ("t/f", Some("none"), "none"),
+    ] {
+        let mut words = vec!["send", what, "--to", ":", "--json"];
+        words.extend(asked.map(|asked| ["--fsync", asked]).into_iter().flatten());
+        assert_eq!(ana.run(&words).json()["synced"], said, "{words:?}");
+        let there = place.join("drop").join(Path::new(what).file_name().unwrap());
+        if there.is_dir() { fs::remove_dir_all(there).unwrap() } else { fs::remove_file(there).unwrap() }
+    }
+}
+
+#[test]
 fn what_is_not_kept_is_told_at_the_end_with_its_name_escaped() {
     let (place, _server, ana) = world();
     let at = place.directory("t");
@@ -325,6 +346,31 @@ fn ctrl_c_says_how_to_go_on_and_that_works() {
     assert_eq!(look(&drop.join("it's a tree")), look(&at));
     let sent = proxy.sent() - before;
     assert!(sent < 40 << 20, "it went on, and did not begin again: {sent}");
+}
+
+#[test]
+fn ctrl_c_during_a_get_says_how_to_go_on_and_that_works() {
+    let (place, proxy) = (Place::new(), Proxy::start());
+    let (_server, ana) = server_behind(&place, &proxy, &[]);
+    let at = place.directory("t");
+    for file in 0..40 {
+        fs::write(at.join(format!("{file}")), noise(file, 1 << 20)).unwrap();
+    }
+    ana.run(["send", "t", "--to", "#ops"]).ok();
+    place.directory("into");
+    let before = proxy.received();
+    let getting = ana.start(["get", "#ops:1", "--into", "into", "--limit-rate", "8M"]);
+    proxy.until_received(before + (20 << 20));
+    getting.signal(Signal::INT);
+    let done = getting.finish();
+    assert_eq!(done.code(), 130, "{done:#?}");
+    let (_, typed) = done.err.split_once("go on with: ").expect("it says how to go on");
+    let (mut shell, before) = (Command::new("bash"), proxy.received());
+    shell.current_dir(place.path()).env("HIKYAKU_HOME", &ana.path).args(["-c", typed.trim()]);
+    Program::start(shell, None).finish().ok();
+    assert_eq!(look(&place.join("into/t")), look(&at));
+    let received = proxy.received() - before;
+    assert!(received < 38 << 20, "it went on, and did not begin again: {received}");
 }
 
 #[test]

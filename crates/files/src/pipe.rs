@@ -8,7 +8,7 @@ use std::fmt;
 use std::io::{self, Read};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use hikyaku_wire::files::{BLOCK_LEN, Block, Close, Offer, Target};
 use hikyaku_wire::parcel::{EntryKind, Root, TransferId};
 
@@ -35,8 +35,9 @@ struct State {
     tree: Tree,
     /// The last blocks, each with the hash of what lies before it.
     kept: VecDeque<(Tree, Block, Bytes)>,
-    /// Read, and not yet part of a block.
-    rest: BytesMut,
+    /// Read, and not yet part of a block: the first so many bytes.
+    buffer: Vec<u8>,
+    filled: usize,
     /// The size, once everything was read.
     end: Option<u64>,
 }
@@ -60,7 +61,8 @@ impl OutgoingPipe {
             input: Box::new(input),
             tree: Tree::default(),
             kept: VecDeque::new(),
-            rest: BytesMut::new(),
+            buffer: vec![0; usize::try_from(BLOCK_LEN).unwrap_or(GROUP)],
+            filled: 0,
             end: None,
         };
         Ok(Self { offer, name: shown.into(), state: Arc::new(Mutex::new(state)) })
@@ -129,22 +131,20 @@ impl fmt::Debug for OutgoingPipe {
 impl State {
     /// Reads the next block: whole groups, as many as there are without waiting for more than the first; or the rest.
     fn read_block(&mut self, meter: &Meter) -> io::Result<Option<(Block, Bytes)>> {
-        let most = usize::try_from(BLOCK_LEN).unwrap_or(GROUP);
-        while self.end.is_none() && self.rest.len() < GROUP {
-            let had = self.rest.len();
-            self.rest.resize(most, 0);
-            let read =
-                meter.time(Stage::Disk, || self.input.read(self.rest.get_mut(had..).unwrap_or_default()));
-            self.rest.truncate(had + *read.as_ref().unwrap_or(&0));
-            match read {
+        while self.end.is_none() && self.filled < GROUP {
+            let room = self.buffer.get_mut(self.filled..).unwrap_or_default();
+            match meter.time(Stage::Disk, || self.input.read(room)) {
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(error) => return Err(error),
-                Ok(0) => self.end = Some(self.tree.groups() * GROUP_LEN + self.rest.len() as u64),
-                Ok(_) => {}
+                Ok(0) => self.end = Some(self.tree.groups() * GROUP_LEN + self.filled as u64),
+                Ok(read) => self.filled += read,
             }
         }
-        let whole = self.rest.len() / GROUP * GROUP;
-        let bytes = self.rest.split_to(if self.end.is_none() { whole } else { self.rest.len() }).freeze();
+        let taken = if self.end.is_none() { self.filled / GROUP * GROUP } else { self.filled };
+        // A copy of just as many bytes: what is kept must not keep a whole buffer with it.
+        let bytes = Bytes::copy_from_slice(self.buffer.get(..taken).unwrap_or_default());
+        self.buffer.copy_within(taken..self.filled, 0);
+        self.filled -= taken;
         if bytes.is_empty() {
             return Ok(None);
         }

@@ -22,10 +22,11 @@ mod stdout;
 
 #[derive(Debug, Args)]
 #[command(after_help = "\
-Instead of                              type
-  scp host:/srv/big.iso .                 hikyaku get '#lab:97'
-  rsync -aH host:/srv/dataset .           hikyaku get '#lab:98'
-  ssh host 'cat db.sql.gz' | gunzip       hikyaku get '#lab:99' --stdout | gunzip")]
+Instead of                            type
+  scp host:/srv/big.iso .               hikyaku get '#lab:97'
+  rsync -aHS host:/srv/dataset .        hikyaku get '#lab:98'
+  ssh host 'cat db.sql.gz' | gunzip     hikyaku get '#lab:99' --stdout | gunzip
+  rsync -nric host:/srv/dataset .       hikyaku verify '#lab:98'")]
 pub(crate) struct Get {
     /// What: '#room:SEQ', the reference that the parcel has in its room
     reference: String,

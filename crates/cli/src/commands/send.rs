@@ -29,11 +29,16 @@ const GOODBYE: Duration = Duration::from_secs(2);
 
 #[derive(Debug, Args)]
 #[command(after_help = "\
-Instead of                                    type
-  scp big.iso host:/srv/                        hikyaku send big.iso --to :
-  rsync -aH dataset host:/srv/                  hikyaku send dataset --to :
-  rsync -a --exclude target proj host:/srv/     hikyaku send proj --exclude target --to :
-  pg_dump db | ssh host 'cat > db.sql'          pg_dump db | hikyaku send - --name db.sql --to :")]
+Instead of                                  type
+  scp big.iso host:/srv/                      hikyaku send big.iso --to :
+  scp a.txt b.txt host:/srv/sub/              hikyaku send a.txt b.txt --to :sub
+  rsync -aHS dataset host:/srv/               hikyaku send dataset --to :
+  rsync -aHu dataset host:/srv/               hikyaku send dataset --to : --overwrite newer
+  rsync -a --exclude target proj host:/srv/   hikyaku send proj --exclude target --to :
+  rsync -a --files-from=list . host:/srv/     hikyaku send --files-from list --to :
+  rsync --bwlimit=10m big.iso host:/srv/      hikyaku send big.iso --to : --limit-rate 10M
+  pg_dump db | ssh host 'cat > db.sql'        pg_dump db | hikyaku send - --name db.sql --to :
+  rsync --partial --append-verify ...         the same command again: it goes on where it stopped")]
 pub(crate) struct Send {
     /// The files and directories; '-' is standard input; with --files-from the directory that the list is about [default: .]
     #[arg(required_unless_present = "files_from", value_name = "PATH")]

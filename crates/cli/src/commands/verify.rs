@@ -226,9 +226,7 @@ impl Verify {
             Some(reference) => {
                 trouble.hint(format!("which files and where: hikyaku verify '{reference}' DIR"))
             }
-            None => trouble.hint(
-                "modes, times and names count too; 'hikyaku send --dry-run --checksum' names what differs",
-            ),
+            None => trouble.hint("names, modes and times count too"),
         })
     }
 

@@ -3,7 +3,7 @@
 //! What limits it is what it waited for most in the last second, measured where it waits ([`hikyaku_files::Meter`]).
 
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
 use hikyaku_files::{Meter, Moment, Observer, Passing, Progress, Stage, escape};
@@ -23,6 +23,8 @@ const REDRAW: Duration = Duration::from_millis(100);
 const TELL: Duration = Duration::from_secs(1);
 /// The most that is shown of a name beside a bar.
 const MAX_NAME: usize = 30;
+/// The steps of a bar.
+const LENGTH: u64 = 10_000;
 /// A transfer that has not moved for so long is shown as one that does not.
 const STILL: Duration = Duration::from_secs(3);
 
@@ -130,40 +132,44 @@ impl Files {
     }
 }
 
-/// The two lines on a terminal: the file that is passing, and the whole.
+/// The lines on a terminal: of a tree the file that is passing, and the whole.
 #[derive(Clone)]
 struct Bars {
     all: MultiProgress,
-    file: ProgressBar,
+    file: Arc<OnceLock<ProgressBar>>,
     whole: ProgressBar,
 }
 
 impl Bars {
     fn new() -> Self {
         let all = MultiProgress::with_draw_target(ProgressDrawTarget::stderr());
-        let line = |template: &str| {
-            let style = ProgressStyle::with_template(template);
-            let style = style.unwrap_or_else(|_| ProgressStyle::default_bar()).progress_chars("━╸─");
-            all.add(ProgressBar::new(1).with_style(style))
-        };
-        let (file, whole) = (line("{wide_msg}"), line("{bar:12} {wide_msg}"));
-        Self { all, file, whole }
+        let whole = all.add(bar("{bar:12} {wide_msg}"));
+        Self { all, file: Arc::default(), whole }
     }
 
     fn draw(&self, file: Option<String>, whole: String, share: Option<f64>) {
-        self.file.set_message(file.unwrap_or_default());
-        let length = 10_000_u64;
-        self.whole.set_length(length);
-        self.whole.set_position((share.unwrap_or(0.0) * length as f64) as u64);
+        if let Some(file) = file {
+            let line = self.file.get_or_init(|| self.all.insert_before(&self.whole, bar("{wide_msg}")));
+            line.set_message(file);
+        }
+        self.whole.set_position((share.unwrap_or(0.0) * LENGTH as f64) as u64);
         self.whole.set_message(whole);
     }
 
     fn clear(self) {
-        self.file.finish_and_clear();
+        if let Some(file) = self.file.get() {
+            file.finish_and_clear();
+        }
         self.whole.finish_and_clear();
         // Nobody looking is no reason to fail.
         let _ = self.all.clear();
     }
+}
+
+fn bar(template: &str) -> ProgressBar {
+    let style = ProgressStyle::with_template(template);
+    let style = style.unwrap_or_else(|_| ProgressStyle::default_bar()).progress_chars("━╸─");
+    ProgressBar::new(LENGTH).with_style(style)
 }
 
 /// Looks at a transfer again and again.

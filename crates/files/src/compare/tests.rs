@@ -68,6 +68,12 @@ fn a_flipped_bit_is_found_where_it_is() {
     }
     assert_eq!(after(flip("holes", 900_000)), ["t/holes bytes 900000 to 900000 differ"]);
     assert_eq!(after(flip("holes", 500_001)), ["t/holes bytes 500001 to 500001 differ"]);
+    let near = after(|tree| {
+        flip("big", 70_010)(tree);
+        flip("big", 70_500)(tree);
+        flip("big", 140_000)(tree);
+    });
+    assert_eq!(near, ["t/big bytes 70010 to 70500 differ", "t/big bytes 140000 to 140000 differ"]);
     let both = after(|tree| {
         flip("big", 10)(tree);
         flip("big", 250_000)(tree);
