@@ -10,8 +10,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use hikyaku::{CallOptions, Connection, Receiver, Sender};
-use hikyaku_wire::files::{Answer, GET, Head, Offer, PROTOCOL, PUT, PutOptions, Receipt, Request, Wanted};
-use hikyaku_wire::parcel::Root;
+use hikyaku_wire::files::{
+    Accept, Answer, GET, Head, Offer, PROTOCOL, PUT, PutOptions, Receipt, Request, Wanted, Wants,
+};
 use tokio::sync::{Notify, mpsc};
 
 use crate::BULK_PRIORITY;
@@ -22,7 +23,8 @@ use crate::progress::Progress;
 use crate::reader::{self, Blocks};
 use crate::receive::Receiving;
 use crate::server::blocking;
-use crate::server::put::{acceptance, drive};
+use crate::server::put::{acceptance, answering, drive};
+use crate::sift::ANSWERS;
 use crate::source::Outgoing;
 use crate::tree_source::OutgoingTree;
 use crate::unpack::Report;
@@ -89,28 +91,31 @@ impl FilesClient {
     /// Sends a file, or goes on sending it. Returns when the receiver has said that it is whole, verified and durable.
     pub async fn send_file(&self, outgoing: &Outgoing, progress: &Progress) -> Result<Receipt> {
         let (size, source) = (Some(outgoing.size()), outgoing.clone());
-        self.send(outgoing.offer(), size, move |from, prefix| source.read_from(from, prefix), progress).await
+        let open = move |accept: &Accept, _| source.read_from(accept.from, accept.prefix);
+        self.send(outgoing.offer(), size, open, progress).await
     }
 
     /// Sends files and directories as one tree, or goes on sending them. Returns when the receiver has said that the
     /// whole is verified and in its place; its receipt says what of it is missing there.
     pub async fn send_tree(&self, outgoing: &OutgoingTree, progress: &Progress) -> Result<Receipt> {
         let source = outgoing.clone();
-        self.send(outgoing.offer(), None, move |from, prefix| source.read_from(from, prefix), progress).await
+        let open = move |accept: &Accept, answers| source.read(accept, answers);
+        self.send(outgoing.offer(), None, open, progress).await
     }
 
     /// Sends what can be read only once, or goes on sending it. Returns when the receiver has said that it is whole,
     /// verified and durable.
     pub async fn send_pipe(&self, outgoing: &OutgoingPipe, progress: &Progress) -> Result<Receipt> {
         let source = outgoing.clone();
-        self.send(outgoing.offer(), None, move |from, prefix| source.read_from(from, prefix), progress).await
+        let open = move |accept: &Accept, _| source.read_from(accept.from, accept.prefix);
+        self.send(outgoing.offer(), None, open, progress).await
     }
 
     async fn send<B: Blocks>(
         &self,
         offer: &Offer,
         size: Option<u64>,
-        open: impl FnOnce(u64, Option<Root>) -> Result<B> + Send + 'static,
+        open: impl FnOnce(&Accept, mpsc::Receiver<Wants>) -> Result<B> + Send + 'static,
         progress: &Progress,
     ) -> Result<Receipt> {
         let exchange = self.open(PUT).await?;
@@ -122,14 +127,15 @@ impl FilesClient {
             Answer::Receipt(receipt) => {
                 return acknowledge(receipt, offer, size, &mut sender, &mut receiver).await;
             }
-            Answer::Unknown(_) => return Err(FilesError::Order("an acceptance was expected")),
+            _ => return Err(FilesError::Order("an acceptance was expected")),
         };
         if accept.transfer != offer.transfer {
             return Err(FilesError::Order("the acceptance of another transfer"));
         }
         progress.began(offer.transfer, accept.from, size);
-        let reading = blocking(move || open(accept.from, accept.prefix)).await?;
-        let receipt = deliver(reading, &mut sender, &mut receiver, progress).await?;
+        let (to, answers) = mpsc::channel(ANSWERS);
+        let reading = blocking(move || open(&accept, answers)).await?;
+        let receipt = deliver(reading, to, &mut sender, &mut receiver, progress).await?;
         acknowledge(receipt, offer, size, &mut sender, &mut receiver).await
     }
 
@@ -153,13 +159,15 @@ impl FilesClient {
         };
         let receiving = Receiving::resume(incoming.mark(), head.size, into.max_size);
         progress.began(head.transfer, receiving.offset(), head.size);
-        sender.send(&acceptance(head.transfer, &receiving)).await?;
+        let wants = incoming.listing();
+        sender.send(&acceptance(head.transfer, &receiving, wants.is_some())).await?;
         let (to, work) = mpsc::channel(QUEUE);
-        let reporting = progress.clone();
+        let (reporting, is_listed) = (progress.clone(), wants.is_some());
         let thread =
             tokio::task::spawn_blocking(move || match incoming.take_all(receiving, work, &reporting) {
                 Ok((root, size)) => match incoming.head.root {
-                    Some(said) if said != root => {
+                    // What is sifted has a root of its own.
+                    Some(said) if said != root && !is_listed => {
                         incoming.discard()?;
                         Err(FilesError::RootMismatch { said, found: root, size })
                     }
@@ -171,7 +179,12 @@ impl FilesClient {
                 }
                 Err(error) => Err(error),
             });
-        let done = drive(&mut receiver, to, thread, &Arc::new(Notify::new()), progress).await;
+        let stop = Arc::new(Notify::new());
+        let driving = drive(&mut receiver, to, thread, &stop, progress);
+        let done = match wants {
+            Some(wants) => answering(&mut sender, wants, driving).await,
+            None => driving.await,
+        };
         let (receipt, name, report) = match done {
             Ok(done) => done,
             Err(error @ FilesError::Exchange(_)) => return Err(error),
@@ -200,13 +213,14 @@ impl FilesClient {
 }
 
 /// Sends the blocks, and returns the receipt of what was sent.
-async fn deliver(
+pub(crate) async fn deliver(
     reading: impl Blocks,
+    answers: mpsc::Sender<Wants>,
     sender: &mut Sender,
     receiver: &mut Receiver,
     progress: &Progress,
 ) -> Result<Receipt> {
-    let mut early = std::pin::pin!(answer(receiver));
+    let mut early = std::pin::pin!(conclusion(receiver, answers));
     let sent = tokio::select! {
         sent = reader::send(sender, reading, progress) => sent,
         said = &mut early => return Err(said.err().unwrap_or(FilesError::Order("an answer before the end"))),
@@ -228,6 +242,20 @@ async fn deliver(
             let (told, error) = tell(error);
             sender.fail(told).await?;
             Err(error)
+        }
+    }
+}
+
+/// The answer that is not one to a listing: those go to whoever reads.
+async fn conclusion(receiver: &mut Receiver, answers: mpsc::Sender<Wants>) -> Result<Answer> {
+    loop {
+        match answer(receiver).await? {
+            // Whoever does not wait for answers has not listed anything, or ends anyway.
+            Answer::Wants(wants) => answers
+                .send(wants)
+                .await
+                .map_err(|_| FilesError::Order("an answer about files that were not listed"))?,
+            known => return Ok(known),
         }
     }
 }

@@ -209,7 +209,7 @@ impl Comparer {
                     self.tell(name.as_bytes(), difference);
                 }
             }
-            Item::LeftOut(..) | Item::Unknown(_) | Item::Done(_) => {}
+            Item::LeftOut(..) | Item::Kept(_) | Item::Unknown(_) | Item::Done(_) => {}
         }
     }
 

@@ -10,16 +10,17 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use hikyaku_storage::vault::{Mark, VaultError};
-use hikyaku_wire::files::{Component, Offer, Receipt, Synced};
+use hikyaku_wire::files::{Component, Offer, Receipt, Synced, Wants};
 use hikyaku_wire::parcel::{EntryKind, Metadata, Root, TransferId};
 use minicbor::{Decode, Encode};
+use tokio::sync::mpsc;
 
 use crate::error::{FilesError, Result};
 use crate::jail::{Dir, FileId};
-use crate::names::{Dots, SafeName, SafeRelPath};
+use crate::names::{Dots, OWN_PREFIX, SafeName, SafeRelPath};
 use crate::rooms::Owner;
 use crate::staging::{Layout, Opened, Staged, Staging};
-use crate::tree_sink::{self, Opening, Placed, TreeSink};
+use crate::tree_sink::{self, Into, Listing, Opening, Placed, TreeSink};
 
 /// A directory that takes files. Clones share it.
 #[derive(Clone, Debug)]
@@ -68,8 +69,8 @@ struct Header {
 pub(crate) enum Prepared {
     /// It is taken: the bytes go here.
     Open(Box<Dropping>),
-    /// It is a tree, and taken: the bytes go here, from where the mark says.
-    Tree(Box<DroppingTree>, Mark),
+    /// It is a tree, and taken: the bytes go here, from where the mark says. The answers to its listing come from there.
+    Tree(Box<DroppingTree>, Mark, mpsc::Receiver<Wants>),
     /// It was finished before.
     Settled(Receipt),
 }
@@ -180,7 +181,10 @@ impl Inner {
     /// A tree has no size in advance: a byte of space is asked for, and the rest shows.
     fn prepare_tree(self: &Arc<Self>, staged: Staged, into: Dir, offer: &Offer) -> Result<Prepared> {
         let options = offer.options.unwrap_or_default();
-        match TreeSink::open(staged, options, self.dots)? {
+        let listing = Listing::WhenKnown(self.may_have(&into, offer)?);
+        let goes = Into { place: &into, options, dots: self.dots, listing };
+        let (opening, wants) = TreeSink::open(staged, &goes)?;
+        match opening {
             Opening::Open(sink, mark) => {
                 let tree = DroppingTree { sink: *sink, dir: self.clone(), into, offer: offer.clone() };
                 match self.check_space(&tree.into, 1) {
@@ -188,7 +192,7 @@ impl Inner {
                         tree.discard()?;
                         Err(error)
                     }
-                    checked => checked.map(|()| Prepared::Tree(Box::new(tree), mark)),
+                    checked => checked.map(|()| Prepared::Tree(Box::new(tree), mark, wants)),
                 }
             }
             Opening::Whole(staged, root, size) => {
@@ -197,6 +201,16 @@ impl Inner {
                 Ok(Prepared::Settled(tree_receipt(offer, &placed)))
             }
         }
+    }
+
+    /// Whether some of a tree may be there already: its name is taken, or that of another top of it.
+    fn may_have(&self, into: &Dir, offer: &Offer) -> Result<bool> {
+        if offer.tops.is_none_or(|tops| tops <= 1) {
+            let name = SafeName::parse(&offer.name, self.dots)?;
+            return Ok(into.find(&name).map_err(VaultError::Io)?.is_some());
+        }
+        let names = into.all_names().map_err(VaultError::Io)?;
+        Ok(names.iter().any(|name| !name.as_bytes().starts_with(OWN_PREFIX)))
     }
 
     fn check_space(&self, into: &Dir, needed: u64) -> Result<()> {

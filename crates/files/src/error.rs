@@ -36,10 +36,12 @@ pub enum FilesError {
         len: u64,
     },
     /// The same inside a tree.
-    #[error("{path} is damaged: the hash of bytes {offset} to {} of the bundle is not the one that came with them", offset + len - 1)]
+    #[error("{path} is damaged at byte {at} or behind it: the hash of bytes {offset} to {} of the bundle is not the one that came with them", offset + len - 1)]
     DamagedEntry {
         /// What was being written, already escaped for printing.
         path: String,
+        /// Where in that file the damaged group begins.
+        at: u64,
         /// Where the group begins.
         offset: u64,
         /// How long it is.

@@ -14,7 +14,7 @@ use hikyaku_wire::parcel::{EntryKind, Root, TransferId};
 
 use crate::error::{FilesError, Result};
 use crate::progress::{Meter, Progress, Stage};
-use crate::reader::Blocks;
+use crate::reader::{Blocks, Said};
 use crate::source::new_transfer;
 use crate::tree::{self, GROUP, GROUP_LEN, Tree};
 
@@ -56,6 +56,7 @@ impl OutgoingPipe {
             size: None,
             meta: None,
             options: None,
+            tops: None,
         };
         let state = State {
             input: Box::new(input),
@@ -184,7 +185,7 @@ pub(crate) struct ReadingPipe {
 }
 
 impl Blocks for ReadingPipe {
-    fn next(&mut self, progress: &Progress) -> Result<Option<(Block, Bytes)>> {
+    fn next(&mut self, progress: &Progress) -> Result<Option<Said>> {
         // An attempt that was given up may be reading: what it reads is kept for this one.
         let mut state = self.outgoing.state();
         let next = match state.kept_at(self.at) {
@@ -198,7 +199,7 @@ impl Blocks for ReadingPipe {
         if let Some((block, _)) = &next {
             self.at += block.len;
         }
-        Ok(next)
+        Ok(next.map(|(block, bytes)| Said::Block(block, bytes)))
     }
 
     fn close(self) -> Result<Close> {

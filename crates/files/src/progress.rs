@@ -123,8 +123,25 @@ impl Progress {
         }
     }
 
+    /// Tells of a file that is sent in this attempt alone: what came before is listed as there.
+    pub(crate) fn passed(&self, passing: Passing<'_>) {
+        if let Some(observer) = &self.observer {
+            observer(passing);
+        }
+    }
+
     pub(crate) fn began(&self, transfer: TransferId, from: u64, total: Option<u64>) {
         self.moments.send_replace(Moment { transfer: Some(transfer), from, bytes: from, total });
+    }
+
+    /// So many more bytes need not be sent: they are there already.
+    pub(crate) fn skipped(&self, bytes: u64) {
+        if bytes > 0 {
+            self.moments.send_modify(|moment| {
+                moment.from += bytes;
+                moment.bytes += bytes;
+            });
+        }
     }
 
     pub(crate) fn reached(&self, bytes: u64) {

@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use bytes::Bytes;
 use hikyaku_storage::vault::Object;
-use hikyaku_wire::files::{BLOCK_LEN, Block, CV_LEN, Close, GROUP_LEN, Step};
+use hikyaku_wire::files::{BLOCK_LEN, Block, CV_LEN, Close, GROUP_LEN, List, Step};
 use hikyaku_wire::parcel::Root;
 use tokio::sync::mpsc;
 
@@ -18,18 +18,27 @@ const QUEUE: usize = 3;
 /// Below this bound, in bytes a second, blocks are sent in groups: a whole one would be a burst.
 const SMOOTH: u64 = 8 * 1024 * 1024;
 
-/// What the reading thread hands over.
-type Said = Result<Step>;
+/// What a source says next.
+pub(crate) enum Said {
+    /// The next block.
+    Block(Block, Bytes),
+    /// What is listed ahead.
+    List(List),
+}
 
 /// A source of blocks: a file that is hashed on the way, or an object whose values are stored.
 pub(crate) trait Blocks: Send + 'static {
-    fn next(&mut self, progress: &Progress) -> Result<Option<(Block, Bytes)>>;
+    fn next(&mut self, progress: &Progress) -> Result<Option<Said>>;
+    /// Bytes that need not be sent, because the receiver has them: they count as reached.
+    fn skipped(&self) -> u64 {
+        0
+    }
     fn close(self) -> Result<Close>;
 }
 
 impl Blocks for Reading {
-    fn next(&mut self, progress: &Progress) -> Result<Option<(Block, Bytes)>> {
-        Reading::next(self, progress.local())
+    fn next(&mut self, progress: &Progress) -> Result<Option<Said>> {
+        Ok(Reading::next(self, progress.local())?.map(|(block, bytes)| Said::Block(block, bytes)))
     }
 
     fn close(self) -> Result<Close> {
@@ -59,7 +68,7 @@ impl ObjectReading {
 }
 
 impl Blocks for ObjectReading {
-    fn next(&mut self, _: &Progress) -> Result<Option<(Block, Bytes)>> {
+    fn next(&mut self, _: &Progress) -> Result<Option<Said>> {
         let len = self.object.size().saturating_sub(self.offset).min(BLOCK_LEN);
         if len == 0 {
             return Ok(None);
@@ -73,7 +82,7 @@ impl Blocks for ObjectReading {
             return Err(FilesError::Unknown("the stored object is shorter than it was"));
         }
         self.offset += len;
-        Ok(Some((Block { entry: None, offset, len, cvs }, data.into())))
+        Ok(Some(Said::Block(Block { entry: None, offset, len, cvs }, data.into())))
     }
 
     fn close(self) -> Result<Close> {
@@ -87,28 +96,29 @@ pub(crate) async fn send(
     blocks: impl Blocks,
     progress: &Progress,
 ) -> Result<Close> {
-    let (to, mut from) = mpsc::channel::<(Said, Option<Bytes>)>(QUEUE);
+    let (to, mut from) = mpsc::channel::<Result<Read>>(QUEUE);
     let (reporting, local) = (progress.clone(), progress.local());
     // If this future is dropped, the channel closes and the thread ends with its next block.
     tokio::task::spawn_blocking(move || read_all(blocks, &to, &reporting));
+    let mut skipped = 0;
     loop {
         let (asked, before) = (Instant::now(), local.read());
-        let said = from.recv().await;
+        let read = from.recv().await;
         progress.meter().share(asked.elapsed(), local, &before);
-        match said {
-            Some((step, Some(bytes))) => match step? {
-                Step::Block(block) => send_block(sender, block, bytes, progress).await?,
-                Step::Close(_) => break,
-            },
-            Some((step, None)) => match step? {
-                Step::Close(close) => {
-                    sender.feed(&Step::Close(close.clone())).await?;
-                    sender.flush().await?;
-                    return Ok(close);
-                }
-                Step::Block(_) => break,
-            },
-            None => break,
+        let Some(read) = read else { break };
+        match read? {
+            Read::Said(Said::Block(block, bytes), there) => {
+                progress.skipped(there - skipped);
+                skipped = there;
+                send_block(sender, block, bytes, (progress, skipped)).await?;
+            }
+            // At once: what may be sent depends on the answer.
+            Read::Said(Said::List(list), _) => sender.send(&Step::List(list)).await?,
+            Read::Close(close) => {
+                sender.feed(&Step::Close(close.clone())).await?;
+                sender.flush().await?;
+                return Ok(close);
+            }
         }
     }
     Err(FilesError::Order("the reading thread ended without a close"))
@@ -119,10 +129,10 @@ async fn send_block(
     sender: &mut hikyaku::Sender,
     block: Block,
     bytes: Bytes,
-    progress: &Progress,
+    (progress, skipped): (&Progress, u64),
 ) -> Result<()> {
     let Some(pace) = progress.pace().filter(|pace| pace.rate() < SMOOTH) else {
-        return send_piece(sender, block, bytes, progress).await;
+        return send_piece(sender, block, bytes, (progress, skipped)).await;
     };
     let cvs = block.cvs.chunks(32);
     for (index, (piece, cv)) in bytes.chunks(GROUP).zip(cvs).enumerate() {
@@ -130,7 +140,7 @@ async fn send_block(
         progress.meter().add(Stage::Pace, pace.wait(len).await);
         let block = Block { entry: None, offset, len, cvs: cv.to_vec() };
         let piece = bytes.slice_ref(piece);
-        send_piece(sender, block, piece, progress).await?;
+        send_piece(sender, block, piece, (progress, skipped)).await?;
     }
     Ok(())
 }
@@ -139,12 +149,12 @@ async fn send_piece(
     sender: &mut hikyaku::Sender,
     block: Block,
     bytes: Bytes,
-    progress: &Progress,
+    (progress, skipped): (&Progress, u64),
 ) -> Result<()> {
     if let Some(pace) = progress.pace().filter(|pace| pace.rate() >= SMOOTH) {
         progress.meter().add(Stage::Pace, pace.wait(block.len).await);
     }
-    let reached = block.offset + block.len;
+    let reached = skipped + block.offset + block.len;
     let (begun, before) = (Instant::now(), if progress.is_measured() { sender.waits() } else { None });
     sender.feed(&Step::Block(block)).await?;
     sender.send_data(bytes).await?;
@@ -155,18 +165,26 @@ async fn send_piece(
     Ok(())
 }
 
-fn read_all(mut blocks: impl Blocks, to: &mpsc::Sender<(Said, Option<Bytes>)>, progress: &Progress) {
+/// What the reading thread hands over.
+enum Read {
+    /// Something to say, and how much was skipped until then.
+    Said(Said, u64),
+    /// The end.
+    Close(Close),
+}
+
+fn read_all(mut blocks: impl Blocks, to: &mpsc::Sender<Result<Read>>, progress: &Progress) {
     loop {
-        let said = match blocks.next(progress) {
-            Ok(Some((block, bytes))) => (Ok(Step::Block(block)), Some(bytes)),
+        let read = match blocks.next(progress) {
+            Ok(Some(said)) => Ok(Read::Said(said, blocks.skipped())),
             Ok(None) => break,
-            Err(error) => (Err(error), None),
+            Err(error) => Err(error),
         };
-        let failed = said.0.is_err();
-        if to.blocking_send(said).is_err() || failed {
+        let failed = read.is_err();
+        if to.blocking_send(read).is_err() || failed {
             return;
         }
     }
     // Nobody waits for it when the channel is closed.
-    let _ = to.blocking_send((blocks.close().map(Step::Close), None));
+    let _ = to.blocking_send(blocks.close().map(Read::Close));
 }

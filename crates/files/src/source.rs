@@ -131,6 +131,7 @@ impl Outgoing {
                 mtime_ns: u32::try_from(meta.mtime_nsec()).ok(),
             }),
             options: None,
+            tops: None,
         };
         let milestones = Milestones { stride: FIRST_STRIDE, trees: Vec::new() };
         let fingerprint = Fingerprint::of(&meta);

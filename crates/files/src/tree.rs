@@ -44,6 +44,19 @@ pub fn group(offset: u64, bytes: &[u8]) -> Group {
     Group { cv: hasher.finalize_non_root(), whole }
 }
 
+/// The root of a file, read in pieces of `piece` bytes.
+pub(crate) fn hash_file(file: &std::fs::File, piece: usize) -> std::io::Result<Root> {
+    let (mut hasher, mut offset, mut buffer) = (Hasher::new(), 0, vec![0; piece]);
+    loop {
+        let read = crate::vault::read_at(file, offset, &mut buffer).map_err(std::io::Error::other)?;
+        hasher.update(buffer.get(..read).unwrap_or_default());
+        offset += read as u64;
+        if read < piece {
+            return Ok(Root(*hasher.finalize().as_bytes()));
+        }
+    }
+}
+
 /// Why the bytes of a journal are not a tree.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("a saved tree of {groups} groups does not have this form")]

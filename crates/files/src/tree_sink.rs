@@ -7,7 +7,7 @@
 use std::time::Instant;
 
 use hikyaku_storage::vault::{Mark, VaultError};
-use hikyaku_wire::files::{MAX_MISSING, MissingEntry, Overwrite, PutOptions, Synced, TreeReceipt};
+use hikyaku_wire::files::{Block, List, MAX_MISSING, MissingEntry, PutOptions, Synced, TreeReceipt, Wants};
 use hikyaku_wire::parcel::Root;
 use tokio::sync::mpsc;
 
@@ -16,8 +16,9 @@ use crate::jail::Dir;
 use crate::names::{Dots, escape};
 use crate::progress::{Progress, Stage};
 use crate::receive::Receiving;
+use crate::sift::ANSWERS;
 use crate::staging::Staged;
-use crate::unpack::{Report, UnpackOptions, UnpackState, Unpacker, publish};
+use crate::unpack::{Policy, Report, Sifter, UnpackOptions, UnpackState, Unpacker, publish};
 use crate::writer::{MARK_BYTES, MARK_TIME, Work, join_pieces};
 
 /// A tree being received.
@@ -26,6 +27,11 @@ pub(crate) struct TreeSink {
     staged: Staged,
     unpacker: Unpacker,
     options: PutOptions,
+    unpack: UnpackOptions,
+    /// Where the answers to a listing go.
+    answers: mpsc::Sender<Wants>,
+    /// Something was listed.
+    is_listed: bool,
 }
 
 /// A tree that is whole and in its place.
@@ -45,26 +51,74 @@ pub(crate) enum Opening {
     Whole(Box<Staged>, Root, u64),
 }
 
+/// What a tree is received into, and how.
+pub(crate) struct Into<'a> {
+    /// Where it goes.
+    pub(crate) place: &'a Dir,
+    pub(crate) options: PutOptions,
+    pub(crate) dots: Dots,
+    /// When it is to be listed ahead.
+    pub(crate) listing: Listing,
+}
+
+/// When a tree is to be listed ahead.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Listing {
+    /// When some of it may be there, and whenever it goes on.
+    WhenKnown(bool),
+    /// When some of it may be there; an attempt that was not listed goes on at its offset.
+    WhenNew(bool),
+}
+
 impl TreeSink {
-    /// Goes on with what is there, or begins anew.
-    pub(crate) fn open(mut staged: Staged, options: PutOptions, dots: Dots) -> Result<Opening> {
+    /// Goes on with what is there, or begins anew. The second end gets the answers to a listing.
+    //= S5.60
+    pub(crate) fn open(mut staged: Staged, into: &Into<'_>) -> Result<(Opening, mpsc::Receiver<Wants>)> {
+        let (answers, wants) = mpsc::channel(ANSWERS);
         if let Some((root, size)) = staged.sealing() {
-            return Ok(Opening::Whole(Box::new(staged), root, size));
+            return Ok((Opening::Whole(Box::new(staged), root, size), wants));
         }
+        let options = into.options;
         let unpack = UnpackOptions {
-            dots,
+            dots: into.dots,
             all_links: options.all_links.unwrap_or(false),
             synced: options.synced.unwrap_or(Synced::Batch),
             distinct: options.distinct.unwrap_or(false),
         };
-        if let Some((mark, state)) = known(staged.mark())
+        let opened = |staged, unpacker, mark| {
+            let sink = Self { staged, unpacker, options, unpack, answers, is_listed: false };
+            Ok((Opening::Open(Box::new(sink), mark), wants))
+        };
+        let known = known(staged.mark());
+        let lists = match (into.listing, &known) {
+            (Listing::WhenKnown(may_be), known) => may_be || known.is_some(),
+            (Listing::WhenNew(may_be), None) => may_be,
+            (Listing::WhenNew(_), Some((_, state))) => state.sifted == Some(true),
+        };
+        if lists {
+            if known.is_none() {
+                staged.restart_tree()?;
+            }
+            let there = into.place.try_clone().map_err(VaultError::Io)?;
+            let (had, policy) = (known.map(|(_, state)| state.position), Policy::of(&options));
+            let made = if had.is_some() { Some(staged.tree_dir()?) } else { None };
+            let sifter = Sifter::new(there, made, had, policy, &unpack)?;
+            let unpacker = Unpacker::sifting(staged.tree_dir()?, unpack, sifter);
+            return opened(staged, unpacker, Mark::default());
+        }
+        if let Some((mark, state)) = known
             && let Ok(unpacker) = Unpacker::resume(staged.tree_dir()?, unpack, state)
         {
-            return Ok(Opening::Open(Box::new(Self { staged, unpacker, options }), mark));
+            return opened(staged, unpacker, mark);
         }
         staged.restart_tree()?;
         let unpacker = Unpacker::new(staged.tree_dir()?, unpack);
-        Ok(Opening::Open(Box::new(Self { staged, unpacker, options }), Mark::default()))
+        opened(staged, unpacker, Mark::default())
+    }
+
+    /// Whether the sender is to list what it has.
+    pub(crate) fn lists(&self) -> bool {
+        self.unpacker.is_sifting()
     }
 
     /// Takes blocks until the close; returns the root and the size once they are equal.
@@ -99,18 +153,26 @@ impl TreeSink {
         progress: &Progress,
     ) -> Result<Option<hikyaku_wire::files::Close>> {
         let mut buffer = Vec::new();
-        let (mut marked, mut at) = (receiving.offset(), Instant::now());
+        let (mut marked, mut at, mut skipped) = (receiving.offset(), Instant::now(), 0);
         while let Some(work) = work.blocking_recv() {
             let (block, pieces) = match work {
                 Work::Block(block, pieces) => (block, pieces),
+                Work::List(list) => {
+                    self.answer(list)?;
+                    progress.skipped(self.unpacker.skipped() - skipped);
+                    skipped = self.unpacker.skipped();
+                    continue;
+                }
                 Work::Close(close) => return Ok(Some(close)),
             };
             join_pieces(&mut buffer, pieces);
+            self.begin_unlisted()?;
             let local = progress.local();
-            let taken = local.time(Stage::Cpu, || receiving.take(&block, &buffer));
-            taken.map_err(|error| self.name_it(error))?;
+            if let Err(error) = local.time(Stage::Cpu, || receiving.take(&block, &buffer)) {
+                return Err(self.name_it(error, &block, &buffer));
+            }
             local.time(Stage::Disk, || self.unpacker.take(&buffer, progress))?;
-            progress.reached(receiving.offset());
+            progress.reached(skipped + receiving.offset());
             let is_due = receiving.offset() - marked >= MARK_BYTES || at.elapsed() >= MARK_TIME;
             if is_due && local.time(Stage::Disk, || self.mark(receiving))? {
                 (marked, at) = (receiving.offset(), Instant::now());
@@ -131,14 +193,34 @@ impl TreeSink {
         Ok(true)
     }
 
-    /// Says in which file a damaged group lies.
-    fn name_it(&self, error: FilesError) -> FilesError {
-        match error {
-            FilesError::GroupMismatch { offset, len } => {
-                FilesError::DamagedEntry { path: escape(&self.unpacker.path()).to_string(), offset, len }
-            }
-            error => error,
+    /// Says in which file a damaged group lies, and where: the groups before it are good, and lead there.
+    fn name_it(&mut self, error: FilesError, block: &Block, buffer: &[u8]) -> FilesError {
+        let FilesError::GroupMismatch { offset, len } = error else { return error };
+        let good = usize::try_from(offset - block.offset).ok().and_then(|good| buffer.get(..good));
+        if let Err(error) = self.unpacker.take(good.unwrap_or_default(), &Progress::none()) {
+            return error;
         }
+        let path = escape(&self.unpacker.path()).to_string();
+        FilesError::DamagedEntry { path, at: self.unpacker.offset_in_file(), offset, len }
+    }
+
+    /// A sender that knows no listings sends the whole: nothing of what was there before counts.
+    fn begin_unlisted(&mut self) -> Result<()> {
+        if self.is_listed || !self.lists() {
+            return Ok(());
+        }
+        self.staged.restart_tree()?;
+        self.unpacker = Unpacker::new(self.staged.tree_dir()?, self.unpack);
+        Ok(())
+    }
+
+    /// Answers a part of the listing. That nobody waits for it any more shows when nothing follows.
+    fn answer(&mut self, list: List) -> Result<()> {
+        self.is_listed = true;
+        if let Some(wants) = self.unpacker.answer(list)? {
+            let _ = self.answers.blocking_send(wants);
+        }
+        Ok(())
     }
 
     /// Moves the tree to its place. From here on the transfer is finished, whatever happens to the connection.
@@ -147,7 +229,7 @@ impl TreeSink {
         // Complete and durable first: a tree that is sealed is published after a crash, unseen.
         let (from, mut report) = self.unpacker.finish()?;
         self.staged.seal_tree(root, size)?;
-        publish(&from, into, self.options.overwrite.unwrap_or_default(), &mut report)?;
+        publish(&from, into, Policy::of(&self.options), &mut report)?;
         self.staged.settle_tree(root, size)?;
         Ok(Placed { root, size, synced, report })
     }
@@ -166,7 +248,7 @@ pub(crate) fn place_again(
     into: &Dir,
 ) -> Result<Placed> {
     let mut report = Report::default();
-    publish(&staged.tree_dir()?, into, options.overwrite.unwrap_or(Overwrite::Never), &mut report)?;
+    publish(&staged.tree_dir()?, into, Policy::of(&options), &mut report)?;
     staged.settle_tree(root, size)?;
     Ok(Placed { root, size, synced: options.synced.unwrap_or(Synced::Batch), report })
 }
@@ -193,6 +275,8 @@ impl Report {
             bytes: self.counts.bytes,
             missing: self.missing_count,
             first: self.missing.iter().take(MAX_MISSING).map(entry).collect(),
+            kept: Some(self.kept.0).filter(|kept| *kept > 0),
+            kept_bytes: Some(self.kept.1).filter(|_| self.kept.0 > 0),
         }
     }
 }

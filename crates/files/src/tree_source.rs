@@ -11,17 +11,19 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
 use hikyaku_wire::bundle::Done;
-use hikyaku_wire::files::{BLOCK_LEN, Block, Close, Offer, PutOptions, Target};
+use hikyaku_wire::files::{Accept, BLOCK_LEN, Block, Close, Offer, PutOptions, Target, Wants};
 use hikyaku_wire::parcel::{EntryKind, Root, TransferId};
 use minicbor::{Decode, Encode};
+use tokio::sync::mpsc;
 
 use crate::error::{FilesError, Result};
 use crate::names::NameError;
 use crate::progress::{Progress, Stage};
-use crate::reader::Blocks;
+use crate::reader::{Blocks, Said};
+use crate::sift::{Sifted, Sifting};
 use crate::source::{MAX_MILESTONES, Saved, new_transfer, source_error};
 use crate::tree::{self, GROUP, GROUP_LEN, Tree};
-use crate::walk::{Place, Trouble, Walk, WalkOptions};
+use crate::walk::{Place, Trouble, Walk, WalkBranches, WalkOptions};
 
 /// The bytes between the first milestones.
 const FIRST_STRIDE: u64 = 64 * 1024 * 1024;
@@ -102,8 +104,10 @@ impl OutgoingTree {
         let tops: Arc<[_]> = tops.into_iter().collect();
         let first = tops.first().map(|(name, _)| name.as_slice());
         let name = name.or(first).ok_or(FilesError::Name(NameError::Empty))?.to_vec();
+        let several = u64::try_from(tops.len()).ok().filter(|count| *count > 1);
         let offer = Offer {
             transfer: new_transfer()?,
+            tops: several,
             target,
             name,
             kind: EntryKind::Tree,
@@ -163,6 +167,25 @@ impl OutgoingTree {
         let known = Known { milestones: read.milestones, ..Known::default() };
         let walked = read.walked.map(|walked| walked.0).unwrap_or_default();
         Some(Self { tops, offer: read.offer, options, walked, known: Arc::new(Mutex::new(known)) })
+    }
+
+    /// Reads what a receiver accepts: the rest of the bundle, or what of a listing it wants.
+    pub(crate) fn read(&self, accept: &Accept, answers: mpsc::Receiver<Wants>) -> Result<TreeReading> {
+        if accept.list != Some(true) {
+            return Ok(TreeReading::Plain(Box::new(self.read_from(accept.from, accept.prefix)?)));
+        }
+        let outgoing = self.clone();
+        let tell = move |sifted: Sifted| {
+            let mut known = outgoing.known();
+            (known.troubles, known.counts) = (sifted.troubles, sifted.done);
+        };
+        let sifting = Sifting::new(self.branches(), accept, answers, tell)?;
+        Ok(TreeReading::Sifted(Box::new(sifting)))
+    }
+
+    fn branches(&self) -> WalkBranches {
+        let roots = self.offer.options.is_some_and(|options| options.checksum == Some(true));
+        WalkBranches::new(self.tops.clone(), self.options.clone(), roots)
     }
 
     /// Walks so that the bundle is read from `from` on. `prefix` is the receiver's hash of what lies before.
@@ -244,6 +267,35 @@ impl Milestones {
     }
 }
 
+/// A tree being read: whole, or what of it is wanted.
+pub(crate) enum TreeReading {
+    Plain(Box<ReadingTree>),
+    Sifted(Box<Sifting<WalkBranches>>),
+}
+
+impl Blocks for TreeReading {
+    fn next(&mut self, progress: &Progress) -> Result<Option<Said>> {
+        match self {
+            Self::Plain(reading) => reading.next(progress),
+            Self::Sifted(sifting) => sifting.next(progress),
+        }
+    }
+
+    fn skipped(&self) -> u64 {
+        match self {
+            Self::Plain(_) => 0,
+            Self::Sifted(sifting) => sifting.skipped(),
+        }
+    }
+
+    fn close(self) -> Result<Close> {
+        match self {
+            Self::Plain(reading) => reading.close(),
+            Self::Sifted(sifting) => sifting.close(),
+        }
+    }
+}
+
 /// A tree being read.
 pub(crate) struct ReadingTree {
     outgoing: OutgoingTree,
@@ -298,7 +350,7 @@ impl ReadingTree {
 }
 
 impl Blocks for ReadingTree {
-    fn next(&mut self, progress: &Progress) -> Result<Option<(Block, Bytes)>> {
+    fn next(&mut self, progress: &Progress) -> Result<Option<Said>> {
         let offset = self.offset();
         let want = usize::try_from(BLOCK_LEN).unwrap_or(0);
         let is_milestone = self.outgoing.known().milestones.is_next(offset + BLOCK_LEN);
@@ -321,7 +373,7 @@ impl Blocks for ReadingTree {
         if let Some(place) = place {
             known.milestones.pass(&self.tree, place);
         }
-        Ok(Some((Block { entry: None, offset, len: len as u64, cvs }, bytes)))
+        Ok(Some(Said::Block(Block { entry: None, offset, len: len as u64, cvs }, bytes)))
     }
 
     fn close(self) -> Result<Close> {

@@ -6,25 +6,28 @@
 
 mod folded;
 mod publish;
+mod sifter;
 
 use std::fs::File;
 use std::io;
 use std::os::fd::AsFd;
 
 use hikyaku_wire::bundle::{Done, FileHead, Leave, Reason};
-use hikyaku_wire::files::Synced;
+use hikyaku_wire::files::{List, Synced, Wants};
 use minicbor::{Decode, Encode};
 
 use crate::bundle::{Item, Position, Reader};
 use crate::disk;
 use crate::error::{FilesError, Result};
-use crate::jail::{Dir, set_attributes, set_metadata};
+use crate::jail::{Dir, Found, set_attributes, set_metadata};
 use crate::names::{Dots, SafeName, SafeRelPath, escape};
 use crate::progress::{Passing, Progress};
 use crate::staging::full;
 use folded::Folded;
 
-pub(crate) use publish::publish;
+pub(crate) use publish::{Policy, publish};
+pub(crate) use sifter::Sifter;
+use sifter::Way;
 
 /// The most things that a report names; the rest is counted.
 pub const MAX_REPORTED: usize = 1_000;
@@ -40,6 +43,8 @@ pub struct Report {
     pub missing_count: u64,
     /// How many entries the tree has at its top.
     pub tops: u64,
+    /// Of the counts: files that were not carried because they are there, and their bytes.
+    pub kept: (u64, u64),
 }
 
 /// Why something of a tree is not there.
@@ -103,6 +108,9 @@ pub(crate) struct UnpackState {
     /// The file that is open was not made.
     #[n(4)]
     pub(crate) file_skipped: bool,
+    /// Whether that bundle was sifted: its offsets mean nothing to another attempt.
+    #[n(5)]
+    pub(crate) sifted: Option<bool>,
 }
 
 /// Makes a tree of a bundle's bytes.
@@ -122,6 +130,10 @@ pub(crate) struct Unpacker {
     report: Report,
     /// The disk failed: what the reader has passed is not all there, or may not be durable, so that nobody can go on here.
     failed: bool,
+    /// Of a bundle that is listed ahead.
+    sifter: Option<Sifter>,
+    /// What the listing says of the entry at hand.
+    way: Way,
 }
 
 /// A file being written.
@@ -145,7 +157,33 @@ impl Unpacker {
             folded: options.distinct.then(Folded::default),
             report: Report::default(),
             failed: false,
+            sifter: None,
+            way: Way::Free,
         }
+    }
+
+    /// An unpacker of a bundle that is listed ahead, into what an earlier attempt made.
+    pub(crate) fn sifting(into: Dir, options: UnpackOptions, sifter: Sifter) -> Self {
+        let plain = Self::new(into, options);
+        Self { reader: Reader::listed(options.dots), folded: None, sifter: Some(sifter), ..plain }
+    }
+
+    /// Answers a part of the listing.
+    pub(crate) fn answer(&mut self, list: List) -> Result<Option<Wants>> {
+        match &mut self.sifter {
+            Some(sifter) => sifter.answer(list, &mut self.report),
+            None => Err(FilesError::Order("a listing that nobody asked for")),
+        }
+    }
+
+    /// The bytes that need not come.
+    pub(crate) fn skipped(&self) -> u64 {
+        self.sifter.as_ref().map_or(0, |sifter| sifter.kept().1)
+    }
+
+    /// Whether the bundle is listed ahead.
+    pub(crate) fn is_sifting(&self) -> bool {
+        self.sifter.is_some()
     }
 
     /// An unpacker that goes on where another one stood; an error when what was made until then is not there.
@@ -173,8 +211,13 @@ impl Unpacker {
                 // A hole at its end is not written before what follows.
                 disk::set_len(&file, open.at)?;
             }
-            let head =
-                FileHead { name: open.name.0.clone(), size: open.size, meta: open.meta, attributes: None };
+            let head = FileHead {
+                name: open.name.0.clone(),
+                size: open.size,
+                meta: open.meta,
+                attributes: None,
+                from: None,
+            };
             unpacker.file = Some(Open { file, name, head, at: open.at });
         }
         unpacker.report.counts = position.counts();
@@ -194,9 +237,11 @@ impl Unpacker {
         Ok(())
     }
 
-    /// Where it stands, unless it is inside a header or the disk has failed. The hash of the bytes is for others to fill in.
+    /// Where it stands, unless it is inside a header or the disk has failed, or an earlier attempt came further. The hash of
+    /// the bytes is for others to fill in.
     pub(crate) fn state(&self) -> Option<UnpackState> {
-        let position = self.reader.position().filter(|_| !self.failed)?.clone();
+        let is_news = |position: &&Position| self.sifter.as_ref().is_none_or(|known| known.is_news(position));
+        let position = self.reader.position().filter(|_| !self.failed).filter(is_news)?.clone();
         let file_skipped = position.file().is_some() && self.file.is_none();
         let skipped = self.skipped.len() as u64;
         Some(UnpackState {
@@ -205,7 +250,13 @@ impl Unpacker {
             missing: self.report.missing_count,
             skipped,
             file_skipped,
+            sifted: self.is_sifting().then_some(true),
         })
+    }
+
+    /// Where in the file at hand it stands; 0 when there is none.
+    pub(crate) fn offset_in_file(&self) -> u64 {
+        self.file.as_ref().map_or(0, |open| open.at)
     }
 
     /// The path of what is being written, for messages.
@@ -218,6 +269,10 @@ impl Unpacker {
         while let Some(item) = self.reader.next(&mut input)? {
             let passing = if progress.is_observed() { Passed::of(&item, self.file.as_ref()) } else { None };
             self.failed = true;
+            if let Some(sifter) = &mut self.sifter {
+                self.way = sifter.expect(&item)?;
+            }
+            self.make_way(&item)?;
             self.apply(item)?;
             self.failed = false;
             if let Some(passed) = passing {
@@ -231,13 +286,15 @@ impl Unpacker {
         let names = self.stack.iter().filter_map(|(name, _)| name.as_ref()).map(SafeName::as_bytes);
         let path = names.chain([passed.name.as_slice()]).collect::<Vec<_>>().join(&b'/');
         let (path, size) = (path.as_slice(), passed.size);
-        progress.passing(
-            self.reader.offset(),
-            match passed.end {
-                None => Passing::Begins { path, size },
-                Some(failed) => Passing::Passed { path, size, failed },
-            },
-        );
+        let passing = match passed.end {
+            None => Passing::Begins { path, size },
+            Some(failed) => Passing::Passed { path, size, failed },
+        };
+        if self.is_sifting() {
+            progress.passed(passing)
+        } else {
+            progress.passing(self.reader.offset(), passing)
+        }
     }
 
     /// Makes everything so far durable.
@@ -259,6 +316,33 @@ impl Unpacker {
         Ok((root, self.report))
     }
 
+    /// What an earlier attempt made of a name goes, unless it is gone on with.
+    fn make_way(&mut self, item: &Item<'_>) -> Result<()> {
+        let cleared = match (&self.way, item) {
+            (Way::Kept(last), _) => {
+                self.reader.pass(last);
+                return Ok(());
+            }
+            (Way::Made, Item::Enter(name)) => match self.dir().find(name) {
+                Ok(Some(Found::Directory)) => return Ok(()),
+                Ok(_) => self.dir().remove(name),
+                Err(error) => Err(error),
+            },
+            (Way::Made, Item::File(_, FileHead { from: Some(1..), .. })) => return Ok(()),
+            (
+                Way::Made,
+                Item::File(name, _)
+                | Item::Symlink(name, _)
+                | Item::HardLink(name, _)
+                | Item::LeftOut(name, _),
+            ) => self.dir().remove_all(name),
+            _ => return Ok(()),
+        };
+        // Where something else was, there is nothing now.
+        self.way = Way::Free;
+        cleared.map_err(vault)
+    }
+
     fn apply(&mut self, item: Item<'_>) -> Result<()> {
         match item {
             Item::Enter(name) => self.enter(name)?,
@@ -276,7 +360,11 @@ impl Unpacker {
             Item::HardLink(name, to) => self.hard_link(&name, &to)?,
             Item::LeftOut(name, left_out) => self.missing(Some(&name), Missing::Source(left_out.reason)),
             Item::Unknown(_) => self.missing(None, Missing::Unknown),
-            Item::Done(done) => self.report.counts = done,
+            Item::Kept(_) => {}
+            Item::Done(done) => {
+                self.report.kept = self.sifter.as_ref().map_or((0, 0), Sifter::kept);
+                self.report.counts = sifter::whole(done, self.report.kept);
+            }
         }
         Ok(())
     }
@@ -288,7 +376,7 @@ impl Unpacker {
             self.missing(Some(name), Missing::Collides);
             return Ok(None);
         }
-        let is_new = self.folded.as_ref().is_none_or(|folded| !folded.has(name));
+        let is_new = self.folded.as_ref().is_none_or(|folded| !folded.has(name)) && self.way != Way::Collides;
         let made = if is_new { make(self) } else { Err(io::ErrorKind::AlreadyExists.into()) };
         match made {
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
@@ -304,7 +392,11 @@ impl Unpacker {
     }
 
     fn enter(&mut self, name: SafeName) -> Result<()> {
-        match self.make(&name, |at| at.dir().make_child(&name))? {
+        let open = |at: &Self| match at.way {
+            Way::Made => at.dir().open_child(&name),
+            _ => at.dir().make_child(&name),
+        };
+        match self.make(&name, open)? {
             Some(inner) => {
                 self.stack.push((Some(name), inner));
                 self.folded.iter_mut().for_each(Folded::enter);
@@ -315,13 +407,15 @@ impl Unpacker {
     }
 
     fn begin(&mut self, name: SafeName, head: FileHead) -> Result<()> {
-        let Some(file) = self.make(&name, |at| at.dir().create(&name))? else { return Ok(()) };
+        let at = head.from.unwrap_or(0);
+        let open = |to: &Self| if at == 0 { to.dir().create(&name) } else { to.dir().open_from(&name, at) };
+        let Some(file) = self.make(&name, open)? else { return Ok(()) };
         let attributes = head.attributes.as_deref().unwrap_or_default();
         // At once, and not at the end: where the bundle is gone on with, they are not told again.
         if !set_attributes(file.as_fd(), attributes) {
             self.missing(Some(&name), Missing::Attributes);
         }
-        self.file = Some(Open { file, name, head, at: 0 });
+        self.file = Some(Open { file, name, head, at });
         Ok(())
     }
 
@@ -352,6 +446,11 @@ impl Unpacker {
         if length != open.head.size {
             disk::set_len(&open.file, open.head.size).map_err(|error| full(self.root(), 0, error))?;
         }
+        // What no mark will cover must be durable before it looks whole to another attempt.
+        let is_covered = self.sifter.as_ref().zip(self.reader.position());
+        if is_covered.is_some_and(|(sifter, position)| !sifter.is_news(position)) {
+            disk::sync_all(&open.file).map_err(|error| full(self.root(), 0, error))?;
+        }
         set_metadata(open.file.as_fd(), &open.head.meta.unwrap_or_default()).map_err(vault)?;
         if self.options.synced == Synced::Each {
             disk::sync_all(&open.file).map_err(|error| full(self.root(), 0, error))?;
@@ -372,7 +471,9 @@ impl Unpacker {
     fn hard_link(&mut self, name: &SafeName, to: &SafeRelPath) -> Result<()> {
         let linked = self.make(name, |at| match at.root().link(to, at.dir(), name) {
             // The first name failed, or it or a directory on the way is a link of the bundle's own.
-            Err(error) if leads_nowhere(&error) => Ok(false),
+            Err(error) if leads_nowhere(&error) => {
+                at.sifter.as_ref().map_or(Ok(false), |sifter| sifter.link_kept(to, at.dir(), name))
+            }
             linked => linked.map(|()| true),
         })?;
         if linked == Some(false) {

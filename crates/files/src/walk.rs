@@ -5,6 +5,7 @@
 //! where the walk stood at the beginning of a record; from there it can be walked on, in another process too.
 //! Links are never followed. Spec: section 5.6.
 
+mod branches;
 mod level;
 mod regular;
 
@@ -25,6 +26,7 @@ use crate::bundle::Writer;
 use crate::error::{FilesError, Result};
 use crate::names::{MAX_DEPTH, MAX_PATH, escape};
 use crate::progress::{Passing, Progress};
+pub(crate) use branches::WalkBranches;
 use level::{Kind, Level};
 use regular::Regular;
 
@@ -101,7 +103,7 @@ pub(crate) struct Walk {
     options: WalkOptions,
     stack: Vec<Level>,
     file: Option<Regular>,
-    links: HashMap<(u64, u64), Arc<[Component]>>,
+    links: Links,
     linked: bool,
     done: Done,
     finished: bool,
@@ -121,7 +123,7 @@ impl Walk {
             options,
             stack,
             file: None,
-            links: HashMap::new(),
+            links: Links::default(),
             linked: false,
             done: Done::default(),
             finished: false,
@@ -276,13 +278,11 @@ impl Walk {
     }
 
     fn entry(&mut self, name: &[u8], kind: Kind) {
-        let pick = self.pick(name, kind);
+        let pick = pick(&self.options, &self.stack, name, kind);
         if pick == Pick::Leave {
             return;
         }
-        let depth = self.stack.len();
-        let above: usize = self.stack.iter().skip(1).map(|level| level.name().len() + 1).sum();
-        if depth > MAX_DEPTH || above + name.len() > MAX_PATH {
+        if !fits(&self.stack, name) {
             return self.leave_out(name, Reason::LIMIT);
         }
         let told = match kind {
@@ -294,13 +294,6 @@ impl Walk {
         if let Err(reason) = told {
             self.leave_out(name, reason);
         }
-    }
-
-    fn pick(&self, name: &[u8], kind: Kind) -> Pick {
-        let Some(filter) = &self.options.filter else { return Pick::Carry };
-        let names = self.stack.iter().skip(1).map(Level::name).chain([name]);
-        let path: PathBuf = names.map(std::ffi::OsStr::from_bytes).collect();
-        filter(&path, kind == Kind::Directory)
     }
 
     fn enter(&mut self, name: &[u8], waiting: bool) -> Result<(), Reason> {
@@ -334,12 +327,12 @@ impl Walk {
         self.write_waiting();
         if stat.st_nlink > 1 {
             self.linked = true;
-            if let Some(first) = self.links.get(&(stat.st_dev, stat.st_ino)) {
+            if let Some(first) = self.links.first(&stat) {
                 self.writer.hard_link(&HardLink { name: name.to_vec(), to: first.to_vec() });
                 self.done.entries += 1;
                 return Ok(());
             }
-            self.remember_link(&stat, name);
+            self.links.remember(&stat, &self.stack, name);
         }
         let file = Regular::new(file, &stat, name, self.options.attributes);
         file.begin(&mut self.writer);
@@ -382,15 +375,6 @@ impl Walk {
         names.join(&b'/')
     }
 
-    /// Remembers the first name of a file with several. Beyond a bound it is carried once for each name.
-    fn remember_link(&mut self, stat: &Stat, name: &[u8]) {
-        if self.links.len() < MAX_LINKED {
-            let path = self.stack.iter().skip(1).map(|level| Component(level.name().to_vec()));
-            let path = path.chain([Component(name.to_vec())]).collect();
-            self.links.insert((stat.st_dev, stat.st_ino), path);
-        }
-    }
-
     /// Finds the files with several names before a place again, without reading a file.
     fn relink(&mut self, until: &Place) -> Result<()> {
         let mut walk = Self::new(self.tops.clone(), self.options.clone());
@@ -407,7 +391,7 @@ impl Walk {
             if here > end {
                 break;
             }
-            if walk.pick(&name, kind) == Pick::Leave {
+            if pick(&walk.options, &walk.stack, &name, kind) == Pick::Leave {
                 continue;
             }
             let Some(level) = walk.stack.last() else { break };
@@ -415,10 +399,8 @@ impl Walk {
                 Kind::Directory => walk.stack.extend(level.open_dir(&walk.tops, &name).ok()),
                 Kind::Regular => {
                     let stat = level.stat(&walk.tops, &name).ok().filter(|stat| stat.st_nlink > 1);
-                    if let Some(stat) =
-                        stat.filter(|stat| !walk.links.contains_key(&(stat.st_dev, stat.st_ino)))
-                    {
-                        walk.remember_link(&stat, &name);
+                    if let Some(stat) = stat.filter(|stat| walk.links.first(stat).is_none()) {
+                        walk.links.remember(&stat, &walk.stack, &name);
                     }
                 }
                 Kind::Link | Kind::Special => {}
@@ -427,6 +409,39 @@ impl Walk {
         self.links = walk.links;
         Ok(())
     }
+}
+
+/// The first names of files that have several.
+#[derive(Default)]
+struct Links(HashMap<(u64, u64), Arc<[Component]>>);
+
+impl Links {
+    fn first(&self, stat: &Stat) -> Option<&Arc<[Component]>> {
+        self.0.get(&(stat.st_dev, stat.st_ino))
+    }
+
+    /// Remembers a name. Beyond a bound a file is carried once for each of its names.
+    fn remember(&mut self, stat: &Stat, stack: &[Level], name: &[u8]) {
+        if self.0.len() < MAX_LINKED {
+            let path = stack.iter().skip(1).map(|level| Component(level.name().to_vec()));
+            let path = path.chain([Component(name.to_vec())]).collect();
+            self.0.insert((stat.st_dev, stat.st_ino), path);
+        }
+    }
+}
+
+/// What becomes of an entry of the innermost directory.
+fn pick(options: &WalkOptions, stack: &[Level], name: &[u8], kind: Kind) -> Pick {
+    let Some(filter) = &options.filter else { return Pick::Carry };
+    let names = stack.iter().skip(1).map(Level::name).chain([name]);
+    let path: PathBuf = names.map(std::ffi::OsStr::from_bytes).collect();
+    filter(&path, kind == Kind::Directory)
+}
+
+/// Whether a name in the innermost directory makes a path that a bundle carries.
+fn fits(stack: &[Level], name: &[u8]) -> bool {
+    let above: usize = stack.iter().skip(1).map(|level| level.name().len() + 1).sum();
+    stack.len() <= MAX_DEPTH && above + name.len() <= MAX_PATH
 }
 
 /// Permission bits and the time of modification.

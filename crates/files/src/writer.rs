@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use bytes::{Bytes, BytesMut};
 use hikyaku::Incoming;
 use hikyaku_storage::vault::{Mark, Partial, VaultError};
-use hikyaku_wire::files::{Block, CV_LEN, Close, GROUP_LEN, MAX_BLOCK_LEN, Step};
+use hikyaku_wire::files::{Block, CV_LEN, Close, GROUP_LEN, List, MAX_BLOCK_LEN, Step};
 use hikyaku_wire::parcel::Root;
 use tokio::sync::mpsc;
 
@@ -31,6 +31,8 @@ pub(crate) const QUEUE: usize = 3;
 pub(crate) enum Work {
     /// A block with all of its bytes, in the pieces they arrived in.
     Block(Block, Vec<Bytes>),
+    /// A part of a listing, to be answered.
+    List(List),
     /// The end.
     Close(Close),
 }
@@ -96,6 +98,7 @@ fn write_blocks(
     while let Some(work) = work.blocking_recv() {
         let (block, pieces) = match work {
             Work::Block(block, pieces) => (block, pieces),
+            Work::List(_) => return Err(FilesError::Order("a listing that nobody asked for")),
             Work::Close(close) => return Ok(Some(close)),
         };
         join_pieces(&mut buffer, pieces);
@@ -137,6 +140,7 @@ pub(crate) async fn feed(
         let step: Step = decode(&item)?;
         let work = match step {
             Step::Close(close) => Work::Close(close),
+            Step::List(list) => Work::List(list),
             Step::Block(block) => {
                 let pieces = gather(receiver, &block).await?;
                 Work::Block(block, pieces)

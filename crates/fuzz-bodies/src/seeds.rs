@@ -105,7 +105,7 @@ fn bundle() -> Vec<u8> {
     let mut writer = Writer::default();
     let name = |name: &str| name.as_bytes().to_vec();
     writer.enter(&Enter { name: name("photos") });
-    writer.file(&FileHead { name: name("a"), size: 3, meta: None, attributes: None });
+    writer.file(&FileHead { name: name("a"), size: 3, meta: None, attributes: None, from: None });
     let written = writer.bytes(3, |bytes| {
         bytes.copy_from_slice(b"abc");
         Ok::<_, std::convert::Infallible>(true)
@@ -114,7 +114,7 @@ fn bundle() -> Vec<u8> {
     writer.end(&FileEnd::default());
     writer.symlink(&Symlink { name: name("b"), target: name("a"), meta: None });
     writer.leave(&Leave::default());
-    writer.done(&Done { entries: 3, bytes: 3, left_out: 0 });
+    writer.done(&Done { entries: 3, bytes: 3, ..Done::default() });
     writer.written().to_vec()
 }
 

@@ -8,7 +8,7 @@
 use minicbor::{Decode, Encode};
 
 use crate::files::Component;
-use crate::parcel::Metadata;
+use crate::parcel::{Metadata, Root};
 
 /// What a record is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -35,6 +35,8 @@ impl RecordType {
     pub const LEFT_OUT: Self = Self(0x09);
     /// The last record: [`Done`].
     pub const DONE: Self = Self(0x0a);
+    /// The next files of the listing are not carried, because the receiver has them: their number as a varint.
+    pub const KEPT: Self = Self(0x0b);
 }
 
 /// A file's content is cut at the multiples of this many bytes; a whole piece of zeros is part of a hole.
@@ -99,6 +101,9 @@ pub struct FileHead {
     /// Its extended attributes, if they are carried.
     #[n(3)]
     pub attributes: Option<Vec<Attribute>>,
+    /// Where its content begins: whole pieces before it are at the receiver, which has asked for this.
+    #[n(4)]
+    pub from: Option<u64>,
 }
 
 /// A file ends.
@@ -185,4 +190,10 @@ pub struct Done {
     /// How many things were left out or failed.
     #[n(2)]
     pub left_out: u64,
+    /// How many files were listed and not carried.
+    #[n(3)]
+    pub kept: Option<u64>,
+    /// The chain over them; present when `kept` is.
+    #[n(4)]
+    pub chain: Option<Root>,
 }

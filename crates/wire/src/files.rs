@@ -12,6 +12,10 @@ use minicbor::{Decode, Decoder, Encode, Encoder};
 
 use crate::parcel::{EntryKind, EventRef, Metadata, Root, TransferId};
 
+mod listing;
+
+pub use listing::{List, Listed, MAX_AHEAD, MAX_LISTED, Verdict, Wants};
+
 /// The application protocol named in OPEN.
 pub const PROTOCOL: &str = "files/1";
 /// The method that carries a file to the peer.
@@ -81,6 +85,9 @@ pub struct Offer {
     /// What the sender asks of the receiver's disk; the defaults when there is none.
     #[n(6)]
     pub options: Option<PutOptions>,
+    /// Of a tree: how many names it has at its top; one when it is not said.
+    #[n(7)]
+    pub tops: Option<u64>,
 }
 
 /// What a sender asks of the disk it sends to.
@@ -99,6 +106,12 @@ pub struct PutOptions {
     /// Whether names of one directory that differ by case or by composition alone are refused, all but the first.
     #[n(3)]
     pub distinct: Option<bool>,
+    /// Whether files are compared by their roots instead of size and time.
+    #[n(4)]
+    pub checksum: Option<bool>,
+    /// Whether only the answers to a listing are asked for: nothing is sent, nothing is made.
+    #[n(5)]
+    pub dry_run: Option<bool>,
 }
 
 /// What becomes of a file whose name is taken at the receiver.
@@ -127,6 +140,8 @@ pub enum Answer {
     Accept(Accept),
     /// Verified, durable and published.
     Receipt(Receipt),
+    /// Which of the files that were listed are wanted.
+    Wants(Wants),
     /// An answer of a later version.
     Unknown(u32),
 }
@@ -147,6 +162,9 @@ pub struct Accept {
     /// The longest block the receiver takes, a multiple of [`GROUP_LEN`].
     #[n(3)]
     pub max_block: Option<u64>,
+    /// Of a tree: whether its files are to be listed ahead, so that those that are there already need not be sent.
+    #[n(4)]
+    pub list: Option<bool>,
 }
 
 /// How the bytes reached the disk before the receipt was written.
@@ -208,6 +226,12 @@ pub struct TreeReceipt {
     /// The first of them, at most [`MAX_MISSING`].
     #[n(3)]
     pub first: Vec<MissingEntry>,
+    /// How many files of `entries` were not carried, because the receiver had them.
+    #[n(4)]
+    pub kept: Option<u64>,
+    /// The sum of their sizes: bytes of `bytes` that were not carried.
+    #[n(5)]
+    pub kept_bytes: Option<u64>,
 }
 
 /// The most entries that a [`TreeReceipt`] names.
@@ -236,6 +260,9 @@ pub enum Step {
     /// All bytes were sent.
     #[n(1)]
     Close(#[n(0)] Close),
+    /// What of a tree comes next, so that the receiver says what it wants of it.
+    #[n(2)]
+    List(#[n(0)] List),
 }
 
 /// Announces one DATA frame.
@@ -324,6 +351,7 @@ impl<C> Encode<C> for Answer {
         match self {
             Answer::Accept(accept) => e.u32(0)?.encode_with(accept, ctx)?,
             Answer::Receipt(receipt) => e.u32(1)?.encode_with(receipt, ctx)?,
+            Answer::Wants(wants) => e.u32(2)?.encode_with(wants, ctx)?,
             Answer::Unknown(tag) => e.u32(*tag)?.map(0)?,
         };
         Ok(())
@@ -340,6 +368,7 @@ impl<'b, C> Decode<'b, C> for Answer {
         match d.u32()? {
             0 => Ok(Answer::Accept(d.decode_with(ctx)?)),
             1 => Ok(Answer::Receipt(d.decode_with(ctx)?)),
+            2 => Ok(Answer::Wants(d.decode_with(ctx)?)),
             tag => {
                 if d.datatype()? != Type::Map {
                     return Err(DecodeError::message("an answer carries a map").at(d.position()));

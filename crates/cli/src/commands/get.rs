@@ -82,7 +82,8 @@ impl Get {
         }
         let path = self.into.join(fetched.name.as_os_str());
         let path = std::path::absolute(&path).map_err(|error| exit::io(path.display(), &error))?;
-        let root = fetched.receipt.root.to_string();
+        // What was fetched while some of it was here has a root of its own; the parcel has that of the whole.
+        let root = fetched.head.root.unwrap_or(fetched.receipt.root).to_string();
         Kept::new(&path, root, Some(self.reference.clone()), false).keep(&mut client.server.store()?)
     }
 

@@ -67,6 +67,9 @@ pub(crate) struct Send {
     /// Make only the first of several names that differ by case or by how letters are composed
     #[arg(long)]
     distinct: bool,
+    /// Compare files by their content, not by size and time, to see what is there already
+    #[arg(long)]
+    checksum: bool,
     /// Carry extended attributes (user.*)
     #[arg(long)]
     xattrs: bool,
@@ -205,7 +208,8 @@ impl Send {
             Fsync::Each => Synced::Each,
         });
         let (all_links, distinct) = (self.all_links.then_some(true), self.distinct.then_some(true));
-        PutOptions { overwrite, synced, all_links, distinct }
+        let checksum = self.checksum.then_some(true);
+        PutOptions { overwrite, synced, all_links, distinct, checksum, ..PutOptions::default() }
     }
 }
 
@@ -252,8 +256,10 @@ impl Sending {
 
     /// Keeps the receipt, where it says what this path was as a whole.
     fn keep(&mut self, source: &Source, paths: &[PathBuf], receipt: &Receipt) -> Result {
+        // The root of what was sent while some of it was there is not that of the whole.
+        let is_kept = receipt.tree.as_ref().is_some_and(|tree| tree.kept.is_some());
         let is_whole = receipt.tree.as_ref().is_none_or(|tree| tree.missing == 0) && source.troubles().1 == 0;
-        if !is_whole || source.is_piped() || paths.len() != 1 || self.walk.filter.is_some() {
+        if !is_whole || is_kept || source.is_piped() || paths.len() != 1 || self.walk.filter.is_some() {
             return Ok(());
         }
         let reference = told::reference(&self.target, receipt);

@@ -61,6 +61,10 @@ pub(crate) struct Done {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) missing: Option<u64>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) kept: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) kept_bytes: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) synced: Option<&'static str>,
     pub(crate) seconds: f64,
 }

@@ -33,6 +33,8 @@ pub enum Item<'a> {
     HardLink(SafeName, SafeRelPath),
     /// Something the sender did not carry.
     LeftOut(SafeName, LeftOut),
+    /// The next files of the listing are not carried: how many.
+    Kept(u64),
     /// A record of a type that this version does not know; it is not kept.
     Unknown(u64),
     /// The bundle ends.
@@ -81,7 +83,7 @@ pub enum BundleError {
 /// let mut writer = Writer::default();
 /// writer.enter(&Enter { name: b"photos".to_vec() });
 /// writer.leave(&Leave::default());
-/// writer.done(&Done { entries: 1, bytes: 0, left_out: 0 });
+/// writer.done(&Done { entries: 1, ..Done::default() });
 ///
 /// let (mut reader, mut input) = (Reader::new(Dots::Refused), writer.written());
 /// let mut seen = Vec::new();
@@ -95,6 +97,8 @@ pub enum BundleError {
 pub struct Reader {
     /// Whether a name at the top may begin with a dot.
     top: Dots,
+    /// Whether a listing goes with it, so that files and beginnings of files may be left out.
+    listed: bool,
     at: Position,
     state: State,
     /// The beginning of a header that is not whole yet.
@@ -122,6 +126,10 @@ pub struct Position {
     /// The last record was a hole: the next one may not be.
     #[n(6)]
     after_hole: bool,
+    /// The last record was a run of kept files: the next one may not be.
+    #[n(7)]
+    #[cbor(default)]
+    after_kept: bool,
 }
 
 /// The file that is being read.
@@ -187,7 +195,17 @@ impl Reader {
     /// A reader that goes on at a position of [`Reader::position`].
     pub fn resume(top: Dots, position: Position) -> Self {
         let state = if position.bytes_left > 0 { State::Bytes } else { State::Header };
-        Self { top, at: position, state, held: Vec::new() }
+        Self { top, listed: false, at: position, state, held: Vec::new() }
+    }
+
+    /// A reader of a bundle that a listing goes with. What may be left out of it is for whoever answered the listing.
+    pub fn listed(top: Dots) -> Self {
+        Self { listed: true, ..Self::new(top) }
+    }
+
+    /// A file that was kept has this name: those that follow it come after it.
+    pub fn pass(&mut self, name: &SafeName) {
+        self.at.last = Some(Component(name.as_bytes().to_vec()));
     }
 
     /// Where the reader stands, unless it is inside a header.
@@ -301,7 +319,10 @@ impl Reader {
         if len > MAX_HEADER {
             return Err(BundleError::Limit { name: "header (bytes)", limit: MAX_HEADER });
         }
-        if !(RecordType::ENTER.0..=RecordType::DONE.0).contains(&ty.0) {
+        if ty != RecordType::KEPT {
+            self.at.after_kept = false;
+        }
+        if !(RecordType::ENTER.0..=RecordType::KEPT.0).contains(&ty.0) {
             return Ok(State::Skip { ty: ty.0, left: len });
         }
         Ok(State::Payload { ty, len: usize::try_from(len).unwrap_or(usize::MAX) })
@@ -339,6 +360,7 @@ impl Reader {
                 self.at.done.left_out += 1;
                 Ok(Item::LeftOut(name, left_out))
             }
+            RecordType::KEPT => self.kept(payload),
             _ => self.done(self.header(payload)?),
         }
     }
@@ -361,8 +383,12 @@ impl Reader {
 
     fn file(&mut self, head: FileHead) -> Result<Item<'static>, BundleError> {
         let name = self.name(&head.name)?;
+        let at = head.from.unwrap_or(0);
+        if at > 0 && !self.listed || !at.is_multiple_of(PIECE_LEN) || at > head.size {
+            return Err(self.order("a file that begins in its middle"));
+        }
         self.at.file =
-            Some(OpenFile { name: Component(head.name.clone()), size: head.size, at: 0, meta: head.meta });
+            Some(OpenFile { name: Component(head.name.clone()), size: head.size, at, meta: head.meta });
         self.at.after_hole = false;
         Ok(Item::File(name, head))
     }
@@ -384,6 +410,26 @@ impl Reader {
         }
         file.at += len;
         Ok(Item::Hole(len))
+    }
+
+    //= S5.63
+    fn kept(&mut self, payload: &[u8]) -> Result<Item<'static>, BundleError> {
+        if !self.listed {
+            return Err(self.order("files that are left out without a listing"));
+        }
+        let count = match varint::decode(payload) {
+            Some((count, length)) if length == payload.len() && varint::is_shortest(count, length) => count,
+            _ => return Err(self.order("kept files without their number")),
+        };
+        let kept = self.at.done.kept.unwrap_or(0).checked_add(count);
+        if count == 0 || kept.is_none() {
+            return Err(self.order("a number of kept files that cannot be"));
+        }
+        if std::mem::replace(&mut self.at.after_kept, true) {
+            return Err(self.order("two runs of kept files in a row"));
+        }
+        self.at.done.kept = kept;
+        Ok(Item::Kept(count))
     }
 
     //= S5.46
@@ -431,7 +477,7 @@ impl Reader {
         if !self.at.path.is_empty() {
             return Err(self.order("the end of the bundle inside a directory"));
         }
-        if done != self.at.done {
+        if (Done { chain: None, ..done }) != self.at.done || done.chain.is_some() != done.kept.is_some() {
             return Err(self.order("the end of the bundle counts something else than what came"));
         }
         Ok(Item::Done(done))

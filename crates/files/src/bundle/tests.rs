@@ -29,7 +29,9 @@ fn write(steps: &[Step]) -> Vec<u8> {
         match step {
             Step::Enter(name) => writer.enter(&Enter { name }),
             Step::Leave => writer.leave(&Leave::default()),
-            Step::File(name, size) => writer.file(&FileHead { name, size, meta: None, attributes: None }),
+            Step::File(name, size) => {
+                writer.file(&FileHead { name, size, meta: None, attributes: None, from: None })
+            }
             Step::Bytes(len) => {
                 let kept = writer.bytes(len, |buffer| {
                     buffer.fill(7);
@@ -44,7 +46,9 @@ fn write(steps: &[Step]) -> Vec<u8> {
                 let to = to.into_iter().map(Component).collect();
                 writer.hard_link(&HardLink { name, to });
             }
-            Step::Done(entries, bytes, left_out) => writer.done(&Done { entries, bytes, left_out }),
+            Step::Done(entries, bytes, left_out) => {
+                writer.done(&Done { entries, bytes, left_out, ..Done::default() })
+            }
         }
     }
     writer.written().to_vec()

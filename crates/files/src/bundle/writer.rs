@@ -68,6 +68,13 @@ impl Writer {
         varint::encode(len, &mut self.out);
     }
 
+    /// The next `count` files of the listing are not carried.
+    pub fn kept(&mut self, count: u64) {
+        varint::encode(RecordType::KEPT.0, &mut self.out);
+        varint::encode(varint::len(count) as u64, &mut self.out);
+        varint::encode(count, &mut self.out);
+    }
+
     /// The file ends.
     pub fn end(&mut self, end: &FileEnd) {
         self.header(RecordType::END, end);

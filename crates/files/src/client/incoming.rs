@@ -3,7 +3,7 @@
 use std::io;
 
 use hikyaku_storage::vault::{Mark, VaultError};
-use hikyaku_wire::files::{Head, Receipt, Synced};
+use hikyaku_wire::files::{Head, Receipt, Synced, Wants};
 use hikyaku_wire::parcel::{EntryKind, Metadata, Root};
 use tokio::sync::mpsc;
 
@@ -14,7 +14,7 @@ use crate::names::{Dots, SafeName};
 use crate::progress::Progress;
 use crate::receive::Receiving;
 use crate::staging::{Layout, Opened, Staged, Staging};
-use crate::tree_sink::{Opening, Placed, TreeSink, place_again};
+use crate::tree_sink::{Into, Listing, Opening, Placed, TreeSink, place_again};
 use crate::unpack::Report;
 use crate::writer::{Work, write_all};
 
@@ -37,7 +37,7 @@ pub(super) enum Found {
 /// Where its bytes go.
 enum Sink {
     File(Box<Staged>),
-    Tree(Box<TreeSink>, Mark),
+    Tree(Box<TreeSink>, Mark, Option<mpsc::Receiver<Wants>>),
 }
 
 impl Incoming {
@@ -64,14 +64,23 @@ impl Incoming {
         let staged = stage(&head, &into, layout)?;
         let sink = match layout {
             Layout::File | Layout::Object => Sink::File(Box::new(staged)),
-            Layout::Tree => match TreeSink::open(staged, to.options, to.dots)? {
-                Opening::Open(sink, mark) => Sink::Tree(sink, mark),
-                Opening::Whole(staged, root, size) => {
-                    let placed = place_again(*staged, (root, size), to.options, &into)?;
-                    staging(&into)?.discard(head.transfer)?;
-                    return Ok(Found::Placed(Box::new((receipt_of(&head, &placed), name, placed.report))));
+            Layout::Tree => {
+                let listing = Listing::WhenNew(false);
+                let goes = Into { place: &into, options: to.options, dots: to.dots, listing };
+                let (opening, wants) = TreeSink::open(staged, &goes)?;
+                match opening {
+                    Opening::Open(sink, mark) => Sink::Tree(sink, mark, Some(wants)),
+                    Opening::Whole(staged, root, size) => {
+                        let placed = place_again(*staged, (root, size), to.options, &into)?;
+                        staging(&into)?.discard(head.transfer)?;
+                        return Ok(Found::Placed(Box::new((
+                            receipt_of(&head, &placed),
+                            name,
+                            placed.report,
+                        ))));
+                    }
                 }
-            },
+            }
         };
         let mut incoming = Self { head, into, name, sink };
         if let Err(error) = incoming.check_space() {
@@ -88,7 +97,15 @@ impl Incoming {
     pub(super) fn mark(&self) -> &Mark {
         match &self.sink {
             Sink::File(staged) => staged.mark(),
-            Sink::Tree(_, mark) => mark,
+            Sink::Tree(_, mark, _) => mark,
+        }
+    }
+
+    /// Whether the sender is to list what it has, and where the answers come from.
+    pub(super) fn listing(&mut self) -> Option<mpsc::Receiver<Wants>> {
+        match &mut self.sink {
+            Sink::Tree(sink, _, wants) if sink.lists() => wants.take(),
+            _ => None,
         }
     }
 
@@ -100,7 +117,7 @@ impl Incoming {
     ) -> Result<(Root, u64)> {
         match &mut self.sink {
             Sink::File(staged) => write_all(&mut **staged, receiving, work, progress),
-            Sink::Tree(sink, _) => sink.take_all(receiving, work, progress),
+            Sink::Tree(sink, ..) => sink.take_all(receiving, work, progress),
         }
     }
 
@@ -120,7 +137,7 @@ impl Incoming {
                 staged.forget()?;
                 Ok((receipt, self.name, None))
             }
-            Sink::Tree(sink, _) => {
+            Sink::Tree(sink, ..) => {
                 let placed = sink.place(root, size, &self.into)?;
                 staging(&self.into)?.discard(transfer)?;
                 Ok((receipt_of(&self.head, &placed), self.name, Some(placed.report)))
@@ -131,7 +148,7 @@ impl Incoming {
     pub(super) fn discard(self) -> Result<(), VaultError> {
         match self.sink {
             Sink::File(staged) => staged.discard(),
-            Sink::Tree(sink, _) => sink.discard(),
+            Sink::Tree(sink, ..) => sink.discard(),
         }
     }
 

@@ -68,6 +68,7 @@ impl Poured {
         while let Some(work) = work.blocking_recv() {
             match work {
                 Work::Close(close) => return receiving.close(&close),
+                Work::List(_) => return Err(FilesError::Order("a listing that nobody asked for")),
                 Work::Block(block, pieces) => {
                     join_pieces(&mut buffer, pieces);
                     progress.local().time(Stage::Cpu, || receiving.take(&block, &buffer))?;
@@ -114,7 +115,7 @@ impl FilesClient {
         let (known, poured) = (head.clone(), to.clone());
         let receiving = blocking(move || poured.resume(&known)).await?;
         progress.began(head.transfer, receiving.offset(), head.size);
-        sender.send(&acceptance(head.transfer, &receiving)).await?;
+        sender.send(&acceptance(head.transfer, &receiving, false)).await?;
         let (feeding, work) = mpsc::channel(QUEUE);
         let (poured, reporting, promised) = (to.clone(), progress.clone(), head.root);
         let thread = tokio::task::spawn_blocking(move || {

@@ -7,7 +7,7 @@ use hikyaku_wire::parcel::Root;
 
 use crate::error::Result;
 use crate::progress::Progress;
-use crate::reader::Blocks;
+use crate::reader::{Blocks, Said};
 use crate::source::Outgoing;
 use crate::tree_source::OutgoingTree;
 use crate::walk::WalkOptions;
@@ -45,7 +45,7 @@ pub fn root_of_tree(paths: &[PathBuf], options: WalkOptions, progress: &Progress
 }
 
 fn read(mut blocks: impl Blocks, progress: &Progress) -> Result<Root> {
-    while let Some((block, _)) = blocks.next(progress)? {
+    while let Some(Said::Block(block, _)) = blocks.next(progress)? {
         progress.reached(block.offset + block.len);
     }
     Ok(blocks.close()?.root)

@@ -8,19 +8,23 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use hikyaku_storage::vault::{ObjectId, Reference, Reserved, Transfer, Vault};
-use hikyaku_wire::bundle::{Done, Enter, FileEnd, FileHead, HardLink, Leave, PIECE_LEN, Symlink};
-use hikyaku_wire::files::{Block, Close, Offer, PutOptions, Target};
+use hikyaku_wire::bundle::PIECE_LEN;
+use hikyaku_wire::files::{Answer, Block, Close, Offer, PutOptions, Target};
 use hikyaku_wire::parcel::{EntryKind, Metadata, Root, TransferId};
 use tokio::sync::mpsc;
 
 use super::faults::{FAULTS, Fault, Seen, run};
-use crate::bundle::Writer;
 use crate::drop_dir::{DropDir, DropOptions, Prepared};
-use crate::error::Result;
+use crate::error::{FilesError, Result};
 use crate::progress::Progress;
+use crate::reader::{Blocks, Said};
 use crate::receive::Receiving;
+use crate::server::put::acceptance;
+use crate::sift::ANSWERS;
 use crate::tree;
+use crate::tree_source::OutgoingTree;
 use crate::vault::FsVault;
+use crate::walk::WalkOptions;
 use crate::writer::{Work, write_all};
 
 const TRANSFER: TransferId = TransferId([7; 16]);
@@ -59,7 +63,7 @@ fn work(data: &[u8], from: u64) -> mpsc::Receiver<Work> {
 fn offer(kind: EntryKind, size: Option<u64>) -> Offer {
     let (target, options) = (Target::Drop(Vec::new()), Some(PutOptions::default()));
     let meta = Some(Metadata { mode: Some(0o640), mtime: Some(1_000_000_000), mtime_ns: Some(5) });
-    Offer { transfer: TRANSFER, target, name: b"big".to_vec(), kind, size, meta, options }
+    Offer { transfer: TRANSFER, target, name: b"big".to_vec(), kind, size, meta, options, tops: None }
 }
 
 /// One attempt to receive `data` into a drop directory, as the server makes it, from its start to the receipt.
@@ -74,12 +78,7 @@ fn attempt(at: &Path, offer: &Offer, data: &[u8]) -> Result<()> {
             let (root, size) = write_all(&mut dropping.staged, receiving, work, &Progress::none())?;
             dropping.publish(root, size)?
         }
-        Prepared::Tree(mut tree, mark) => {
-            let receiving = Receiving::resume(&mark, offer.size, u64::MAX);
-            let work = work(data, receiving.offset());
-            let (root, size) = tree.sink.take_all(receiving, work, &Progress::none())?;
-            tree.publish(root, size)?
-        }
+        Prepared::Tree(..) => panic!("a file was offered"),
     };
     assert_eq!((receipt.root.0, receipt.size), (*blake3::hash(data).as_bytes(), data.len() as u64));
     Ok(())
@@ -172,57 +171,76 @@ fn a_file_is_whole_or_not_there_whichever_call_fails() {
 
 const OLD: &[u8] = b"what was there before";
 
-/// Something of everything; "t/taken" is there already.
-fn bundle() -> Vec<u8> {
-    let mut writer = Writer::default();
-    let (mut entries, mut bytes) = (0, 0);
-    let file = |writer: &mut Writer, name: &[u8], content: &[u8], holes: u64| {
-        let size = content.len() as u64 + holes;
-        writer.file(&FileHead { name: name.to_vec(), size, meta: None, attributes: None });
-        if holes > 0 {
-            writer.hole(holes);
-        }
-        for piece in content.chunks(usize::try_from(PIECE_LEN).unwrap()) {
-            let filled = writer.bytes(piece.len(), |at| {
-                at.copy_from_slice(piece);
-                Ok::<_, ()>(true)
-            });
-            filled.unwrap();
-        }
-        writer.end(&FileEnd::default());
-        size
-    };
-    let meta = Some(Metadata { mode: Some(0o755), mtime: Some(1), mtime_ns: Some(2) });
-    writer.enter(&Enter { name: b"t".to_vec() });
-    bytes += file(&mut writer, b"a", b"a small one", 0);
-    writer.enter(&Enter { name: b"b".to_vec() });
-    bytes += file(&mut writer, b"inside", b"another small one", 0);
-    bytes += file(&mut writer, b"large", &content(600_000), 2 * PIECE_LEN);
-    writer.leave(&Leave { meta, attributes: None });
-    writer.hard_link(&HardLink { name: b"c".to_vec(), to: path(&[b"t", b"a"]) });
-    writer.symlink(&Symlink { name: b"d".to_vec(), target: b"b/inside".to_vec(), meta: None });
-    bytes += file(&mut writer, b"taken", b"stays out", 0);
-    writer.leave(&Leave { meta, attributes: None });
-    bytes += file(&mut writer, b"u", b"at the top", 0);
-    entries += 9;
-    writer.done(&Done { entries, bytes, left_out: 0 });
-    writer.written().to_vec()
-}
-
-fn path(components: &[&[u8]]) -> Vec<hikyaku_wire::files::Component> {
-    components.iter().map(|name| hikyaku_wire::files::Component(name.to_vec())).collect()
-}
-
+/// Something of everything; "t/taken" is there already, with another content.
 fn begin_tree(at: &Path) {
     fs::create_dir_all(at.join("drop/t")).unwrap();
     fs::write(at.join("drop/t/taken"), OLD).unwrap();
+    fs::create_dir_all(at.join("home/t/b")).unwrap();
+    for (name, content) in [
+        ("t/a", &b"a small one"[..]),
+        ("t/b/inside", b"another small one"),
+        ("t/taken", b"stays out"),
+        ("u", b"at the top"),
+    ] {
+        fs::write(at.join("home").join(name), content).unwrap();
+    }
+    let large = fs::File::create(at.join("home/t/b/large")).unwrap();
+    std::os::unix::fs::FileExt::write_all_at(&large, &content(600_000), 2 * PIECE_LEN).unwrap();
+    fs::hard_link(at.join("home/t/a"), at.join("home/t/c")).unwrap();
+    std::os::unix::fs::symlink("b/inside", at.join("home/t/d")).unwrap();
+    let (paths, target) = ([at.join("home/t"), at.join("home/u")], Target::Drop(Vec::new()));
+    let tree = OutgoingTree::new(&paths, None, target, PutOptions::default(), WalkOptions::default());
+    fs::write(at.join("transfer"), tree.unwrap().encode()).unwrap();
+}
+
+/// One attempt to receive the tree as its sender sends it, who goes on with the same transfer.
+fn attempt_tree(at: &Path) -> Result<()> {
+    let outgoing = OutgoingTree::decode(&fs::read(at.join("transfer")).unwrap(), WalkOptions::default());
+    let outgoing = outgoing.unwrap();
+    let options = DropOptions { keep_free: 0, ..DropOptions::default() };
+    let dir = DropDir::open(&at.join("drop"), options)?;
+    let (mut tree, mark, mut wants) = match dir.prepare([1; 16], outgoing.offer(), &[])? {
+        Prepared::Settled(_) => return Ok(()),
+        Prepared::Open(_) => panic!("a tree was offered"),
+        Prepared::Tree(tree, mark, wants) => (tree, mark, wants),
+    };
+    let receiving = Receiving::resume(&mark, None, u64::MAX);
+    let accept = acceptance(outgoing.transfer(), &receiving, tree.sink.lists());
+    let Answer::Accept(accept) = accept else { panic!("an acceptance") };
+    let (answers, heard) = mpsc::channel(ANSWERS);
+    let answering = std::thread::spawn(move || {
+        while let Some(wants) = wants.blocking_recv() {
+            let _ = answers.blocking_send(wants);
+        }
+    });
+    let (to, work) = mpsc::channel(1);
+    let sending = std::thread::spawn(move || {
+        let mut reading = outgoing.read(&accept, heard)?;
+        while let Some(said) = reading.next(&Progress::none())? {
+            let work = match said {
+                Said::Block(block, bytes) => Work::Block(block, vec![bytes]),
+                Said::List(list) => Work::List(list),
+            };
+            if to.blocking_send(work).is_err() {
+                return Ok(());
+            }
+        }
+        let _ = to.blocking_send(Work::Close(reading.close()?));
+        Ok::<_, FilesError>(())
+    });
+    let taken = tree.sink.take_all(receiving, work, &Progress::none());
+    let receipt = taken.and_then(|(root, size)| tree.publish(root, size));
+    let _ = (sending.join().unwrap(), answering.join().unwrap());
+    let tree = receipt?.tree.unwrap();
+    assert_eq!((tree.entries, tree.missing), (9, 1));
+    Ok(())
 }
 
 /// What the tree is in the end, made without a fault.
-fn whole_tree(offer: &Offer, bundle: &[u8]) -> Sight {
+fn whole_tree() -> Sight {
     let place = place();
     begin_tree(place.path());
-    attempt(place.path(), offer, bundle).unwrap();
+    attempt_tree(place.path()).unwrap();
     let seen = look(&place.path().join("drop"));
     let names: Vec<_> = seen.keys().map(|path| path.to_str().unwrap()).collect();
     assert_eq!(names, ["t", "t/a", "t/b", "t/b/inside", "t/b/large", "t/c", "t/d", "t/taken", "u"]);
@@ -232,25 +250,19 @@ fn whole_tree(offer: &Offer, bundle: &[u8]) -> Sight {
 
 #[test]
 fn a_tree_is_file_by_file_whole_or_not_there_whichever_call_fails() {
-    let bundle = bundle();
-    let offer = offer(EntryKind::Tree, None);
-    let whole = whole_tree(&offer, &bundle);
-    let faults = every_call(
-        begin_tree,
-        |at| attempt(at, &offer, &bundle),
-        |at, done| {
-            let seen = look(&at.join("drop"));
-            if done {
-                assert_eq!(seen, whole);
+    let whole = whole_tree();
+    let faults = every_call(begin_tree, attempt_tree, |at, done| {
+        let seen = look(&at.join("drop"));
+        if done {
+            assert_eq!(seen, whole);
+        }
+        for (path, (mode, content)) in seen {
+            // The directory that was there gets its metadata last.
+            if path != Path::new("t") {
+                assert_eq!((&mode, &content), (&whole[&path].0, &whole[&path].1), "{path:?}");
             }
-            for (path, (mode, content)) in seen {
-                // The directory that was there gets its metadata last.
-                if path != Path::new("t") {
-                    assert_eq!((&mode, &content), (&whole[&path].0, &whole[&path].1), "{path:?}");
-                }
-            }
-        },
-    );
+        }
+    });
     assert!(faults["dead"] >= 60, "{faults:?}");
 }
 

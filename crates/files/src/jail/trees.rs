@@ -1,5 +1,6 @@
 //! What trees need of a directory that cannot be left: entries of every kind, their metadata, moving and removing them.
 
+use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
@@ -18,12 +19,14 @@ use crate::names::{Dots, SafeName, SafeRelPath};
 pub(crate) enum Found {
     /// A directory.
     Directory,
-    /// A regular file of this size and time of modification.
+    /// A regular file.
     File {
         /// In bytes.
         size: u64,
         /// Seconds and nanoseconds.
         modified: (i64, u32),
+        /// Permission bits.
+        mode: u32,
     },
     /// A link, a device, a pipe.
     Other,
@@ -111,6 +114,25 @@ impl Dir {
         }
     }
 
+    /// Opens a file that was written up to an offset; what it has behind that goes.
+    pub(crate) fn open_from(&self, name: &SafeName, at: u64) -> io::Result<File> {
+        let file = self.open_file(name, true)?.ok_or(Errno::NOENT)?;
+        disk::set_len(&file, at)?;
+        Ok(file)
+    }
+
+    /// Whether a name is a symbolic link here and in another directory, with the same text.
+    pub(crate) fn is_same_link(&self, other: &Dir, name: &SafeName) -> io::Result<bool> {
+        let text = |dir: &Dir| match rustix::fs::readlinkat(&dir.0, name.as_os_str(), Vec::new()) {
+            Ok(text) => Ok(Some(text)),
+            // Not a link, or gone.
+            Err(Errno::INVAL | Errno::NOENT) => Ok(None),
+            Err(error) => Err(io::Error::from(error)),
+        };
+        let ours = text(self)?;
+        Ok(ours.is_some() && ours == text(other)?)
+    }
+
     /// Every name in this directory, of any form.
     pub(crate) fn all_names(&self) -> io::Result<Vec<SafeName>> {
         let mut names = Vec::new();
@@ -189,6 +211,7 @@ impl Found {
             FileType::RegularFile => Self::File {
                 size: u64::try_from(stat.st_size).unwrap_or(0),
                 modified: (stat.st_mtime, u32::try_from(stat.st_mtime_nsec).unwrap_or(0)),
+                mode: stat.st_mode & 0o777,
             },
             _ => Self::Other,
         }

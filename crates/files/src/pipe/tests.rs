@@ -28,7 +28,7 @@ fn pipe(bytes: &[u8]) -> OutgoingPipe {
 fn read(reading: &mut ReadingPipe, until: usize) -> Vec<u8> {
     let mut out = Vec::new();
     while out.len() < until {
-        let Some((block, bytes)) = reading.next(&Progress::none()).unwrap() else { break };
+        let Some(Said::Block(block, bytes)) = reading.next(&Progress::none()).unwrap() else { break };
         assert_eq!((block.len as usize, block.cvs.len()), (bytes.len(), bytes.len().div_ceil(GROUP) * 32));
         out.extend_from_slice(&bytes);
     }

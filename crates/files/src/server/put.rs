@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use hikyaku::{Exchange, Receiver, Sender};
 use hikyaku_storage::vault::{Mark, ObjectId, Partial, Reference, Reserved, Sealed, Transfer};
-use hikyaku_wire::files::{Accept, Answer, Component, MAX_BLOCK_LEN, Offer, Receipt, Synced, Target};
-use hikyaku_wire::parcel::{EndStatus, EntryKind, EventRef, Parcel, ParcelEnd, Root};
+use hikyaku_wire::files::{Accept, Answer, Component, MAX_BLOCK_LEN, Offer, Receipt, Synced, Target, Wants};
+use hikyaku_wire::parcel::{EndStatus, EntryKind, EventRef, Parcel, ParcelEnd, Root, TransferId};
 use tokio::sync::{Notify, mpsc};
 use tokio::task::JoinHandle;
 
@@ -77,8 +77,8 @@ impl<C: Send + Sync + 'static, R: Rooms<C>> FilesServer<C, R> {
         let (owner, known, path) = (self.shared.rooms.owner(context), offer.clone(), path.to_vec());
         let dropping = match blocking(move || dir.prepare(owner, &known, &path)).await? {
             Prepared::Settled(receipt) => return Ok(receipt),
-            Prepared::Tree(tree, mark) => {
-                return self.put_tree(offer, *tree, &mark, guard, sender, receiver).await;
+            Prepared::Tree(tree, mark, wants) => {
+                return self.put_tree(offer, (*tree, &mark, wants), guard, sender, receiver).await;
             }
             Prepared::Open(dropping) => dropping,
         };
@@ -104,13 +104,13 @@ impl<C: Send + Sync + 'static, R: Rooms<C>> FilesServer<C, R> {
     async fn put_tree(
         &self,
         offer: &Offer,
-        tree: DroppingTree,
-        mark: &Mark,
+        (tree, mark, wants): (DroppingTree, &Mark, mpsc::Receiver<Wants>),
         guard: Guard,
         sender: &mut Sender,
         receiver: &mut Receiver,
     ) -> Result<Receipt> {
-        let receiving = self.accept(sender, offer, mark).await?;
+        let receiving = Receiving::resume(mark, offer.size, self.shared.limits.max_size);
+        sender.send(&acceptance(offer.transfer, &receiving, tree.sink.lists())).await?;
         let (to, work) = mpsc::channel(QUEUE);
         let stop = guard.stop.clone();
         let thread = tokio::task::spawn_blocking(move || {
@@ -126,7 +126,7 @@ impl<C: Send + Sync + 'static, R: Rooms<C>> FilesServer<C, R> {
                 Err(error) => Err(error),
             }
         });
-        drive(receiver, to, thread, &stop, &Progress::none()).await
+        answering(sender, wants, drive(receiver, to, thread, &stop, &Progress::none())).await
     }
 
     async fn put_into_room(
@@ -209,20 +209,43 @@ impl<C: Send + Sync + 'static, R: Rooms<C>> FilesServer<C, R> {
     /// Says where to begin.
     async fn accept(&self, sender: &mut Sender, offer: &Offer, mark: &Mark) -> Result<Receiving> {
         let receiving = Receiving::resume(mark, offer.size, self.shared.limits.max_size);
-        sender.send(&acceptance(offer.transfer, &receiving)).await?;
+        sender.send(&acceptance(offer.transfer, &receiving, false)).await?;
         Ok(receiving)
     }
 }
 
 /// The acceptance of a transfer from where `receiving` stands.
 //= S5.11
-pub(crate) fn acceptance(transfer: hikyaku_wire::parcel::TransferId, receiving: &Receiving) -> Answer {
+pub(crate) fn acceptance(transfer: TransferId, receiving: &Receiving, lists: bool) -> Answer {
     Answer::Accept(Accept {
         transfer,
         from: receiving.offset(),
         prefix: receiving.prefix(),
         max_block: Some(MAX_BLOCK_LEN),
+        list: lists.then_some(true),
     })
+}
+
+/// Sends the answers to a listing while something else is done.
+pub(crate) async fn answering<T>(
+    sender: &mut Sender,
+    wants: mpsc::Receiver<Wants>,
+    doing: impl Future<Output = Result<T>>,
+) -> Result<T> {
+    let answer = async move {
+        // Dropped with the last of this, so that nobody who answers waits to be heard any longer.
+        let mut wants = wants;
+        while let Some(wants) = wants.recv().await {
+            sender.send(&Answer::Wants(wants)).await?;
+        }
+        Ok::<_, FilesError>(())
+    };
+    let (mut answer, mut doing) = (std::pin::pin!(answer), std::pin::pin!(doing));
+    tokio::select! {
+        done = &mut doing => done,
+        // When the answers cannot be sent, whoever reads learns why.
+        _ = &mut answer => doing.await,
+    }
 }
 
 /// Feeds the thread from the network until both are done, or until another connection takes over.

@@ -7,13 +7,13 @@ use hikyaku_wire::files::{GROUP_LEN, PutOptions, Target};
 use super::{Milestones, OutgoingTree, ReadingTree};
 use crate::error::FilesError;
 use crate::progress::Progress;
-use crate::reader::Blocks;
+use crate::reader::{Blocks, Said};
 use crate::tree::{self, Tree};
 use crate::walk::WalkOptions;
 
 fn all(mut reading: ReadingTree) -> Vec<u8> {
     let mut out = Vec::new();
-    while let Some((_, bytes)) = reading.next(&Progress::none()).unwrap() {
+    while let Some(Said::Block(_, bytes)) = reading.next(&Progress::none()).unwrap() {
         out.extend_from_slice(&bytes);
     }
     out

@@ -5,7 +5,7 @@
 
 use std::io;
 
-use hikyaku_wire::files::Overwrite;
+use hikyaku_wire::files::{Overwrite, PutOptions, Verdict};
 
 use super::{Missing, Report};
 use crate::error::Result;
@@ -15,23 +15,32 @@ use crate::names::{Dots, SafeName};
 /// The most names that are tried for a file that is to get another one.
 const MAX_RENAMES: u32 = 10_000;
 
+/// What becomes of names that are taken.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Policy {
+    pub(crate) overwrite: Overwrite,
+    /// Whether the same size and time is not enough to be the same.
+    pub(crate) checksum: bool,
+}
+
+impl Policy {
+    pub(crate) fn of(options: &PutOptions) -> Self {
+        let overwrite = options.overwrite.unwrap_or_default();
+        Self { overwrite, checksum: options.checksum == Some(true) }
+    }
+}
+
 /// Moves everything in `from` into `into`: whole where the name is free, file by file where a directory has it.
 ///
 /// What has to stay behind because its name is taken is removed and reported.
 //= S5.33
 //= S5.50
-pub(crate) fn publish(from: &Dir, into: &Dir, overwrite: Overwrite, report: &mut Report) -> Result<()> {
+pub(crate) fn publish(from: &Dir, into: &Dir, policy: Policy, report: &mut Report) -> Result<()> {
     report.tops = from.all_names().map_err(super::vault)?.len() as u64;
-    merge(from, into, overwrite, &mut Vec::new(), report).map_err(super::vault)
+    merge(from, into, policy, &mut Vec::new(), report).map_err(super::vault)
 }
 
-fn merge(
-    from: &Dir,
-    into: &Dir,
-    overwrite: Overwrite,
-    path: &mut Vec<u8>,
-    report: &mut Report,
-) -> io::Result<()> {
+fn merge(from: &Dir, into: &Dir, policy: Policy, path: &mut Vec<u8>, report: &mut Report) -> io::Result<()> {
     let mut names = from.all_names()?;
     names.sort_unstable();
     for name in names {
@@ -40,7 +49,7 @@ fn merge(
             path.push(b'/');
         }
         path.extend_from_slice(name.as_bytes());
-        place(from, into, &name, overwrite, path, report)?;
+        place(from, into, &name, policy, path, report)?;
         path.truncate(above);
     }
     into.sync()
@@ -50,7 +59,7 @@ fn place(
     from: &Dir,
     into: &Dir,
     name: &SafeName,
-    overwrite: Overwrite,
+    policy: Policy,
     path: &mut Vec<u8>,
     report: &mut Report,
 ) -> io::Result<()> {
@@ -64,41 +73,65 @@ fn place(
             let meta = inner.metadata()?;
             inner.let_in()?;
             existing.let_in()?;
-            merge(&inner, &existing, overwrite, path, report)?;
+            merge(&inner, &existing, policy, path, report)?;
             existing.set_metadata(&meta)?;
             return from.remove_dir(name);
         }
-        // The same size and time: what is there is what was sent, as far as anybody keeps books.
-        (Some(ours @ Found::File { .. }), Some(theirs)) if ours == theirs => return from.remove(name),
-        (Some(ours), Some(theirs)) if replaces(ours, theirs, overwrite) => {
-            return from.rename(name, into, name, true);
+        (Some(Found::Other), Some(Found::Other)) if from.is_same_link(into, name)? => {
+            return from.remove(name);
         }
-        (Some(_), _) if overwrite == Overwrite::Rename => {
-            for number in 1..=MAX_RENAMES {
-                let other = [name.as_bytes(), format!("~{number}").as_bytes()].concat();
-                let Ok(other) = SafeName::parse(&other, Dots::Inside) else { break };
-                match from.rename(name, into, &other, false) {
-                    Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
-                    moved => return moved,
-                }
-            }
-        }
+        (Some(ours), Some(theirs)) => match verdict(ours, theirs, policy) {
+            // What is there is what was sent, as far as anybody keeps books, or it stays because it is newer.
+            Verdict::SAME | Verdict::OLDER => return from.remove(name),
+            Verdict::REPLACES => return from.rename(name, into, name, true),
+            Verdict::RENAMED if rename_aside(from, into, name)? => return Ok(()),
+            _ => {}
+        },
         _ => {}
     }
     report.add(path.clone(), Missing::Exists);
     from.remove_all(name)
 }
 
-/// Whether ours takes the place of theirs. A directory is never replaced, and never replaces.
-fn replaces(ours: Found, theirs: Found, overwrite: Overwrite) -> bool {
-    if ours == Found::Directory || theirs == Found::Directory {
-        return false;
-    }
-    match (overwrite, ours, theirs) {
-        (Overwrite::Always, ..) => true,
-        (Overwrite::Newer, Found::File { modified: ours, .. }, Found::File { modified: theirs, .. }) => {
-            ours > theirs
+/// Gives it the first other name that is free; `false` when there is none.
+fn rename_aside(from: &Dir, into: &Dir, name: &SafeName) -> io::Result<bool> {
+    for number in 1..=MAX_RENAMES {
+        let other = [name.as_bytes(), format!("~{number}").as_bytes()].concat();
+        let Ok(other) = SafeName::parse(&other, Dots::Inside) else { break };
+        match from.rename(name, into, &other, false) {
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+            moved => return moved.map(|()| true),
         }
-        _ => false,
+    }
+    Ok(false)
+}
+
+/// What becomes of ours where theirs has the name. A directory is never replaced, and never replaces.
+pub(crate) fn verdict(ours: Found, theirs: Found, policy: Policy) -> Verdict {
+    let is_newer = match (ours, theirs) {
+        (
+            Found::File { size, modified, mode },
+            Found::File { size: their_size, modified: their_time, mode: their_mode },
+        ) => {
+            // Other permission bits are a reason to replace for those who want everything replaced.
+            let is_same = (size, modified) == (their_size, their_time)
+                && (mode == their_mode || policy.overwrite != Overwrite::Always);
+            if is_same && !policy.checksum {
+                return Verdict::SAME;
+            }
+            Some(modified > their_time)
+        }
+        _ => None,
+    };
+    let has_directory = ours == Found::Directory || theirs == Found::Directory;
+    match policy.overwrite {
+        Overwrite::Rename => Verdict::RENAMED,
+        Overwrite::Always if !has_directory => Verdict::REPLACES,
+        Overwrite::Newer => match is_newer {
+            Some(true) => Verdict::REPLACES,
+            Some(false) => Verdict::OLDER,
+            None => Verdict::TAKEN,
+        },
+        _ => Verdict::TAKEN,
     }
 }

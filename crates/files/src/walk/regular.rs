@@ -86,9 +86,15 @@ impl Regular {
         self.fingerprint.size()
     }
 
+    /// Leaves out what lies before an offset of whole pieces.
+    pub(super) fn skip_to(&mut self, from: u64) {
+        self.at = from;
+    }
+
     pub(super) fn begin(&self, writer: &mut Writer) {
         let (name, size, meta) = (self.name.clone(), self.size(), Some(self.meta));
-        writer.file(&FileHead { name, size, meta, attributes: self.attributes.clone() });
+        let from = (self.at > 0).then_some(self.at);
+        writer.file(&FileHead { name, size, meta, attributes: self.attributes.clone(), from });
     }
 
     /// Writes the next piece; at the end, the end, and how it went.

@@ -107,10 +107,10 @@ async fn croc_a_claimed_size_costs_nothing_and_a_bomb_is_a_hole() {
     let connection = world.connect().await;
     let mut bomb = Bundle::default();
     let size = 1 << 42;
-    bomb.writer.file(&FileHead { name: b"bomb".to_vec(), size, meta: None, attributes: None });
+    bomb.writer.file(&FileHead { name: b"bomb".to_vec(), size, meta: None, attributes: None, from: None });
     bomb.writer.hole(size);
     bomb.writer.end(&FileEnd::default());
-    bomb.writer.done(&hikyaku_wire::bundle::Done { entries: 1, bytes: size, left_out: 0 });
+    bomb.writer.done(&hikyaku_wire::bundle::Done { entries: 1, bytes: size, ..Default::default() });
     let bomb = bomb.writer.written().to_vec();
     // A file system that has no room for such a number says so; one that has gives no block to it.
     match put(&connection, &tree_offer(1, PutOptions::default()), &bomb).await {
@@ -246,9 +246,9 @@ async fn rsync_a_peer_chooses_neither_special_bits_nor_system_attributes_nor_how
         attribute("trusted.x"),
         attribute("system.posix_acl_access"),
     ]);
-    evil.writer.file(&FileHead { name: b"f".to_vec(), size: 0, meta, attributes });
+    evil.writer.file(&FileHead { name: b"f".to_vec(), size: 0, meta, attributes, from: None });
     evil.writer.end(&FileEnd::default());
-    evil.writer.done(&hikyaku_wire::bundle::Done { entries: 1, bytes: 0, left_out: 0 });
+    evil.writer.done(&hikyaku_wire::bundle::Done { entries: 1, ..Default::default() });
     let evil = evil.writer.written().to_vec();
     match put(&connection, &tree_offer(1, PutOptions::default()), &evil).await {
         Ok(receipt) => {

@@ -39,7 +39,10 @@ fn attack(base: &Path, outside: &Path, stop: &AtomicBool, swaps: &AtomicU64) {
         // Where something was moved away before it was swapped back, the link is now there.
         if !evil.is_symlink() {
             let _ = fs::remove_dir_all(&evil).or_else(|_| fs::remove_file(&evil));
-            symlink(outside, &evil).unwrap();
+            // Whoever writes into what was swapped away may be quicker than its removal.
+            if symlink(outside, &evil).is_err() {
+                continue;
+            }
         }
         // The temporary files of whatever is on its way, and the directories in which they lie.
         let own = [base.join(".hikyaku"), base.to_owned()];

@@ -190,7 +190,7 @@ impl Bundle {
 
     pub(crate) fn file(mut self, name: &[u8], content: &[u8]) -> Self {
         let size = content.len() as u64;
-        self.writer.file(&FileHead { name: name.to_vec(), size, meta: None, attributes: None });
+        self.writer.file(&FileHead { name: name.to_vec(), size, meta: None, attributes: None, from: None });
         if !content.is_empty() {
             self.bytes_of(content);
         }
@@ -228,7 +228,7 @@ impl Bundle {
     /// The whole, with an end that counts what came.
     pub(crate) fn done(mut self) -> Vec<u8> {
         let Self { entries, bytes, left_out, .. } = self;
-        self.writer.done(&Done { entries, bytes, left_out });
+        self.writer.done(&Done { entries, bytes, left_out, ..Done::default() });
         self.writer.written().to_vec()
     }
 }
@@ -254,7 +254,7 @@ pub(crate) fn tree_offer(number: u64, options: PutOptions) -> Offer {
     transfer[..8].copy_from_slice(&number.to_be_bytes());
     let (target, kind) = (here(), EntryKind::Tree);
     let (transfer, options) = (TransferId(transfer), Some(options));
-    Offer { transfer, target, name: b"tree".to_vec(), kind, size: None, meta: None, options }
+    Offer { transfer, target, name: b"tree".to_vec(), kind, size: None, meta: None, options, tops: None }
 }
 
 /// Puts a bundle as a sender that checks nothing.

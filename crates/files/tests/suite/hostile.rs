@@ -28,7 +28,8 @@ pub(crate) async fn send_blocks(exchange: &mut Exchange, data: &[u8], len: usize
 
 fn offer(name: &[u8], target: Target, size: Option<u64>) -> Offer {
     let transfer = TransferId(blake3::hash(name).as_bytes()[..16].try_into().unwrap());
-    Offer { transfer, target, name: name.to_vec(), kind: EntryKind::File, size, meta: None, options: None }
+    let (name, kind) = (name.to_vec(), EntryKind::File);
+    Offer { transfer, target, name, kind, size, meta: None, options: None, tops: None }
 }
 
 async fn offered(connection: &Connection, offer: &Offer) -> (Exchange, hikyaku::Result<Answer>) {

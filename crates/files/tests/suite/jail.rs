@@ -209,7 +209,8 @@ fn lies() -> Vec<(&'static str, Vec<u8>)> {
         write(&mut writer);
         writer.written().to_vec()
     };
-    let head = |name: &[u8], size| FileHead { name: name.to_vec(), size, meta: None, attributes: None };
+    let head =
+        |name: &[u8], size| FileHead { name: name.to_vec(), size, meta: None, attributes: None, from: None };
     let enter = |name: &[u8]| Enter { name: name.to_vec() };
     let bytes = |writer: &mut Writer, len: usize| {
         let filled = writer.bytes(len, |at| {
@@ -218,7 +219,7 @@ fn lies() -> Vec<(&'static str, Vec<u8>)> {
         });
         filled.unwrap();
     };
-    let done = |entries, bytes, left_out| Done { entries, bytes, left_out };
+    let done = |entries, bytes, left_out| Done { entries, bytes, left_out, ..Done::default() };
     let deep = || (0..65).fold(Bundle::default(), |bundle, _| bundle.enter(b"d"));
     let long = || (0..17).fold(Bundle::default(), |bundle, _| bundle.enter(&[b'd'; 250]));
     let mut lies = vec![

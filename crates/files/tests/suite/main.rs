@@ -11,5 +11,6 @@ mod jail;
 mod resuming;
 mod rooms;
 mod sending;
+mod sifting;
 mod trees;
 mod world;

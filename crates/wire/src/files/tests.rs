@@ -28,10 +28,10 @@ fn offer() -> Offer {
         meta: Some(Metadata { mode: Some(0o644), mtime: Some(-1), mtime_ns: Some(5) }),
         options: Some(PutOptions {
             overwrite: Some(Overwrite::Rename),
-            synced: None,
             all_links: Some(true),
-            distinct: None,
+            ..PutOptions::default()
         }),
+        tops: None,
     }
 }
 
@@ -45,6 +45,7 @@ fn every_message_reads_back_as_it_was_written() {
         from: GROUP_LEN,
         prefix: Some(Root([2; 32])),
         max_block: Some(BLOCK_LEN),
+        list: Some(true),
     });
     assert_eq!(back(&accept), accept);
     let receipt = Answer::Receipt(Receipt {
@@ -131,7 +132,7 @@ proptest! {
     #[test]
     fn any_offer_reads_back(transfer: [u8; 16], name in proptest::collection::vec(any::<u8>(), 0..300),
                             size in proptest::option::of(0..1u64 << 53), room in "\\PC{0,40}") {
-        let offer = Offer { transfer: TransferId(transfer), target: Target::Room(room), name, options: None,
+        let offer = Offer { transfer: TransferId(transfer), target: Target::Room(room), name, options: None, tops: None,
                             kind: EntryKind::File, size, meta: None };
         prop_assert_eq!(back(&offer), offer);
     }

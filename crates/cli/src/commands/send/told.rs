@@ -32,6 +32,8 @@ pub(super) fn sent(
         bytes,
         entries: receipt.tree.as_ref().map(|tree| tree.entries),
         missing: receipt.tree.as_ref().map(|tree| tree.missing),
+        kept: receipt.tree.as_ref().and_then(|tree| tree.kept),
+        kept_bytes: receipt.tree.as_ref().and_then(|tree| tree.kept_bytes),
         synced: Some(match receipt.synced {
             Synced::None => "none",
             Synced::Batch => "batch",
@@ -45,7 +47,13 @@ pub(super) fn sent(
     let size = event::bytes(bytes);
     match &receipt.tree {
         Some(tree) => {
-            output::line(format_args!("{place}  {} entries  {size}  {}", tree.entries, receipt.root))
+            let there = match tree.kept {
+                Some(kept) => {
+                    format!("  ({kept} files, {}, were there)", event::bytes(tree.kept_bytes.unwrap_or(0)))
+                }
+                None => String::new(),
+            };
+            output::line(format_args!("{place}  {} entries  {size}{there}  {}", tree.entries, receipt.root))
         }
         None => output::line(format_args!("{place}  {size}  {}", receipt.root)),
     }

@@ -4,8 +4,8 @@ use hikyaku_wire::bundle::{
     Attribute, Done, Enter, FileEnd, FileHead, HardLink, Leave, LeftOut, Reason, Symlink,
 };
 use hikyaku_wire::files::{
-    Accept, Answer, Block, Close, Component, GROUP_LEN, Head, MissingEntry, Offer, Overwrite, PutOptions,
-    Receipt, Request, Step, Synced, Target, TreeReceipt, Wanted,
+    Accept, Answer, Block, Close, Component, GROUP_LEN, Head, List, Listed, MissingEntry, Offer, Overwrite,
+    PutOptions, Receipt, Request, Step, Synced, Target, TreeReceipt, Verdict, Wanted, Wants,
 };
 use hikyaku_wire::parcel::{EndStatus, EntryKind, EventRef, Metadata, Parcel, ParcelEnd, Root, TransferId};
 
@@ -83,6 +83,7 @@ fn put() -> Vec<Sample> {
         size: None,
         meta: None,
         options: None,
+        tops: None,
     };
     let dropped = Offer {
         target: Target::Drop(vec![Component(b"sub".to_vec()), Component(b"dir".to_vec())]),
@@ -98,10 +99,14 @@ fn put() -> Vec<Sample> {
             synced: Some(Synced::Batch),
             all_links: Some(false),
             distinct: Some(true),
+            checksum: Some(true),
+            dry_run: Some(false),
         }),
+        tops: Some(2),
         ..offer.clone()
     };
-    let accept = Accept { transfer: transfer(), from: 0, prefix: None, max_block: None };
+    let accept = Accept { transfer: transfer(), from: 0, prefix: None, max_block: None, list: None };
+    let to_list = Accept { list: Some(true), ..accept.clone() };
     let resumed = Accept {
         from: 1024 * GROUP_LEN,
         prefix: Some(root()),
@@ -121,9 +126,25 @@ fn put() -> Vec<Sample> {
     let of_tree = Receipt {
         synced: Synced::Batch,
         event: None,
-        tree: Some(TreeReceipt { entries: 10_000, bytes: 1 << 30, missing: 1, first: vec![missing] }),
+        tree: Some(TreeReceipt {
+            entries: 10_000,
+            bytes: 1 << 30,
+            missing: 1,
+            first: vec![missing],
+            kept: None,
+            kept_bytes: None,
+        }),
         ..receipt.clone()
     };
+    let all_there = TreeReceipt {
+        entries: 10_000,
+        bytes: 1 << 30,
+        missing: 0,
+        first: vec![],
+        kept: Some(9_000),
+        kept_bytes: Some(1 << 30),
+    };
+    let of_kept = Receipt { tree: Some(all_there), ..of_tree.clone() };
     let in_drop =
         Receipt { synced: Synced::None, name: Some(b"big.iso".to_vec()), event: None, ..receipt.clone() };
     let mut out = vec![
@@ -132,12 +153,46 @@ fn put() -> Vec<Sample> {
         sample("offer", "of a tree", &tree),
         sample("answer", "begin", &Answer::Accept(accept)),
         sample("answer", "go on", &Answer::Accept(resumed)),
+        sample("answer", "begin, and list a tree", &Answer::Accept(to_list)),
         sample("answer", "done, in a room", &Answer::Receipt(receipt)),
         sample("answer", "done, in the drop directory", &Answer::Receipt(in_drop)),
         sample("answer", "done, a tree with something missing", &Answer::Receipt(of_tree)),
+        sample("answer", "done, a tree that was there", &Answer::Receipt(of_kept)),
     ];
     out.extend(steps());
+    out.extend(listing());
     out
+}
+
+fn listing() -> Vec<Sample> {
+    let file = |name: &[u8], root| Listed::File {
+        name: name.to_vec(),
+        size: 1 << 40,
+        mtime: 1_795_305_600,
+        mtime_ns: 999_999_999,
+        mode: 0o644,
+        links: false,
+        root,
+    };
+    let entries = vec![
+        Listed::Enter(b"photos".to_vec()),
+        Listed::Other(b"a link".to_vec()),
+        file(b"\xff", None),
+        Listed::Leave,
+        file(b"z", Some(root())),
+    ];
+    let list = List { first: 7, entries, last: None };
+    let verdicts = [Verdict::NEW, Verdict::SAME, Verdict::REST].map(|verdict| verdict.0).to_vec();
+    let wants = Wants { first: 7, verdicts, from: Some(3 * GROUP_LEN) };
+    vec![
+        sample("step", "what comes next in a tree", &Step::List(list)),
+        sample(
+            "step",
+            "the end of a listing",
+            &Step::List(List { first: 9, entries: vec![], last: Some(true) }),
+        ),
+        sample("answer", "what is wanted", &Answer::Wants(wants)),
+    ]
 }
 
 fn steps() -> Vec<Sample> {
@@ -174,12 +229,13 @@ fn get() -> Vec<Sample> {
 /// The payloads of a bundle's records.
 fn bundle() -> Vec<Sample> {
     let attribute = Attribute { name: b"user.comment".to_vec(), value: b"\x00\xff".to_vec() };
-    let file = FileHead { name: b"empty".to_vec(), size: 0, meta: None, attributes: None };
+    let file = FileHead { name: b"empty".to_vec(), size: 0, meta: None, attributes: None, from: None };
     let full = FileHead {
         name: b"\xff\n".to_vec(),
         size: 1 << 40,
         meta: Some(metadata()),
         attributes: Some(vec![attribute.clone()]),
+        from: Some(GROUP_LEN),
     };
     let to = vec![Component(b"a".to_vec()), Component(b"b".to_vec())];
     vec![
@@ -201,6 +257,15 @@ fn bundle() -> Vec<Sample> {
         ),
         sample("bundle-hard-link", "a second name", &HardLink { name: b"c".to_vec(), to }),
         sample("bundle-left-out", "a pipe", &LeftOut { name: b"p".to_vec(), reason: Reason::SPECIAL }),
-        sample("bundle-done", "the counts", &Done { entries: 3, bytes: 1 << 40, left_out: 1 }),
+        sample(
+            "bundle-done",
+            "the counts of a tree of which something was there",
+            &Done { entries: 1, bytes: 2, left_out: 0, kept: Some(3), chain: Some(root()) },
+        ),
+        sample(
+            "bundle-done",
+            "the counts",
+            &Done { entries: 3, bytes: 1 << 40, left_out: 1, ..Done::default() },
+        ),
     ]
 }

@@ -1,0 +1,448 @@
+//! Sifting at the sender: a tree is listed ahead of its bytes, and only what the receiver wants of it is sent.
+//!
+//! `Branches` is a tree that can be listed and, some entries later, be read: a walk over directories (`walk/branches.rs`)
+//! or a bundle in a vault (`object_tree.rs`). [`Sifting`] keeps a bounded part of the listing between the two, writes the
+//! bundle of what is wanted, and chains what is not into its end. Spec: section 5.7.
+
+use std::collections::VecDeque;
+
+use bytes::Bytes;
+use hikyaku_wire::bundle::{Done, Enter, HardLink, Leave, LeftOut, Reason, Symlink};
+use hikyaku_wire::files::{
+    Accept, BLOCK_LEN, Block, Close, List, Listed, MAX_AHEAD, MAX_LISTED, Verdict, Wants,
+};
+use hikyaku_wire::parcel::{Metadata, Root};
+use tokio::sync::mpsc;
+
+use crate::bundle::Writer;
+use crate::error::{FilesError, Result};
+use crate::progress::{Passing, Progress, Stage};
+use crate::reader::{Blocks, Said};
+use crate::tree::{self, GROUP, Tree};
+use crate::walk::Trouble;
+
+/// The most answers that wait for the thread that reads.
+pub(crate) const ANSWERS: usize = 64;
+/// The most bytes of names, links and attributes that are listed ahead.
+const MAX_AHEAD_BYTES: usize = 2 * 1024 * 1024;
+/// A list is sent when its entries have so many bytes, whatever their number.
+const LIST_BYTES: usize = 32 * 1024;
+/// A list is sent when so many bytes were read for the roots in it.
+const LIST_READ: u64 = 64 * 1024 * 1024;
+/// The most troubles that are told one by one.
+const MAX_TROUBLES: usize = 1_000;
+
+/// What comes next in a tree. Directories come as they are entered and left.
+#[derive(Debug)]
+pub(crate) enum Entry {
+    Enter(Vec<u8>),
+    Leave,
+    File(ListedFile),
+    Symlink(Symlink),
+    HardLink(HardLink),
+    LeftOut(LeftOut),
+}
+
+/// A regular file as it is when it is listed.
+#[derive(Clone, Debug)]
+pub(crate) struct ListedFile {
+    pub(crate) name: Vec<u8>,
+    pub(crate) size: u64,
+    pub(crate) meta: Metadata,
+    /// Whether hard links to it may follow.
+    pub(crate) links: bool,
+    pub(crate) root: Option<Root>,
+}
+
+/// A tree that is listed first and read afterwards, in the same order.
+pub(crate) trait Branches: Send + 'static {
+    /// The next entry of the listing; `None` at its end.
+    fn list(&mut self) -> Result<Option<Entry>>;
+    /// The reading follows the listing into a directory.
+    fn enter(&mut self, name: &[u8]);
+    /// It leaves the directory entered last.
+    fn leave(&mut self) -> Leave;
+    /// Writes the beginning of a listed file, whose content is wanted from an offset on. On an error nothing is written.
+    fn begin(&mut self, file: &ListedFile, from: u64, writer: &mut Writer) -> Result<Result<(), Reason>>;
+    /// Writes the file's next piece; at its end, the end, and its size or why it failed.
+    fn step(&mut self, writer: &mut Writer) -> Result<Option<Result<u64, Reason>>>;
+}
+
+/// The chain over files that are listed and not carried. Both ends compute it from the listing.
+//= S5.64
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Chain([u8; 32]);
+
+impl Chain {
+    /// The chain with one more file: its name, size, time and, when files are compared by it, its root.
+    pub fn push(&mut self, name: &[u8], size: u64, (seconds, nanoseconds): (i64, u32), root: Option<Root>) {
+        let mut hasher = blake3::Hasher::new();
+        hasher.update(&self.0).update(name).update(&[0]).update(&size.to_be_bytes());
+        hasher.update(&seconds.to_be_bytes()).update(&nanoseconds.to_be_bytes());
+        if let Some(root) = root {
+            hasher.update(&root.0);
+        }
+        self.0 = *hasher.finalize().as_bytes();
+    }
+
+    /// Its value: of no file, 32 zero bytes.
+    pub fn value(self) -> Root {
+        Root(self.0)
+    }
+}
+
+/// What was learned when all was said.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Sifted {
+    pub(crate) troubles: Vec<Trouble>,
+    pub(crate) done: Done,
+}
+
+/// A tree on its way, sifted.
+pub(crate) struct Sifting<B> {
+    branches: B,
+    answers: mpsc::Receiver<Wants>,
+    /// Listed and not dealt with.
+    ahead: VecDeque<Entry>,
+    ahead_bytes: usize,
+    listed: u64,
+    all_listed: bool,
+    /// Answered and not dealt with.
+    verdicts: VecDeque<(Verdict, u64)>,
+    answered: u64,
+    path: Vec<Vec<u8>>,
+    in_file: Option<Vec<u8>>,
+    /// Kept files whose record is not written yet.
+    run: u64,
+    /// Where the records of entries that were dealt with and are not sent yet end.
+    unsent: VecDeque<u64>,
+    chain: Chain,
+    done: Done,
+    skipped: u64,
+    finished: bool,
+    writer: Writer,
+    tree: Tree,
+    end: Option<u64>,
+    troubles: Vec<Trouble>,
+    tell: Box<dyn FnOnce(Sifted) + Send>,
+}
+
+impl<B: Branches> Sifting<B> {
+    /// A tree from its beginning. `tell` gets what was learned when it is closed.
+    pub(crate) fn new(
+        branches: B,
+        accept: &Accept,
+        answers: mpsc::Receiver<Wants>,
+        tell: impl FnOnce(Sifted) + Send + 'static,
+    ) -> Result<Self> {
+        if accept.from != 0 {
+            return Err(FilesError::Order("a tree that is listed begins at its beginning"));
+        }
+        Ok(Self {
+            branches,
+            answers,
+            ahead: VecDeque::new(),
+            ahead_bytes: 0,
+            listed: 0,
+            all_listed: false,
+            verdicts: VecDeque::new(),
+            answered: 0,
+            path: Vec::new(),
+            in_file: None,
+            run: 0,
+            unsent: VecDeque::new(),
+            chain: Chain::default(),
+            done: Done::default(),
+            skipped: 0,
+            finished: false,
+            writer: Writer::default(),
+            tree: Tree::default(),
+            end: None,
+            troubles: Vec::new(),
+            tell: Box::new(tell),
+        })
+    }
+
+    /// The next part of the listing, when there is room for it.
+    //= S5.60
+    //= S5.61
+    fn list(&mut self) -> Result<Option<List>> {
+        // Of the entry at hand and of the run before it nothing may be written yet.
+        let ahead = self.ahead.len() + self.unsent.len() + 2;
+        let has_room = ahead + MAX_LISTED <= MAX_AHEAD && self.ahead_bytes < MAX_AHEAD_BYTES;
+        if self.all_listed || !has_room {
+            return Ok(None);
+        }
+        let mut list = List { first: self.listed, entries: Vec::new(), last: None };
+        let (mut bytes, mut read) = (0, 0);
+        while bytes < LIST_BYTES && read < LIST_READ && list.entries.len() < MAX_LISTED {
+            let Some(entry) = self.branches.list()? else {
+                (self.all_listed, list.last) = (true, Some(true));
+                break;
+            };
+            self.listed += u64::from(matches!(entry, Entry::File(_)));
+            list.entries.push(entry.listed());
+            if let Entry::File(ListedFile { size, root: Some(_), .. }) = entry {
+                read += size;
+            }
+            bytes += entry.bytes();
+            self.ahead_bytes += entry.bytes();
+            self.ahead.push_back(entry);
+        }
+        Ok(Some(list))
+    }
+
+    /// The answer to the next file; waits until it is there.
+    fn verdict(&mut self) -> Result<(Verdict, u64)> {
+        loop {
+            if let Some(verdict) = self.verdicts.pop_front() {
+                return Ok(verdict);
+            }
+            let wants = self.answers.blocking_recv().ok_or(hikyaku::Error::Truncated)?;
+            self.answer(&wants)?;
+        }
+    }
+
+    //= S5.62
+    fn answer(&mut self, wants: &Wants) -> Result<()> {
+        let count = wants.verdicts.len() as u64;
+        if wants.first != self.answered || count == 0 || count > self.listed - self.answered {
+            return Err(FilesError::Order("an answer about files that were not listed"));
+        }
+        self.answered += count;
+        let from = |verdict| if verdict == Verdict::REST { wants.from.unwrap_or(0) } else { 0 };
+        let verdicts = wants.verdicts.iter().map(|verdict| Verdict(*verdict));
+        self.verdicts.extend(verdicts.map(|verdict| (verdict, from(verdict))));
+        Ok(())
+    }
+
+    /// Writes the next record or two.
+    fn step(&mut self, progress: &Progress) -> Result<()> {
+        if self.in_file.is_some() {
+            let (branches, writer) = (&mut self.branches, &mut self.writer);
+            if let Some(end) = progress.local().time(Stage::Disk, || branches.step(writer))? {
+                let name = self.in_file.take().unwrap_or_default();
+                self.wrote();
+                if progress.is_observed() {
+                    let (path, size) = (self.path_of(&name), end.unwrap_or(0));
+                    progress.passed(Passing::Passed { path: &path, size, failed: end.err() });
+                }
+                match end {
+                    Ok(size) => {
+                        self.done.entries += 1;
+                        self.done.bytes = self.done.bytes.saturating_add(size);
+                    }
+                    Err(reason) => self.trouble(&name, reason),
+                }
+            }
+            return Ok(());
+        }
+        let Some(entry) = self.ahead.pop_front() else {
+            if self.all_listed {
+                self.finish();
+            }
+            return Ok(());
+        };
+        self.ahead_bytes -= entry.bytes();
+        match entry {
+            Entry::File(file) => return self.file(&file, progress),
+            Entry::Enter(name) => {
+                self.writer().enter(&Enter { name: name.clone() });
+                self.branches.enter(&name);
+                self.path.push(name);
+                self.done.entries += 1;
+            }
+            Entry::Leave => {
+                self.path.pop();
+                let leave = self.branches.leave();
+                self.writer().leave(&leave);
+            }
+            Entry::Symlink(link) => {
+                self.writer().symlink(&link);
+                self.done.entries += 1;
+            }
+            Entry::HardLink(link) => {
+                self.writer().hard_link(&link);
+                self.done.entries += 1;
+            }
+            Entry::LeftOut(left_out) => self.leave_out(left_out),
+        }
+        self.wrote();
+        Ok(())
+    }
+
+    fn wrote(&mut self) {
+        self.unsent.push_back(self.offset() + self.writer.written().len() as u64);
+    }
+
+    fn file(&mut self, file: &ListedFile, progress: &Progress) -> Result<()> {
+        let (verdict, from) = self.verdict()?;
+        if !verdict.is_wanted() {
+            self.run += 1;
+            let time = (file.meta.mtime.unwrap_or(0), file.meta.mtime_ns.unwrap_or(0));
+            self.chain.push(&file.name, file.size, time, file.root);
+            self.skipped = self.skipped.saturating_add(file.size);
+            return Ok(());
+        }
+        if !from.is_multiple_of(tree::GROUP_LEN) || from > file.size {
+            return Err(FilesError::Range {
+                reason: "the receiver asks for the rest of a file behind its end",
+                offset: from,
+                len: 0,
+            });
+        }
+        self.end_run();
+        match self.branches.begin(file, from, &mut self.writer)? {
+            Ok(()) => {
+                self.skipped = self.skipped.saturating_add(from);
+                self.in_file = Some(file.name.clone());
+                if progress.is_observed() {
+                    progress.passed(Passing::Begins { path: &self.path_of(&file.name), size: file.size });
+                }
+            }
+            Err(reason) => {
+                self.leave_out(LeftOut { name: file.name.clone(), reason });
+                self.wrote();
+            }
+        }
+        Ok(())
+    }
+
+    fn leave_out(&mut self, left_out: LeftOut) {
+        self.writer().left_out(&left_out);
+        self.trouble(&left_out.name, left_out.reason);
+    }
+
+    fn trouble(&mut self, name: &[u8], reason: Reason) {
+        self.done.left_out += 1;
+        if self.troubles.len() < MAX_TROUBLES {
+            let path = self.path_of(name);
+            self.troubles.push(Trouble { path, reason });
+        }
+    }
+
+    fn path_of(&self, name: &[u8]) -> Vec<u8> {
+        self.path.iter().map(Vec::as_slice).chain([name]).collect::<Vec<_>>().join(&b'/')
+    }
+
+    /// Where records go: kept files before them are told first.
+    fn writer(&mut self) -> &mut Writer {
+        self.end_run();
+        &mut self.writer
+    }
+
+    fn end_run(&mut self) {
+        if self.run > 0 {
+            self.writer.kept(self.run);
+            self.wrote();
+            self.done.kept = Some(self.done.kept.unwrap_or(0) + self.run);
+            self.run = 0;
+        }
+    }
+
+    fn finish(&mut self) {
+        self.end_run();
+        let chain = self.done.kept.map(|_| self.chain.value());
+        self.writer.done(&Done { chain, ..self.done });
+        self.finished = true;
+    }
+
+    fn offset(&self) -> u64 {
+        self.end.unwrap_or(self.tree.groups() * tree::GROUP_LEN)
+    }
+
+    /// The next block of what is written: whole groups but at the end.
+    fn block(&mut self) -> Option<(Block, Bytes)> {
+        let mut len = self.writer.written().len().min(usize::try_from(BLOCK_LEN).unwrap_or(0));
+        if !self.finished {
+            len -= len % GROUP;
+        }
+        if len == 0 {
+            return None;
+        }
+        let offset = self.offset();
+        let bytes = Bytes::copy_from_slice(self.writer.written().get(..len).unwrap_or_default());
+        let mut cvs = Vec::with_capacity(len.div_ceil(GROUP) * 32);
+        for (index, piece) in bytes.chunks(GROUP).enumerate() {
+            let group = tree::group(offset + (index * GROUP) as u64, piece);
+            cvs.extend(group.cv);
+            self.tree.push(&group);
+        }
+        self.writer.consume(len);
+        if !len.is_multiple_of(GROUP) {
+            self.end = Some(offset + len as u64);
+        }
+        let end = offset + len as u64;
+        while self.unsent.front().is_some_and(|wrote| *wrote <= end) {
+            self.unsent.pop_front();
+        }
+        Some((Block { entry: None, offset, len: len as u64, cvs }, bytes))
+    }
+}
+
+impl<B: Branches> Blocks for Sifting<B> {
+    fn next(&mut self, progress: &Progress) -> Result<Option<Said>> {
+        let want = usize::try_from(BLOCK_LEN).unwrap_or(0);
+        loop {
+            if let Some(list) = self.list()? {
+                return Ok(Some(Said::List(list)));
+            }
+            // Nothing more may be listed before some of what is written is sent: it is more than a group.
+            let waits = self.ahead.is_empty() && !self.all_listed && self.in_file.is_none();
+            if self.finished || waits || self.writer.written().len() >= want {
+                let block = progress.local().time(Stage::Cpu, || self.block());
+                if block.is_none() && !self.finished {
+                    // Thousands of directories that are entered and left without a word take less than a group.
+                    return Err(FilesError::SourceChanged("too many of its directories are gone"));
+                }
+                return Ok(block.map(|(block, bytes)| Said::Block(block, bytes)));
+            }
+            self.step(progress)?;
+        }
+    }
+
+    fn skipped(&self) -> u64 {
+        self.skipped
+    }
+
+    fn close(self) -> Result<Close> {
+        let size = self.offset();
+        let root = self.tree.root().ok_or(FilesError::SourceChanged("its root is not known"))?;
+        (self.tell)(Sifted { troubles: self.troubles, done: self.done });
+        Ok(Close { entry: None, size, root })
+    }
+}
+
+impl Entry {
+    /// As the receiver hears of it ahead; the rest comes in the bundle alone.
+    fn listed(&self) -> Listed {
+        match self {
+            Self::Enter(name) => Listed::Enter(name.clone()),
+            Self::Leave => Listed::Leave,
+            Self::File(file) => Listed::File {
+                name: file.name.clone(),
+                size: file.size,
+                mtime: file.meta.mtime.unwrap_or(0),
+                mtime_ns: file.meta.mtime_ns.unwrap_or(0),
+                mode: file.meta.mode.unwrap_or(0),
+                links: file.links,
+                root: file.root,
+            },
+            Self::Symlink(link) => Listed::Other(link.name.clone()),
+            Self::HardLink(link) => Listed::Other(link.name.clone()),
+            Self::LeftOut(left_out) => Listed::Other(left_out.name.clone()),
+        }
+    }
+
+    /// About how much memory it holds.
+    fn bytes(&self) -> usize {
+        64 + match self {
+            Self::Enter(name) => name.len(),
+            Self::Leave => 0,
+            Self::File(file) => file.name.len() + 64,
+            Self::Symlink(link) => link.name.len() + link.target.len(),
+            Self::HardLink(link) => link.to.iter().map(|name| name.0.len() + 24).sum(),
+            Self::LeftOut(left_out) => left_out.name.len(),
+        }
+    }
+}

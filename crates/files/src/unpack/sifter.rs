@@ -1,0 +1,443 @@
+//! Sifting at the receiver: what is listed is compared with what is here, and the bundle with what was answered.
+//!
+//! A file that an earlier attempt of the transfer verified lies in the tree being made; one that stays is at its place.
+//! What is awaited of the bundle is bounded: files that are not wanted are counted and chained, not kept. What an earlier
+//! attempt made and the listing does not name goes. Spec: section 5.7.
+
+use std::collections::{HashSet, VecDeque};
+use std::io;
+
+use hikyaku_wire::bundle::{Done, PIECE_LEN};
+use hikyaku_wire::files::{List, Listed, MAX_AHEAD, Verdict, Wants};
+use hikyaku_wire::parcel::Root;
+
+use super::folded::Folded;
+use super::publish::{Policy, verdict};
+use super::{Missing, Report, UnpackOptions, vault};
+use crate::bundle::{Item, Position};
+use crate::error::{FilesError, Result};
+use crate::jail::{Dir, Found};
+use crate::names::{Dots, MAX_DEPTH, MAX_PATH, NameError, SafeName, SafeRelPath};
+use crate::sift::Chain;
+use crate::tree::{GROUP, hash_file};
+
+/// The most files with several names that are remembered as kept; more are sent again.
+const MAX_LINKED: usize = 100_000;
+
+/// Answers a listing, and holds the bundle to the answers.
+#[derive(Debug)]
+pub(crate) struct Sifter {
+    dots: Dots,
+    policy: Policy,
+    /// Where the tree goes.
+    top: Dir,
+    /// How far an earlier attempt was, durably.
+    had: Option<Position>,
+    /// The directories that the listing stands in, the top first.
+    open: Vec<Listing>,
+    awaited: VecDeque<Awaited>,
+    answered: u64,
+    all_listed: bool,
+    chain: Chain,
+    kept: u64,
+    kept_bytes: u64,
+    /// The paths of kept files that hard links may name.
+    linked: HashSet<Vec<u8>>,
+    /// The listed names, where they are to be distinct.
+    folded: Option<Folded>,
+}
+
+/// A directory of the listing.
+#[derive(Debug, Default)]
+struct Listing {
+    name: Option<SafeName>,
+    last: Option<SafeName>,
+    /// The same directory in its place, and in the tree being made; none where it is new.
+    there: Option<Dir>,
+    made: Option<Dir>,
+    /// What an earlier attempt made in it and was not listed yet, the last name first.
+    leftovers: Vec<SafeName>,
+}
+
+/// What the listing says of an entry that comes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Way {
+    /// Nothing has the name.
+    Free,
+    /// An earlier attempt made something of that name.
+    Made,
+    /// Another listed name is the same.
+    Collides,
+    /// Files were kept: the last of them.
+    Kept(SafeName),
+}
+
+/// What must come in the bundle.
+#[derive(Debug)]
+enum Awaited {
+    Enter(SafeName, Way),
+    Leave,
+    /// A wanted file, and the offset from which it may come.
+    File(SafeName, Way, u64),
+    /// Something else that has this name.
+    Other(SafeName, Way),
+    /// So many files that are not wanted, the last of them by name.
+    Kept(u64, SafeName),
+}
+
+/// A listed file.
+struct File {
+    name: SafeName,
+    way: Way,
+    size: u64,
+    modified: (i64, u32),
+    mode: u32,
+    links: bool,
+    root: Option<Root>,
+}
+
+/// How a path lies to where an earlier attempt came.
+enum Before {
+    /// It was dealt with.
+    Done,
+    /// It was at hand: its size, its time, and how much of it is durable.
+    AtHand(u64, (i64, u32), u64),
+    /// It was not reached.
+    No,
+}
+
+impl Sifter {
+    /// For a tree that goes into `there`, and of which `made` has what lies before `had`.
+    pub(crate) fn new(
+        there: Dir,
+        made: Option<Dir>,
+        had: Option<Position>,
+        policy: Policy,
+        options: &UnpackOptions,
+    ) -> Result<Self> {
+        let top = there.try_clone().map_err(vault)?;
+        let mut listing = Listing { there: Some(there), made, ..Listing::default() };
+        if had.is_some() {
+            listing.find_leftovers()?;
+        }
+        Ok(Self {
+            dots: options.dots,
+            policy,
+            top,
+            had,
+            open: vec![listing],
+            awaited: VecDeque::new(),
+            answered: 0,
+            all_listed: false,
+            chain: Chain::default(),
+            kept: 0,
+            kept_bytes: 0,
+            linked: HashSet::new(),
+            folded: options.distinct.then(Folded::default),
+        })
+    }
+
+    /// Answers a part of the listing; nothing, when no file is in it.
+    //= S5.60
+    //= S5.61
+    pub(crate) fn answer(&mut self, list: List, report: &mut Report) -> Result<Option<Wants>> {
+        if self.all_listed || list.first != self.answered {
+            return Err(FilesError::Order("a listing that does not follow the one before it"));
+        }
+        let mut wants = Wants { first: self.answered, verdicts: Vec::new(), from: None };
+        for listed in list.entries {
+            if self.awaited.len() >= MAX_AHEAD {
+                return Err(FilesError::Limit { name: "MAX_AHEAD", limit: MAX_AHEAD as u64 });
+            }
+            match listed {
+                Listed::Enter(name) => self.enter(&name)?,
+                Listed::Leave => self.leave()?,
+                Listed::Other(name) => {
+                    let (name, way) = self.name(&name)?;
+                    self.awaited.push_back(Awaited::Other(name, way));
+                }
+                Listed::File { name, size, mtime, mtime_ns, mode, links, root } => {
+                    let (name, way) = self.name(&name)?;
+                    let file = File { name, way, size, modified: (mtime, mtime_ns), mode, links, root };
+                    let (verdict, from) = self.decide(&file)?;
+                    self.await_file(file, verdict, from, report);
+                    wants.verdicts.push(verdict.0);
+                    wants.from = wants.from.or((verdict == Verdict::REST).then_some(from));
+                    self.answered += 1;
+                }
+            }
+        }
+        if list.last == Some(true) {
+            if self.open.len() > 1 {
+                return Err(FilesError::Order("a listing that ends inside a directory"));
+            }
+            self.all_listed = true;
+            self.open.pop().map_or(Ok(()), Listing::close)?;
+        }
+        Ok((!wants.verdicts.is_empty()).then_some(wants))
+    }
+
+    /// Holds what comes in the bundle to what was listed and answered.
+    //= S5.62
+    //= S5.63
+    //= S5.64
+    pub(super) fn expect(&mut self, item: &Item<'_>) -> Result<Way> {
+        let way = match (item, self.awaited.front()) {
+            (Item::Bytes(_) | Item::Hole(_) | Item::End(_) | Item::Unknown(_), _) => return Ok(Way::Free),
+            (Item::Leave(_), Some(Awaited::Leave)) => Way::Free,
+            (Item::Enter(name), Some(Awaited::Enter(listed, way))) if name == listed => way.clone(),
+            (Item::File(name, head), Some(Awaited::File(listed, way, from)))
+                if name == listed && head.from.is_none_or(|at| at == *from) =>
+            {
+                way.clone()
+            }
+            (Item::LeftOut(name, _), Some(Awaited::File(listed, way, _) | Awaited::Other(listed, way)))
+                if name == listed =>
+            {
+                way.clone()
+            }
+            (Item::Symlink(name, _) | Item::HardLink(name, _), Some(Awaited::Other(listed, way)))
+                if name == listed =>
+            {
+                way.clone()
+            }
+            (Item::Kept(count), Some(Awaited::Kept(awaited, last))) if count == awaited => {
+                Way::Kept(last.clone())
+            }
+            (Item::Done(done), None) if self.all_listed => return self.ends(done).map(|()| Way::Free),
+            _ => {
+                return Err(FilesError::Order("something in the bundle that was not listed, or not wanted"));
+            }
+        };
+        self.awaited.pop_front();
+        Ok(way)
+    }
+
+    fn ends(&self, done: &Done) -> Result<()> {
+        match done.chain {
+            None if self.kept == 0 => Ok(()),
+            Some(chain) if done.kept == Some(self.kept) && chain == self.chain.value() => Ok(()),
+            _ => Err(FilesError::Order("the bundle ends with another chain over what was kept")),
+        }
+    }
+
+    /// Whether a position is behind the one that an earlier attempt came to: what is before that is not marked again.
+    pub(crate) fn is_news(&self, position: &Position) -> bool {
+        let Some(had) = &self.had else { return true };
+        let frontier =
+            |of: &Position| -> Vec<Vec<u8>> { of.path().chain(of.last()).map(<[u8]>::to_vec).collect() };
+        let at = |of: &Position| of.file().map_or(u64::MAX, |file| file.at);
+        let (now, then) = (frontier(position), frontier(had));
+        match now.cmp(&then) {
+            std::cmp::Ordering::Equal => at(position) >= at(had),
+            // Not inside a directory that was dealt with before.
+            order => order.is_gt() && !(had.last().is_some() && now.starts_with(&then)),
+        }
+    }
+
+    /// Gives a kept file a second name in the tree being made; `false` when it is not one.
+    pub(crate) fn link_kept(&self, to: &SafeRelPath, into: &Dir, name: &SafeName) -> io::Result<bool> {
+        let names: Vec<_> = to.components().iter().map(SafeName::as_bytes).collect();
+        if !self.linked.contains(&names.join(&b'/')) {
+            return Ok(false);
+        }
+        self.top.link(to, into, name).map(|()| true)
+    }
+
+    /// How many files are not wanted, and their bytes.
+    pub(crate) fn kept(&self) -> (u64, u64) {
+        (self.kept, self.kept_bytes)
+    }
+
+    fn enter(&mut self, name: &[u8]) -> Result<()> {
+        let (name, way) = self.name(name)?;
+        let Some(level) = self.open.last() else { return Ok(()) };
+        let inner = |dir: &Option<Dir>| dir.as_ref().and_then(|dir| dir.open_child(&name).ok());
+        let mut inner =
+            Listing { there: inner(&level.there), made: inner(&level.made), ..Listing::default() };
+        if self.had.is_some() {
+            inner.find_leftovers()?;
+        }
+        inner.name = Some(name.clone());
+        self.open.push(inner);
+        self.folded.iter_mut().for_each(Folded::enter);
+        self.awaited.push_back(Awaited::Enter(name, way));
+        Ok(())
+    }
+
+    fn leave(&mut self) -> Result<()> {
+        if self.open.len() < 2 {
+            return Err(FilesError::Order("the listing leaves a directory that it did not enter"));
+        }
+        self.open.pop().map_or(Ok(()), Listing::close)?;
+        self.folded.iter_mut().for_each(Folded::leave);
+        self.awaited.push_back(Awaited::Leave);
+        Ok(())
+    }
+
+    /// Checks a listed name as a bundle's, and lets go of what was made before it.
+    fn name(&mut self, name: &[u8]) -> Result<(SafeName, Way)> {
+        let depth = self.open.len();
+        let dots = if depth == 1 { self.dots } else { Dots::Inside };
+        let name = SafeName::parse(name, dots)?;
+        if depth > MAX_DEPTH {
+            return Err(NameError::TooDeep(depth).into());
+        }
+        let above: usize = self.names().map(|name| name.as_bytes().len() + 1).sum();
+        if above + name.as_bytes().len() > MAX_PATH {
+            return Err(NameError::PathTooLong(above + name.as_bytes().len()).into());
+        }
+        let Some(level) = self.open.last_mut() else { return Ok((name, Way::Free)) };
+        if level.last.as_ref().is_some_and(|last| *last >= name) {
+            return Err(FilesError::Order("a listed name that does not follow the one before it"));
+        }
+        level.last = Some(name.clone());
+        let way = if level.pass(&name)? { Way::Made } else { Way::Free };
+        if self.folded.as_ref().is_some_and(|folded| folded.has(&name)) {
+            return Ok((name, Way::Collides));
+        }
+        self.folded.as_mut().map_or(Ok(()), |folded| folded.add(&name))?;
+        Ok((name, way))
+    }
+
+    fn names(&self) -> impl Iterator<Item = &SafeName> {
+        self.open.iter().filter_map(|level| level.name.as_ref())
+    }
+
+    fn path(&self, name: &SafeName) -> Vec<u8> {
+        self.names().chain([name]).map(SafeName::as_bytes).collect::<Vec<_>>().join(&b'/')
+    }
+
+    //= S5.65
+    fn decide(&mut self, file: &File) -> Result<(Verdict, u64)> {
+        let Some(level) = self.open.last() else { return Ok((Verdict::NEW, 0)) };
+        match self.before(&file.name) {
+            _ if file.way == Way::Collides => return Ok((Verdict::COLLIDES, 0)),
+            _ if file.way == Way::Free => {}
+            Before::Done => {
+                let made =
+                    level.made.as_ref().map(|made| made.find(&file.name)).transpose().map_err(vault)?;
+                if let Some(Some(Found::File { size, modified, .. })) = made
+                    && (size, modified) == (file.size, file.modified)
+                {
+                    return Ok((Verdict::SAME, 0));
+                }
+            }
+            Before::AtHand(size, modified, at) => {
+                let at = at - at % PIECE_LEN;
+                let is_same = (size, modified) == (file.size, file.modified) && !self.policy.checksum;
+                let made =
+                    level.made.as_ref().map(|made| made.find(&file.name)).transpose().map_err(vault)?;
+                if is_same && at > 0 && matches!(made, Some(Some(Found::File { .. }))) {
+                    return Ok((Verdict::REST, at));
+                }
+            }
+            Before::No => {}
+        }
+        let Some(there) = &level.there else { return Ok((Verdict::NEW, 0)) };
+        let Some(theirs) = there.find(&file.name).map_err(vault)? else { return Ok((Verdict::NEW, 0)) };
+        let decided = match (theirs, file.root) {
+            (Found::File { size, .. }, Some(root)) if size == file.size && has_root(there, file, root) => {
+                Verdict::SAME
+            }
+            _ => verdict(file.found(), theirs, self.policy),
+        };
+        if decided == Verdict::SAME && file.links {
+            let path = self.path(&file.name);
+            if self.linked.len() >= MAX_LINKED {
+                return Ok((Verdict::NEW, 0));
+            }
+            self.linked.insert(path);
+        }
+        if file.links && !decided.is_wanted() && decided != Verdict::SAME {
+            // Its other names are made of it.
+            return Ok((Verdict::LINKED, 0));
+        }
+        Ok((decided, 0))
+    }
+
+    fn await_file(&mut self, file: File, verdict: Verdict, from: u64, report: &mut Report) {
+        if verdict.is_wanted() {
+            return self.awaited.push_back(Awaited::File(file.name, file.way, from));
+        }
+        self.kept += 1;
+        self.kept_bytes = self.kept_bytes.saturating_add(file.size);
+        self.chain.push(file.name.as_bytes(), file.size, file.modified, file.root);
+        match verdict {
+            Verdict::TAKEN => report.add(self.path(&file.name), Missing::Exists),
+            Verdict::COLLIDES => report.add(self.path(&file.name), Missing::Collides),
+            _ => {}
+        }
+        match self.awaited.back_mut() {
+            Some(Awaited::Kept(count, last)) => (*count, *last) = (*count + 1, file.name),
+            _ => self.awaited.push_back(Awaited::Kept(1, file.name)),
+        }
+    }
+
+    fn before(&self, name: &SafeName) -> Before {
+        let Some(had) = &self.had else { return Before::No };
+        let path: Vec<&[u8]> = self.names().chain([name]).map(SafeName::as_bytes).collect();
+        let frontier: Vec<&[u8]> = had.path().chain(had.last()).collect();
+        if path == frontier
+            && let Some(open) = had.file()
+        {
+            let meta = open.meta.unwrap_or_default();
+            let modified = (meta.mtime.unwrap_or(0), meta.mtime_ns.unwrap_or(0));
+            return Before::AtHand(open.size, modified, open.at);
+        }
+        let is_inside = had.last().is_some() && path.starts_with(&frontier);
+        // Without a last name, the frontier is a directory that was entered and nothing more.
+        if path < frontier || is_inside { Before::Done } else { Before::No }
+    }
+}
+
+impl Listing {
+    fn find_leftovers(&mut self) -> Result<()> {
+        let Some(made) = &self.made else { return Ok(()) };
+        self.leftovers = made.all_names().map_err(vault)?;
+        self.leftovers.sort_unstable_by(|left, right| right.cmp(left));
+        Ok(())
+    }
+
+    /// A name was listed: what was made before it was not. Says whether it was made itself.
+    fn pass(&mut self, name: &SafeName) -> Result<bool> {
+        while let Some(left) = self.leftovers.pop_if(|left| *left <= *name) {
+            if left == *name {
+                return Ok(true);
+            }
+            self.remove(&left)?;
+        }
+        Ok(false)
+    }
+
+    fn close(mut self) -> Result<()> {
+        while let Some(left) = self.leftovers.pop() {
+            self.remove(&left)?;
+        }
+        Ok(())
+    }
+
+    fn remove(&self, name: &SafeName) -> Result<()> {
+        self.made.iter().try_for_each(|made| made.remove_all(name)).map_err(vault)
+    }
+}
+
+impl File {
+    fn found(&self) -> Found {
+        Found::File { size: self.size, modified: self.modified, mode: self.mode }
+    }
+}
+
+/// Whether the file that is there has the content that is listed. One that cannot be read has not.
+fn has_root(there: &Dir, file: &File, root: Root) -> bool {
+    let Ok(Some(found)) = there.open_file(&file.name, false) else { return false };
+    hash_file(&found, 8 * GROUP).is_ok_and(|found| found == root)
+}
+
+/// What a bundle counted, with what was kept.
+pub(crate) fn whole(done: Done, (kept, bytes): (u64, u64)) -> Done {
+    Done { entries: done.entries + kept, bytes: done.bytes.saturating_add(bytes), ..done }
+}
+
+#[cfg(test)]
+mod tests;
