@@ -35,7 +35,7 @@ impl Kept {
 
     /// The event in a room, if it is in one.
     pub(crate) fn event(&self) -> Option<&str> {
-        self.reference.as_deref().filter(|reference| reference.starts_with('#'))
+        self.reference.as_deref().filter(|reference| reference.starts_with(['#', '@']))
     }
 
     /// Stores it.

@@ -47,10 +47,12 @@ impl Rows {
     fn push(&mut self, character: char) {
         let width = if character == '\t' { INDENT.len() } else { character.width().unwrap_or(0) };
         if width > 0 && self.width + width > self.columns {
-            self.end_row(width);
             if character == ' ' {
-                return;
+                // The word before it is whole: nothing is carried on, and a row does not begin with it.
+                self.gap = None;
+                return self.end_row(width);
             }
+            self.end_row(width);
         }
         if width == 2 {
             self.gap = Some(self.row.len());
@@ -95,6 +97,18 @@ mod tests {
         assert_eq!(wrap(&word, 20), format!("{}\n    {}", "x".repeat(20), "x".repeat(10)));
         assert_eq!(wrap("a\tb", 20), "a    b", "a tab is as wide as it is counted");
         assert_eq!(wrap("no columns at all here", 5), "no columns at all here");
+    }
+
+    #[test]
+    fn words_stay_apart_wherever_a_row_ends() {
+        let text = "20:03 ana: this is a very long line that should wrap somewhere in the middle of it, and then go on";
+        for columns in LEAST..90 {
+            let rows = wrap(text, columns);
+            assert_eq!(
+                rows.split_whitespace().collect::<Vec<_>>(),
+                text.split_whitespace().collect::<Vec<_>>()
+            );
+        }
     }
 
     #[test]

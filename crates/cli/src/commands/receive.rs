@@ -26,6 +26,7 @@ use crate::client::{self, Client, Patience};
 use crate::event::{bytes, card};
 use crate::exit::{self, Result, Trouble};
 use crate::output::{self, JSON_VERSION};
+use crate::receipts::Kept;
 
 /// How often it is looked for people who write for the first time.
 const LOOK_EVERY: Duration = Duration::from_secs(15);
@@ -269,6 +270,7 @@ impl Receiver {
         };
         let told = match self.fetch(&arrived.reference).await {
             Ok(fetched) => {
+                self.keep(&fetched, &place)?;
                 let path = self.ask.into.join(fetched.name.as_os_str());
                 let path = printable(&path.to_string_lossy()).to_string();
                 let (size, root) = (fetched.receipt.size, fetched.receipt.root.to_string());
@@ -288,6 +290,21 @@ impl Receiver {
             output::json(&told)?;
         }
         Ok(())
+    }
+
+    /// Keeps the receipt of what lies here as a whole, for `verify`; says of the rest that it does not.
+    fn keep(&mut self, fetched: &hikyaku_files::Fetched, place: &str) -> Result {
+        let missing = fetched.report.as_ref().map_or(0, |report| report.missing_count);
+        if missing > 0 {
+            output::note(format_args!("{place}: {missing} things are not here as they were sent"));
+        }
+        if fetched.report.as_ref().is_some_and(|report| missing > 0 || report.tops != 1) {
+            return Ok(());
+        }
+        let path = self.ask.into.join(fetched.name.as_os_str());
+        let path = std::path::absolute(&path).map_err(|error| exit::io(path.display(), &error))?;
+        let root = fetched.receipt.root.to_string();
+        Kept::new(&path, root, Some(place.to_owned()), false).keep(&mut self.store)
     }
 
     async fn fetch(&self, reference: &EventRef) -> std::result::Result<hikyaku_files::Fetched, FilesError> {
