@@ -45,7 +45,12 @@ impl Core {
     }
 
     /// Makes the direct room of a member and somebody else, or finds it if the other was faster.
-    async fn begin(&self, member: &dyn Member, author: Author, whom: &str) -> Result<RoomId, Refusal> {
+    pub(super) async fn begin(
+        &self,
+        member: &dyn Member,
+        author: Author,
+        whom: &str,
+    ) -> Result<RoomId, Refusal> {
         let (other, name) = member.user_named(whom).await?.ok_or(Refusal::UserUnknown)?;
         if other == author.id {
             return Err(Refusal::Invalid("a direct room is for two: name somebody else"));

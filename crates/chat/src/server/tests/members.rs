@@ -297,3 +297,27 @@ async fn changes_that_wait_together_are_all_counted() {
     assert_eq!(joining.join_all().await.len(), 3);
     assert_eq!(world.core.room(OPS).await.unwrap().record().record.members, 4, "with who made the room");
 }
+
+//= S4.5 (test)
+#[tokio::test]
+async fn two_people_who_begin_at_the_same_moment_have_one_room() {
+    let world = World::new(Limits::default()).await;
+    let rooms = || async { world.store.inner.get(&crate::stored::rooms_key()).await.unwrap().unwrap().value };
+    let before: u64 = crate::stored::decode(&rooms().await).unwrap();
+    world.store.gated.store(true, Ordering::SeqCst);
+    let begin = |by: u8, whom: &'static str| {
+        let (core, member) = (world.core.clone(), world.somebody(by));
+        tokio::spawn(async move { core.begin(&*member, author(by), whom).await.unwrap() })
+    };
+    let (one, other) = (begin(1, "user 2"), begin(2, "user 1"));
+    // Both have looked, found no room, and stand before their commits.
+    for _ in 0..100 {
+        tokio::task::yield_now().await;
+    }
+    let rooms_now: u64 = crate::stored::decode(&rooms().await).unwrap();
+    assert!(rooms_now == before && !one.is_finished() && !other.is_finished());
+    world.store.gate.0.add_permits(8);
+    assert_eq!(one.await.unwrap(), other.await.unwrap());
+    let after: u64 = crate::stored::decode(&rooms().await).unwrap();
+    assert_eq!(after, before + 1);
+}

@@ -79,6 +79,11 @@ impl Member for Somebody {
         })
     }
 
+    fn user_named<'a>(&'a self, name: &'a str) -> crate::member::Sought<'a> {
+        let n = name.strip_prefix("user ").and_then(|n| n.parse().ok());
+        Box::pin(async move { Ok(n.map(|n| (UserId([n; 16]), name.to_owned()))) })
+    }
+
     /// Everybody but user 200 is known.
     fn name_of(&self, user: UserId) -> crate::member::Named<'_> {
         Box::pin(async move { Ok((user.0[0] != 200).then(|| format!("user {}", user.0[0]))) })
