@@ -33,6 +33,7 @@ use incoming::{Found, Incoming};
 
 mod incoming;
 mod poured;
+mod preview;
 
 pub use poured::Poured;
 
@@ -157,9 +158,11 @@ impl FilesClient {
                 return Ok(Fetched { head, receipt, name, report: Some(report) });
             }
         };
-        let receiving = Receiving::resume(incoming.mark(), head.size, into.max_size);
-        progress.began(head.transfer, receiving.offset(), head.size);
         let wants = incoming.listing();
+        // The size is that of the whole: of what is sifted, nobody knows it yet.
+        let size = head.size.filter(|_| wants.is_none());
+        let receiving = Receiving::resume(incoming.mark(), size, into.max_size);
+        progress.began(head.transfer, receiving.offset(), head.size);
         sender.send(&acceptance(head.transfer, &receiving, wants.is_some())).await?;
         let (to, work) = mpsc::channel(QUEUE);
         let (reporting, is_listed) = (progress.clone(), wants.is_some());
@@ -250,11 +253,8 @@ pub(crate) async fn deliver(
 async fn conclusion(receiver: &mut Receiver, answers: mpsc::Sender<Wants>) -> Result<Answer> {
     loop {
         match answer(receiver).await? {
-            // Whoever does not wait for answers has not listed anything, or ends anyway.
-            Answer::Wants(wants) => answers
-                .send(wants)
-                .await
-                .map_err(|_| FilesError::Order("an answer about files that were not listed"))?,
+            // Whoever does not wait for answers has not listed anything, or has ended and says why itself.
+            Answer::Wants(wants) => drop(answers.send(wants).await),
             known => return Ok(known),
         }
     }

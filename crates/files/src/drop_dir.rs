@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use hikyaku_storage::vault::{Mark, VaultError};
-use hikyaku_wire::files::{Component, Offer, Receipt, Synced, Wants};
+use hikyaku_wire::files::{Component, Offer, PutOptions, Receipt, Synced, Wants};
 use hikyaku_wire::parcel::{EntryKind, Metadata, Root, TransferId};
 use minicbor::{Decode, Encode};
 use tokio::sync::mpsc;
@@ -21,6 +21,7 @@ use crate::names::{Dots, OWN_PREFIX, SafeName, SafeRelPath};
 use crate::rooms::Owner;
 use crate::staging::{Layout, Opened, Staged, Staging};
 use crate::tree_sink::{self, Into, Listing, Opening, Placed, TreeSink};
+use crate::unpack::Looking;
 
 /// A directory that takes files. Clones share it.
 #[derive(Clone, Debug)]
@@ -149,6 +150,17 @@ impl DropDir {
                 Err(error)
             }
         }
+    }
+
+    /// Looks at what is in a place, without making it.
+    pub(crate) fn look(&self, path: &[Component], options: PutOptions) -> Result<Looking> {
+        let inner = &self.0;
+        let path = SafeRelPath::parse(path.iter().map(|component| component.0.as_slice()), inner.dots)?;
+        let there = match inner.root.open_dir(&path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => None,
+            opened => Some(opened.map_err(|error| inaccessible(&path, error))?),
+        };
+        Looking::below(there, options, inner.dots)
     }
 
     /// Forgets a finished transfer: its sender has the receipt.

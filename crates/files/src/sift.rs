@@ -52,6 +52,8 @@ pub(crate) struct ListedFile {
     /// Whether hard links to it may follow.
     pub(crate) links: bool,
     pub(crate) root: Option<Root>,
+    /// Where it is found again, for the tree itself.
+    pub(crate) place: u64,
 }
 
 /// A tree that is listed first and read afterwards, in the same order.
@@ -96,6 +98,17 @@ impl Chain {
 pub(crate) struct Sifted {
     pub(crate) troubles: Vec<Trouble>,
     pub(crate) done: Done,
+}
+
+/// What a listed file would become, for whoever only wants to know.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Item {
+    /// Its path from the top, as bytes.
+    pub path: Vec<u8>,
+    /// Its size.
+    pub size: u64,
+    /// What the receiver says.
+    pub verdict: Verdict,
 }
 
 /// A tree on its way, sifted.
@@ -378,6 +391,41 @@ impl<B: Branches> Sifting<B> {
         }
         Some((Block { entry: None, offset, len: len as u64, cvs }, bytes))
     }
+}
+
+impl<B: Branches> Sifting<B> {
+    /// What cannot be carried, so far.
+    pub(crate) fn into_troubles(self) -> Vec<Trouble> {
+        self.troubles
+    }
+
+    /// The next thing that is only told, of a tree of which nothing is sent.
+    pub(crate) fn preview(&mut self) -> Result<Option<Preview>> {
+        loop {
+            if let Some(list) = self.list()? {
+                return Ok(Some(Preview::List(list)));
+            }
+            let Some(entry) = self.ahead.pop_front() else { return Ok(None) };
+            self.ahead_bytes -= entry.bytes();
+            match entry {
+                Entry::Enter(name) => self.path.push(name),
+                Entry::Leave => drop(self.path.pop()),
+                Entry::File(file) => {
+                    let (verdict, _) = self.verdict()?;
+                    let path = self.path_of(&file.name);
+                    return Ok(Some(Preview::Item(Item { path, size: file.size, verdict })));
+                }
+                Entry::LeftOut(left_out) => self.trouble(&left_out.name, left_out.reason),
+                Entry::Symlink(_) | Entry::HardLink(_) => {}
+            }
+        }
+    }
+}
+
+/// What is learned of a tree of which nothing is sent.
+pub(crate) enum Preview {
+    List(List),
+    Item(Item),
 }
 
 impl<B: Branches> Blocks for Sifting<B> {

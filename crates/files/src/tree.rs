@@ -57,6 +57,13 @@ pub(crate) fn hash_file(file: &std::fs::File, piece: usize) -> std::io::Result<R
     }
 }
 
+impl Group {
+    /// The hash it has when it is the whole file.
+    pub(crate) fn whole(&self) -> Option<Root> {
+        self.whole
+    }
+}
+
 /// Why the bytes of a journal are not a tree.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("a saved tree of {groups} groups does not have this form")]

@@ -99,7 +99,7 @@ impl TreeSink {
             if known.is_none() {
                 staged.restart_tree()?;
             }
-            let there = into.place.try_clone().map_err(VaultError::Io)?;
+            let there = Some(into.place.try_clone().map_err(VaultError::Io)?);
             let (had, policy) = (known.map(|(_, state)| state.position), Policy::of(&options));
             let made = if had.is_some() { Some(staged.tree_dir()?) } else { None };
             let sifter = Sifter::new(there, made, had, policy, &unpack)?;

@@ -183,7 +183,8 @@ impl OutgoingTree {
         Ok(TreeReading::Sifted(Box::new(sifting)))
     }
 
-    fn branches(&self) -> WalkBranches {
+    /// The tree to be listed and read.
+    pub(crate) fn branches(&self) -> WalkBranches {
         let roots = self.offer.options.is_some_and(|options| options.checksum == Some(true));
         WalkBranches::new(self.tops.clone(), self.options.clone(), roots)
     }

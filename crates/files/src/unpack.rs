@@ -5,6 +5,7 @@
 //! name is free; file by file, each atomically, into a directory that is there. Spec: section 5.6, S5.22, S5.25, S5.33.
 
 mod folded;
+mod looking;
 mod publish;
 mod sifter;
 
@@ -25,6 +26,7 @@ use crate::progress::{Passing, Progress};
 use crate::staging::full;
 use folded::Folded;
 
+pub(crate) use looking::Looking;
 pub(crate) use publish::{Policy, publish};
 pub(crate) use sifter::Sifter;
 use sifter::Way;
@@ -171,7 +173,7 @@ impl Unpacker {
     /// Answers a part of the listing.
     pub(crate) fn answer(&mut self, list: List) -> Result<Option<Wants>> {
         match &mut self.sifter {
-            Some(sifter) => sifter.answer(list, &mut self.report),
+            Some(sifter) => sifter.answer(list, &mut self.report, None),
             None => Err(FilesError::Order("a listing that nobody asked for")),
         }
     }

@@ -65,7 +65,8 @@ impl Incoming {
         let sink = match layout {
             Layout::File | Layout::Object => Sink::File(Box::new(staged)),
             Layout::Tree => {
-                let listing = Listing::WhenNew(false);
+                let may_have = into.identify(&name).map_err(VaultError::Io)?.is_some();
+                let listing = Listing::WhenNew(may_have);
                 let goes = Into { place: &into, options: to.options, dots: to.dots, listing };
                 let (opening, wants) = TreeSink::open(staged, &goes)?;
                 match opening {

@@ -205,6 +205,12 @@ impl Dir {
 }
 
 impl Found {
+    /// A regular file as a peer says it is.
+    pub(crate) fn listed(size: u64, meta: &Metadata) -> Self {
+        let modified = (meta.mtime.unwrap_or(0), meta.mtime_ns.unwrap_or(0));
+        Self::File { size, modified, mode: meta.mode.unwrap_or(0) }
+    }
+
     fn of(stat: &Stat) -> Self {
         match FileType::from_raw_mode(stat.st_mode) {
             FileType::Directory => Self::Directory,

@@ -2,13 +2,18 @@
 
 use hikyaku::Exchange;
 use hikyaku_storage::vault::ObjectId;
-use hikyaku_wire::files::{Accept, Answer, Head, Request};
+use hikyaku_wire::files::{Answer, Head, Request};
+use hikyaku_wire::parcel::EntryKind;
+use tokio::sync::mpsc;
 
 use super::{FilesServer, blocking};
+use crate::client::deliver;
 use crate::error::{FilesError, Result};
+use crate::object_tree::ObjectTree;
 use crate::progress::Progress;
-use crate::reader::{self, ObjectReading};
+use crate::reader::ObjectReading;
 use crate::rooms::Rooms;
+use crate::sift::{ANSWERS, Sifting};
 
 impl<C: Send + Sync + 'static, R: Rooms<C>> FilesServer<C, R> {
     pub(super) async fn get(&self, exchange: Exchange<C>) -> Result<()> {
@@ -31,15 +36,21 @@ impl<C: Send + Sync + 'static, R: Rooms<C>> FilesServer<C, R> {
                 meta: found.meta,
             })
             .await?;
-        let Accept { from, .. } = match receiver.receive().await? {
+        let accept = match receiver.receive().await? {
             Answer::Accept(accept) => accept,
             _ => return Err(FilesError::Order("an acceptance was expected")),
         };
-        let reading = ObjectReading::new(object, found.root, from)?;
-        let close = reader::send(&mut sender, reading, &Progress::none()).await?;
-        match receiver.receive().await? {
-            Answer::Receipt(receipt) if receipt.root == close.root => {}
-            _ => return Err(FilesError::Order("the receipt of what was sent was expected")),
+        let (to, answers) = mpsc::channel(ANSWERS);
+        let progress = Progress::none();
+        if accept.list == Some(true) {
+            if found.kind != EntryKind::Tree {
+                return Err(FilesError::Order("only a tree can be listed"));
+            }
+            let reading = Sifting::new(ObjectTree::new(object, found.root), &accept, answers, |_| {})?;
+            deliver(reading, to, &mut sender, &mut receiver, &progress).await?;
+        } else {
+            let reading = ObjectReading::new(object, found.root, accept.from)?;
+            deliver(reading, to, &mut sender, &mut receiver, &progress).await?;
         }
         receiver.ended().await?;
         Ok(sender.finish().await?)

@@ -4,7 +4,9 @@ use std::sync::Arc;
 
 use hikyaku::{Exchange, Receiver, Sender};
 use hikyaku_storage::vault::{Mark, ObjectId, Partial, Reference, Reserved, Sealed, Transfer};
-use hikyaku_wire::files::{Accept, Answer, Component, MAX_BLOCK_LEN, Offer, Receipt, Synced, Target, Wants};
+use hikyaku_wire::files::{
+    Accept, Answer, Component, MAX_BLOCK_LEN, Offer, Receipt, Step, Synced, Target, Wants,
+};
 use hikyaku_wire::parcel::{EndStatus, EntryKind, EventRef, Parcel, ParcelEnd, Root, TransferId};
 use tokio::sync::{Notify, mpsc};
 use tokio::task::JoinHandle;
@@ -17,7 +19,7 @@ use crate::names::{Dots, SafeName};
 use crate::progress::Progress;
 use crate::receive::Receiving;
 use crate::rooms::Rooms;
-use crate::writer::{QUEUE, Work, feed, write_all};
+use crate::writer::{QUEUE, Work, decode, feed, write_all};
 
 impl<C: Send + Sync + 'static, R: Rooms<C>> FilesServer<C, R> {
     pub(super) async fn put(&self, exchange: Exchange<C>) -> Result<()> {
@@ -26,6 +28,9 @@ impl<C: Send + Sync + 'static, R: Rooms<C>> FilesServer<C, R> {
         let offer: Offer = receiver.receive().await?;
         self.check(&offer)?;
         self.shared.rooms.may_put(&context, &offer.target).await?;
+        if offer.options.is_some_and(|options| options.dry_run == Some(true)) {
+            return self.preview(&offer, &mut sender, &mut receiver).await;
+        }
         let guard = self.shared.active.take(offer.transfer, self.shared.rooms.owner(&context)).await?;
         let receipt = match &offer.target {
             Target::Drop(path) => {
@@ -127,6 +132,41 @@ impl<C: Send + Sync + 'static, R: Rooms<C>> FilesServer<C, R> {
             }
         });
         answering(sender, wants, drive(receiver, to, thread, &stop, &Progress::none())).await
+    }
+
+    /// Answers a listing, and does nothing else.
+    //= S5.66
+    async fn preview(&self, offer: &Offer, sender: &mut Sender, receiver: &mut Receiver) -> Result<()> {
+        let Target::Drop(path) = &offer.target else {
+            return Err(FilesError::Order("only the drop directory can be asked what it has"));
+        };
+        let dir = self.shared.drop_dir.clone().ok_or(FilesError::DropDisabled)?;
+        if offer.kind != EntryKind::Tree {
+            return Err(FilesError::Kind);
+        }
+        let (path, options) = (path.clone(), offer.options.unwrap_or_default());
+        let mut looking = blocking(move || dir.look(&path, options)).await?;
+        let max_block = Some(MAX_BLOCK_LEN);
+        let accept = Accept { transfer: offer.transfer, from: 0, prefix: None, max_block, list: Some(true) };
+        sender.send(&Answer::Accept(accept)).await?;
+        while let Some(item) = receiver.next().await? {
+            let hikyaku::Incoming::Message(item) = item else {
+                return Err(FilesError::Order("a listing was expected"));
+            };
+            let Step::List(list) = decode(&item)? else {
+                return Err(FilesError::Order("a listing was expected"));
+            };
+            let wants;
+            (looking, wants) = blocking(move || {
+                let wants = looking.answer(list)?;
+                Ok((looking, wants))
+            })
+            .await?;
+            if let Some(wants) = wants {
+                sender.send(&Answer::Wants(wants)).await?;
+            }
+        }
+        Ok(sender.finish().await?)
     }
 
     async fn put_into_room(

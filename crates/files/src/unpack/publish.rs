@@ -95,15 +95,21 @@ fn place(
 
 /// Gives it the first other name that is free; `false` when there is none.
 fn rename_aside(from: &Dir, into: &Dir, name: &SafeName) -> io::Result<bool> {
-    for number in 1..=MAX_RENAMES {
-        let other = [name.as_bytes(), format!("~{number}").as_bytes()].concat();
-        let Ok(other) = SafeName::parse(&other, Dots::Inside) else { break };
+    for other in other_names(name) {
         match from.rename(name, into, &other, false) {
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
             moved => return moved.map(|()| true),
         }
     }
     Ok(false)
+}
+
+/// The names that something gets whose own is taken, in the order in which they are tried.
+fn other_names(name: &SafeName) -> impl Iterator<Item = SafeName> {
+    let name = name.clone();
+    (1..=MAX_RENAMES).map_while(move |number| {
+        SafeName::parse(&[name.as_bytes(), format!("~{number}").as_bytes()].concat(), Dots::Inside).ok()
+    })
 }
 
 /// What becomes of ours where theirs has the name. A directory is never replaced, and never replaces.

@@ -5,6 +5,7 @@
 //! attempt made and the listing does not name goes. Spec: section 5.7.
 
 use std::collections::{HashSet, VecDeque};
+use std::hash::{BuildHasher, RandomState};
 use std::io;
 
 use hikyaku_wire::bundle::{Done, PIECE_LEN};
@@ -14,23 +15,23 @@ use hikyaku_wire::parcel::Root;
 use super::folded::Folded;
 use super::publish::{Policy, verdict};
 use super::{Missing, Report, UnpackOptions, vault};
-use crate::bundle::{Item, Position};
+use crate::bundle::{self, Position};
 use crate::error::{FilesError, Result};
 use crate::jail::{Dir, Found};
 use crate::names::{Dots, MAX_DEPTH, MAX_PATH, NameError, SafeName, SafeRelPath};
-use crate::sift::Chain;
+use crate::sift::{Chain, Item};
 use crate::tree::{GROUP, hash_file};
 
-/// The most files with several names that are remembered as kept; more are sent again.
-const MAX_LINKED: usize = 100_000;
+/// The most kept files that are remembered for hard links; of more, those that say that they have any are sent again.
+const MAX_LINKED: usize = 1 << 20;
 
 /// Answers a listing, and holds the bundle to the answers.
 #[derive(Debug)]
 pub(crate) struct Sifter {
     dots: Dots,
     policy: Policy,
-    /// Where the tree goes.
-    top: Dir,
+    /// Where the tree goes; none, when that is not there.
+    top: Option<Dir>,
     /// How far an earlier attempt was, durably.
     had: Option<Position>,
     /// The directories that the listing stands in, the top first.
@@ -41,8 +42,9 @@ pub(crate) struct Sifter {
     chain: Chain,
     kept: u64,
     kept_bytes: u64,
-    /// The paths of kept files that hard links may name.
-    linked: HashSet<Vec<u8>>,
+    /// The paths of kept files, which hard links may name, by a hash with a key of its own.
+    linked: HashSet<u64>,
+    key: RandomState,
     /// The listed names, where they are to be distinct.
     folded: Option<Folded>,
 }
@@ -109,14 +111,14 @@ enum Before {
 impl Sifter {
     /// For a tree that goes into `there`, and of which `made` has what lies before `had`.
     pub(crate) fn new(
-        there: Dir,
+        there: Option<Dir>,
         made: Option<Dir>,
         had: Option<Position>,
         policy: Policy,
         options: &UnpackOptions,
     ) -> Result<Self> {
-        let top = there.try_clone().map_err(vault)?;
-        let mut listing = Listing { there: Some(there), made, ..Listing::default() };
+        let top = there.as_ref().map(Dir::try_clone).transpose().map_err(vault)?;
+        let mut listing = Listing { there, made, ..Listing::default() };
         if had.is_some() {
             listing.find_leftovers()?;
         }
@@ -133,6 +135,7 @@ impl Sifter {
             kept: 0,
             kept_bytes: 0,
             linked: HashSet::new(),
+            key: RandomState::new(),
             folded: options.distinct.then(Folded::default),
         })
     }
@@ -140,7 +143,12 @@ impl Sifter {
     /// Answers a part of the listing; nothing, when no file is in it.
     //= S5.60
     //= S5.61
-    pub(crate) fn answer(&mut self, list: List, report: &mut Report) -> Result<Option<Wants>> {
+    pub(crate) fn answer(
+        &mut self,
+        list: List,
+        report: &mut Report,
+        mut items: Option<&mut Vec<Item>>,
+    ) -> Result<Option<Wants>> {
         if self.all_listed || list.first != self.answered {
             return Err(FilesError::Order("a listing that does not follow the one before it"));
         }
@@ -160,6 +168,9 @@ impl Sifter {
                     let (name, way) = self.name(&name)?;
                     let file = File { name, way, size, modified: (mtime, mtime_ns), mode, links, root };
                     let (verdict, from) = self.decide(&file)?;
+                    if let Some(items) = &mut items {
+                        items.push(Item { path: self.path(&file.name), size, verdict });
+                    }
                     self.await_file(file, verdict, from, report);
                     wants.verdicts.push(verdict.0);
                     wants.from = wants.from.or((verdict == Verdict::REST).then_some(from));
@@ -181,7 +192,9 @@ impl Sifter {
     //= S5.62
     //= S5.63
     //= S5.64
-    pub(super) fn expect(&mut self, item: &Item<'_>) -> Result<Way> {
+    pub(super) fn expect(&mut self, item: &bundle::Item<'_>) -> Result<Way> {
+        use bundle::Item;
+
         let way = match (item, self.awaited.front()) {
             (Item::Bytes(_) | Item::Hole(_) | Item::End(_) | Item::Unknown(_), _) => return Ok(Way::Free),
             (Item::Leave(_), Some(Awaited::Leave)) => Way::Free,
@@ -221,6 +234,11 @@ impl Sifter {
         }
     }
 
+    /// Nothing of what was listed will come.
+    pub(super) fn forget(&mut self) {
+        self.awaited.clear();
+    }
+
     /// Whether a position is behind the one that an earlier attempt came to: what is before that is not marked again.
     pub(crate) fn is_news(&self, position: &Position) -> bool {
         let Some(had) = &self.had else { return true };
@@ -238,10 +256,12 @@ impl Sifter {
     /// Gives a kept file a second name in the tree being made; `false` when it is not one.
     pub(crate) fn link_kept(&self, to: &SafeRelPath, into: &Dir, name: &SafeName) -> io::Result<bool> {
         let names: Vec<_> = to.components().iter().map(SafeName::as_bytes).collect();
-        if !self.linked.contains(&names.join(&b'/')) {
-            return Ok(false);
+        match &self.top {
+            Some(top) if self.linked.contains(&self.key.hash_one(names.join(&b'/'))) => {
+                top.link(to, into, name).map(|()| true)
+            }
+            _ => Ok(false),
         }
-        self.top.link(to, into, name).map(|()| true)
     }
 
     /// How many files are not wanted, and their bytes.
@@ -342,12 +362,12 @@ impl Sifter {
             }
             _ => verdict(file.found(), theirs, self.policy),
         };
-        if decided == Verdict::SAME && file.links {
-            let path = self.path(&file.name);
-            if self.linked.len() >= MAX_LINKED {
+        if decided == Verdict::SAME {
+            if self.linked.len() < MAX_LINKED {
+                self.linked.insert(self.key.hash_one(self.path(&file.name)));
+            } else if file.links {
                 return Ok((Verdict::NEW, 0));
             }
-            self.linked.insert(path);
         }
         if file.links && !decided.is_wanted() && decided != Verdict::SAME {
             // Its other names are made of it.

@@ -97,7 +97,7 @@ impl WalkBranches {
         };
         let size = u64::try_from(stat.st_size).unwrap_or(0);
         let (name, meta) = (name.to_vec(), metadata(&stat));
-        Ok(Entry::File(ListedFile { name, size, meta, links, root }))
+        Ok(Entry::File(ListedFile { name, size, meta, links, root, place: 0 }))
     }
 
     /// A directory or file below the directory that is being read.

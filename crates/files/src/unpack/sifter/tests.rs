@@ -34,7 +34,7 @@ impl Place {
         let dir = |name| Dir::open(&self.temp.path().join(name)).unwrap();
         let options =
             UnpackOptions { dots: Dots::Refused, all_links: false, synced: Synced::Batch, distinct: false };
-        let sifter = Sifter::new(dir("there"), None, None, Policy::default(), &options).unwrap();
+        let sifter = Sifter::new(Some(dir("there")), None, None, Policy::default(), &options).unwrap();
         Unpacker::sifting(dir("made"), options, sifter)
     }
 }

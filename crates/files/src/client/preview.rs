@@ -1,0 +1,126 @@
+//! What a transfer would do, file by file: nothing is sent and nothing is made.
+
+use hikyaku_wire::files::{Answer, GET, PUT, PutOptions, Request, Step, Target, Verdict, Wanted, Wants};
+use hikyaku_wire::parcel::EntryKind;
+use tokio::sync::mpsc;
+
+use super::{Destination, FilesClient, answer};
+use crate::error::{FilesError, Result};
+use crate::server::blocking;
+use crate::sift::{ANSWERS, Item, Preview, Sifting};
+use crate::tree_source::OutgoingTree;
+use crate::unpack::Looking;
+use crate::walk::Trouble;
+use crate::writer::decode;
+
+impl FilesClient {
+    /// Asks the receiver what it would want of a tree, and tells of each file. Returns what cannot be carried.
+    //= S5.66
+    pub async fn preview_tree(
+        &self,
+        outgoing: &OutgoingTree,
+        mut tell: impl FnMut(Item),
+    ) -> Result<Vec<Trouble>> {
+        if !matches!(outgoing.offer().target, Target::Drop(_)) {
+            return Err(FilesError::Order("a room has no place where something may be already"));
+        }
+        let (mut sender, mut receiver) = self.open(PUT).await?.split();
+        let mut offer = outgoing.offer().clone();
+        offer.options = Some(PutOptions { dry_run: Some(true), ..offer.options.unwrap_or_default() });
+        sender.send(&offer).await?;
+        let Answer::Accept(accept) = answer(&mut receiver).await? else {
+            return Err(FilesError::Order("an acceptance was expected"));
+        };
+        let (to, answers) = mpsc::channel(ANSWERS);
+        let (said, mut saying) = mpsc::channel(ANSWERS);
+        let branches = outgoing.branches();
+        let thread = tokio::task::spawn_blocking(move || {
+            let mut sifting = Sifting::new(branches, &accept, answers, |_| {})?;
+            while let Some(preview) = sifting.preview()? {
+                if said.blocking_send(preview).is_err() {
+                    break;
+                }
+            }
+            Ok(sifting.into_troubles())
+        });
+        let hearing = async {
+            loop {
+                match answer(&mut receiver).await {
+                    Ok(Answer::Wants(wants)) => drop(to.send(wants).await),
+                    Ok(_) => return FilesError::Order("answers to a listing were expected"),
+                    Err(error) => return error,
+                }
+            }
+        };
+        let sending = async {
+            while let Some(preview) = saying.recv().await {
+                match preview {
+                    Preview::List(list) => sender.send(&Step::List(list)).await?,
+                    Preview::Item(item) => tell(item),
+                }
+            }
+            crate::server::joined(thread.await)
+        };
+        let troubles = tokio::select! {
+            sent = sending => sent?,
+            error = hearing => return Err(error),
+        };
+        sender.finish().await?;
+        Ok(troubles)
+    }
+
+    /// Compares what a parcel has with a directory, and tells of each file.
+    pub async fn preview_parcel(
+        &self,
+        wanted: &Wanted,
+        into: &Destination,
+        mut tell: impl FnMut(Item),
+    ) -> Result<()> {
+        let (mut sender, mut receiver) = self.open(GET).await?.split();
+        sender.send(&Request { wanted: wanted.clone() }).await?;
+        let head: hikyaku_wire::files::Head = receiver.receive().await?;
+        let destination = into.clone();
+        let mut looking =
+            blocking(move || Looking::new(&destination.directory, destination.options, destination.dots))
+                .await?;
+        if head.kind == EntryKind::File {
+            let name = into.name.clone().unwrap_or_else(|| head.name.clone());
+            tell(looking.file(&name, &head)?);
+            return Ok(());
+        }
+        let accept = hikyaku_wire::files::Accept {
+            transfer: head.transfer,
+            from: 0,
+            prefix: None,
+            max_block: None,
+            list: Some(true),
+        };
+        sender.send(&Answer::Accept(accept)).await?;
+        loop {
+            let Some(hikyaku::Incoming::Message(item)) = receiver.next().await? else {
+                return Err(FilesError::Order("a listing was expected"));
+            };
+            let Step::List(list) = decode(&item)? else {
+                return Err(FilesError::Order("a listing was expected"));
+            };
+            let is_last = list.last == Some(true);
+            let first = list.first;
+            let items;
+            (looking, items) = blocking(move || {
+                let items = looking.items(list)?;
+                Ok((looking, items))
+            })
+            .await?;
+            let count = items.len();
+            items.into_iter().for_each(&mut tell);
+            if is_last {
+                return Ok(());
+            }
+            // Nothing of it is to come.
+            if count > 0 {
+                let verdicts = vec![Verdict::SAME.0; count];
+                sender.send(&Answer::Wants(Wants { first, verdicts, from: None })).await?;
+            }
+        }
+    }
+}

@@ -1,0 +1,258 @@
+//! A bundle in a vault as a tree that can be sifted: listed from its headers, and read again where something is wanted.
+//!
+//! Names and content are checked with the chaining values that the vault keeps, so that a bit that was flipped there is
+//! found here and named. While it lists, content is passed over without being read. Spec: sections 5.6 and 5.7.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use hikyaku_storage::vault::Object;
+use hikyaku_wire::bundle::{
+    Enter, FileEnd, FileHead, HardLink, Leave, LeftOut, MAX_HEADER, Reason, RecordType, Symlink,
+};
+use hikyaku_wire::files::CV_LEN;
+use hikyaku_wire::parcel::Root;
+use hikyaku_wire::{cbor, varint};
+
+use crate::bundle::Writer;
+use crate::error::{FilesError, Result};
+use crate::sift::{Branches, Entry, ListedFile};
+use crate::tree::{self, GROUP, GROUP_LEN};
+
+/// The most bytes that the type and the length of a record have.
+const RECORD_HEADER: usize = 16;
+
+/// A bundle that lies in a vault.
+pub(crate) struct ObjectTree {
+    listing: Records,
+    reading: Records,
+    depth: usize,
+    /// What directories end with: listed, and not read yet.
+    leaves: VecDeque<Leave>,
+    /// The size of the file that is being read.
+    file: Option<u64>,
+    /// Zeros at the beginning of what is wanted of it.
+    hole: u64,
+}
+
+/// A place in the bundle, and the group that was checked last.
+struct Records {
+    object: Arc<dyn Object>,
+    root: Root,
+    at: u64,
+    group: Option<(u64, Vec<u8>)>,
+}
+
+impl ObjectTree {
+    pub(crate) fn new(object: Box<dyn Object>, root: Root) -> Self {
+        let object: Arc<dyn Object> = object.into();
+        let records = || Records { object: object.clone(), root, at: 0, group: None };
+        let (listing, reading) = (records(), records());
+        Self { listing, reading, depth: 0, leaves: VecDeque::new(), file: None, hole: 0 }
+    }
+
+    /// A file with its content passed over, or why it is not carried.
+    fn list_file(&mut self, place: u64, head: FileHead) -> Result<Entry> {
+        loop {
+            let (ty, len, header) = self.listing.header(false)?;
+            match ty {
+                RecordType::BYTES => self.listing.at += header + len,
+                RecordType::HOLE => self.listing.at += header + len,
+                _ => break,
+            }
+        }
+        let (ty, end) = self.listing.record()?;
+        if ty != RecordType::END {
+            return Err(damaged(self.listing.at));
+        }
+        let FileEnd { failed } = decode(&end, self.listing.at)?;
+        let (name, size) = (head.name, head.size);
+        if let Some(reason) = failed {
+            return Ok(Entry::LeftOut(LeftOut { name, reason }));
+        }
+        let meta = head.meta.unwrap_or_default();
+        Ok(Entry::File(ListedFile { name, size, meta, links: false, root: None, place }))
+    }
+}
+
+impl Branches for ObjectTree {
+    fn list(&mut self) -> Result<Option<Entry>> {
+        loop {
+            let place = self.listing.at;
+            let (ty, payload) = self.listing.record()?;
+            let at = self.listing.at;
+            return Ok(Some(match ty {
+                RecordType::ENTER => {
+                    self.depth += 1;
+                    Entry::Enter(decode::<Enter>(&payload, at)?.name)
+                }
+                RecordType::LEAVE => {
+                    self.depth = self.depth.checked_sub(1).ok_or_else(|| damaged(at))?;
+                    self.leaves.push_back(decode(&payload, at)?);
+                    Entry::Leave
+                }
+                RecordType::FILE => self.list_file(place, decode(&payload, at)?)?,
+                RecordType::SYMLINK => Entry::Symlink(decode::<Symlink>(&payload, at)?),
+                RecordType::HARD_LINK => Entry::HardLink(decode::<HardLink>(&payload, at)?),
+                RecordType::LEFT_OUT => Entry::LeftOut(decode::<LeftOut>(&payload, at)?),
+                RecordType::DONE => return Ok(None),
+                // Of a later version: this one does not know what to list.
+                _ => continue,
+            }));
+        }
+    }
+
+    fn enter(&mut self, _: &[u8]) {}
+
+    fn leave(&mut self) -> Leave {
+        self.leaves.pop_front().unwrap_or_default()
+    }
+
+    fn begin(&mut self, file: &ListedFile, from: u64, writer: &mut Writer) -> Result<Result<(), Reason>> {
+        self.reading.at = file.place;
+        let (_, head) = self.reading.record()?;
+        let head: FileHead = decode(&head, self.reading.at)?;
+        let mut at = 0;
+        while at < from {
+            let (ty, len, header) = self.reading.header(true)?;
+            at += match ty {
+                RecordType::BYTES => {
+                    self.reading.at += header + len;
+                    len
+                }
+                RecordType::HOLE => self.reading.hole()?,
+                _ => return Err(damaged(self.reading.at)),
+            };
+        }
+        self.hole = at - from;
+        self.file = Some(head.size);
+        writer.file(&FileHead { from: (from > 0).then_some(from), ..head });
+        Ok(Ok(()))
+    }
+
+    fn step(&mut self, writer: &mut Writer) -> Result<Option<Result<u64, Reason>>> {
+        let Some(size) = self.file else { return Err(damaged(self.reading.at)) };
+        let (ty, len, header) = self.reading.header(true)?;
+        if ty == RecordType::HOLE {
+            self.hole += self.reading.hole()?;
+            return Ok(None);
+        }
+        if self.hole > 0 {
+            writer.hole(std::mem::take(&mut self.hole));
+        }
+        if ty == RecordType::BYTES {
+            let reading = &mut self.reading;
+            reading.at += header;
+            let count = usize::try_from(len).unwrap_or(usize::MAX).min(GROUP);
+            writer.bytes(count, |into| reading.fill(into).map(|()| true))?;
+            return Ok(None);
+        }
+        let (_, end) = self.reading.record()?;
+        let end: FileEnd = decode(&end, self.reading.at)?;
+        self.file = None;
+        writer.end(&end);
+        Ok(Some(end.failed.map_or(Ok(size), Err)))
+    }
+}
+
+impl Records {
+    /// The type, the length and the length of both of the next record. Content's headers need not be checked where only
+    /// the next name is looked for: that one is.
+    fn header(&mut self, checked: bool) -> Result<(RecordType, u64, u64)> {
+        let mut bytes = [0; RECORD_HEADER];
+        let left = self.object.size().saturating_sub(self.at);
+        let count = usize::try_from(left).unwrap_or(usize::MAX).min(RECORD_HEADER);
+        let bytes = bytes.get_mut(..count).unwrap_or_default();
+        if checked {
+            self.read(self.at, bytes)?;
+        } else if self.object.read(self.at, bytes)? < count {
+            return Err(damaged(self.at));
+        }
+        let parsed = varint::decode(bytes).and_then(|(ty, first)| {
+            let (len, second) = varint::decode(bytes.get(first..)?)?;
+            Some((RecordType(ty), len, (first + second) as u64))
+        });
+        let (ty, len, header) = parsed.ok_or_else(|| damaged(self.at))?;
+        let end = self.at.checked_add(header).and_then(|at| at.checked_add(len));
+        if end.is_none_or(|end| end > self.object.size()) {
+            return Err(damaged(self.at));
+        }
+        Ok((ty, len, header))
+    }
+
+    /// The next record, which is no content, checked; the place is behind it.
+    fn record(&mut self) -> Result<(RecordType, Vec<u8>)> {
+        let (ty, len, header) = self.header(true)?;
+        if len > MAX_HEADER {
+            return Err(damaged(self.at));
+        }
+        self.at += header;
+        let mut payload = vec![0; usize::try_from(len).unwrap_or(0)];
+        self.fill(&mut payload)?;
+        Ok((ty, payload))
+    }
+
+    /// The zeros of the next record.
+    fn hole(&mut self) -> Result<u64> {
+        let (_, payload) = self.record()?;
+        varint::decode(&payload).map(|(len, _)| len).ok_or_else(|| damaged(self.at))
+    }
+
+    /// Reads on.
+    fn fill(&mut self, into: &mut [u8]) -> Result<()> {
+        self.read(self.at, into)?;
+        self.at += into.len() as u64;
+        Ok(())
+    }
+
+    /// Reads from checked groups.
+    fn read(&mut self, mut at: u64, mut into: &mut [u8]) -> Result<()> {
+        while !into.is_empty() {
+            let group = at - at % GROUP_LEN;
+            let bytes = self.group(group)?;
+            let begin = usize::try_from(at - group).unwrap_or(usize::MAX);
+            let rest = bytes.get(begin..).unwrap_or_default();
+            let count = rest.len().min(into.len());
+            if count == 0 {
+                return Err(damaged(at));
+            }
+            let (now, later) = std::mem::take(&mut into).split_at_mut(count);
+            now.copy_from_slice(rest.get(..count).unwrap_or_default());
+            (into, at) = (later, at + count as u64);
+        }
+        Ok(())
+    }
+
+    /// The group at an offset, compared with what the vault says of it.
+    //= S5.13
+    fn group(&mut self, offset: u64) -> Result<&[u8]> {
+        if self.group.as_ref().is_none_or(|(at, _)| *at != offset) {
+            let mut bytes = self.group.take().map_or_else(Vec::new, |(_, bytes)| bytes);
+            bytes.resize(GROUP, 0);
+            let read = self.object.read(offset, &mut bytes)?;
+            bytes.truncate(read);
+            if bytes.is_empty() {
+                return Err(damaged(offset));
+            }
+            let group = tree::group(offset, &bytes);
+            let mut cv = [0; 32];
+            self.object.read_outboard(offset / GROUP_LEN * CV_LEN, &mut cv)?;
+            // A bundle of one group has its root in its name.
+            let is_whole = offset == 0 && self.object.size() <= GROUP_LEN;
+            let is_good = group.cv == cv && !(is_whole && group.whole() != Some(self.root));
+            if !is_good {
+                return Err(FilesError::GroupMismatch { offset, len: bytes.len() as u64 });
+            }
+            self.group = Some((offset, bytes));
+        }
+        Ok(self.group.as_ref().map_or(&[], |(_, bytes)| bytes))
+    }
+}
+
+fn decode<T: for<'b> minicbor::Decode<'b, ()>>(payload: &[u8], at: u64) -> Result<T> {
+    cbor::decode(payload, &cbor::Limits::default()).map_err(|_| damaged(at))
+}
+
+fn damaged(at: u64) -> FilesError {
+    FilesError::Range { reason: "the stored bundle is not one", offset: at, len: 0 }
+}
