@@ -45,6 +45,16 @@ impl Kept {
     }
 }
 
+/// Forgets the receipt of a path: what was sent or fetched since has none of its own.
+pub(crate) fn forget(store: &mut ClientStore, path: &Path) -> Result {
+    let hash = hash(path);
+    let known = store.meta(&place(&hash))?.and_then(|bytes| serde_json::from_slice::<Kept>(&bytes).ok());
+    if known.is_some_and(|known| known.path == hash) {
+        store.change(|changes| changes.set_meta(&place(&hash), None))?;
+    }
+    Ok(())
+}
+
 /// The newest receipt of a path, from any server.
 pub(crate) fn of(home: &Home, path: &Path) -> Result<Option<Kept>> {
     let (hash, mut newest) = (hash(path), None::<Kept>);

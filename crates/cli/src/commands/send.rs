@@ -13,7 +13,7 @@ use crate::args::Global;
 use crate::client::{Client, Patience};
 use crate::exit::{Exit, Result, Trouble};
 use crate::output;
-use crate::receipts::Kept;
+use crate::receipts::{self, Kept};
 use crate::reference;
 use crate::selection::{self, Listed, Rules};
 use crate::transfer::events::{self, Events, Start};
@@ -259,8 +259,12 @@ impl Sending {
         // The root of what was sent while some of it was there is not that of the whole.
         let is_kept = receipt.tree.as_ref().is_some_and(|tree| tree.kept.is_some());
         let is_whole = receipt.tree.as_ref().is_none_or(|tree| tree.missing == 0) && source.troubles().1 == 0;
-        if !is_whole || is_kept || source.is_piped() || paths.len() != 1 || self.walk.filter.is_some() {
+        if source.is_piped() || paths.len() != 1 || self.walk.filter.is_some() {
             return Ok(());
+        }
+        if !is_whole || is_kept {
+            // An older one would say that what was sent just now is not what it was.
+            return receipts::forget(&mut self.store, source.path());
         }
         let reference = told::reference(&self.target, receipt);
         let kept = Kept::new(source.path(), receipt.root.to_string(), reference, self.walk.attributes);
