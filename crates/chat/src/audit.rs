@@ -6,11 +6,13 @@ use std::collections::{BTreeMap, HashMap};
 
 use hikyaku_storage::{Head, Key, Store, StoreError, StoredEvent};
 use hikyaku_wire::cbor;
-use hikyaku_wire::chat::{Digest, RoomId};
+use hikyaku_wire::chat::{Digest, MemberRole, RoomId};
 
 use crate::chain::Chain;
 use crate::event::Event;
-use crate::stored::{self, Receipt, RoomRecord, State, name_key, receipt_key, store_room};
+use crate::stored::{
+    self, MemberRecord, Receipt, RoomRecord, State, members_prefix, name_key, receipt_key, store_room,
+};
 
 /// Keys or events read at once.
 const PAGE: usize = 512;
@@ -65,6 +67,7 @@ impl Audit {
         if named.as_deref() != Some(&id.0[..]) {
             self.damage.push(format!("{name}: the list of names does not lead to the room"));
         }
+        self.members(store, id, record, &name).await?;
         let Some(head) = store.head(store_room(id)).await? else {
             self.damage.push(format!("{name}: the room has no log"));
             return Ok(());
@@ -105,6 +108,32 @@ impl Audit {
         walk.end(&head, &state);
         self.events += walk.events;
         self.damage.extend(walk.damage.iter().map(|what| format!("{name}: {what}")));
+        Ok(())
+    }
+
+    /// Whether there are as many members and owners as the room's record says.
+    async fn members(
+        &mut self,
+        store: &dyn Store,
+        id: RoomId,
+        record: &RoomRecord,
+        name: &str,
+    ) -> Result<(), StoreError> {
+        let (mut members, mut owners) = (0_u64, 0_u64);
+        for (_, value) in all(store, members_prefix(id)).await? {
+            let Ok(member) = stored::decode::<MemberRecord>(&value) else {
+                self.damage.push(format!("{name}: the record of a member cannot be read"));
+                continue;
+            };
+            members += 1;
+            owners += u64::from(member.role == MemberRole::Owner);
+        }
+        if (members, owners) != (record.members, record.owners) {
+            self.damage.push(format!(
+                "{name}: the room counts {} members and {} owners, and has {members} and {owners}",
+                record.members, record.owners
+            ));
+        }
         Ok(())
     }
 

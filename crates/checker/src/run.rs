@@ -288,6 +288,11 @@ impl<'a> World<'a> {
                 self.serve()?;
             }
             CUT => {
+                // Stopped first: a sync that is under way while a file system goes down may come back as if it were
+                // done, and nobody goes on computing behind a power cut.
+                if let Some(server) = &self.server {
+                    server.signal(Signal::STOP)?;
+                }
                 if let Some(disk) = &self.disk {
                     disk.cut()?;
                 }

@@ -40,7 +40,8 @@ pub(crate) fn note_head(store: &mut ClientStore, room_name: &RoomName, head: &He
         return Ok(());
     }
     store.change(|changes| {
-        // Which of them an older epoch shares with this one is not known here; all come again.
+        // All come again, also those from before the new epoch: what was deleted in the history that a restoration has
+        // replaced is whole again on the server, and a copy made since is not.
         changes.rewind(room, head.epoch, 1)?;
         if head.first > 1 {
             changes.forget_events(room, head.epoch, 1..=head.first - 1)?;

@@ -6,7 +6,7 @@ mod common;
 
 use std::os::unix::fs::PermissionsExt as _;
 
-use common::{Place, Server, json, server_with_room};
+use common::{Home, Place, Server, json, server_with_room};
 
 #[test]
 fn a_running_server_is_backed_up_and_restored_and_clients_follow_the_new_history() {
@@ -95,4 +95,54 @@ fn what_is_no_backup_is_refused_in_a_sentence() {
     restore(&place.file("text", b"this is not a backup")).fails(1, &["not a hikyaku"]);
     home.run(["backup", "b", "--data", place.join("nowhere").to_str().unwrap()]).fails(6, &["--data DIR"]);
     assert!(!to.exists() && !place.join("nowhere").exists() && !place.join("b").exists());
+}
+
+/// A connection over the network with the key and the knowledge of this home.
+async fn connect(home: &Home) -> hikyaku::Connection {
+    let known = std::fs::read_dir(home.path.join("servers")).unwrap().next().unwrap().unwrap().path();
+    let server: serde_json::Value =
+        serde_json::from_slice(&std::fs::read(known.join("server.json")).unwrap()).unwrap();
+    let identity = hikyaku::Identity::load(known.join("identity.pem")).unwrap();
+    let host = server["host"].as_str().unwrap().parse().unwrap();
+    hikyaku::connect(server["addresses"].as_str().unwrap(), host).identity(&identity).await.unwrap()
+}
+
+#[tokio::test]
+async fn nobody_administers_a_server_over_the_network_not_even_its_owner() {
+    let place = Place::new();
+    let (server, ana) = server_with_room(&place, &[], "ops");
+    let ben = place.home("ben");
+    ben.join(ana.run(["invite", "create"]).ok().trim(), "ben");
+    let to = place.join("stolen");
+    for home in [&ana, &ben] {
+        let connection = connect(home).await;
+        for method in ["backup", "anything"] {
+            let ask: std::collections::BTreeMap<u8, minicbor::bytes::ByteVec> =
+                [(0, to.to_str().unwrap().as_bytes().to_vec().into())].into();
+            let done: hikyaku::Result<hikyaku_wire::chat::Records> =
+                connection.call("admin/1", method, &ask).await;
+            assert_eq!(done.unwrap_err().code(), hikyaku::ErrorCode::DENIED, "{method}");
+        }
+    }
+    assert!(!to.exists(), "nothing was written");
+    // Through the socket in the data directory the same question is answered.
+    ana.run(["backup", to.to_str().unwrap(), "--data", server.data()]).ok();
+}
+
+#[test]
+fn what_a_restoration_undoes_is_undone_in_copies_too() {
+    let place = Place::new();
+    let (mut server, ana) = server_with_room(&place, &[], "ops");
+    let data = server.data().to_owned();
+    ana.run(["say", "ops", "one"]).ok();
+    ana.run(["say", "ops", "two"]).ok();
+    let backup = place.join("backup");
+    ana.run(["backup", backup.to_str().unwrap(), "--data", &data]).ok();
+    ana.run(["say", "ops", "--delete", "1"]).ok();
+    assert_eq!(ana.events("ops")[0]["deleted"], true, "a copy of it as it is now is here");
+    server.kill();
+    ana.run(["restore", backup.to_str().unwrap(), "--data", &data, "--replace"]).ok();
+    server.restart();
+    // Event 1 lies before the new epoch, and yet the copy of it is not what the server has.
+    assert_eq!(ana.texts("ops"), ["one", "two"]);
 }

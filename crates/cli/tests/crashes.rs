@@ -9,6 +9,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, SystemTime};
 
 use common::{Home, Place, Random, json, server_with_room};
+use hikyaku::KeyId;
+use hikyaku_accounts::{Accounts, AccountsError, DeviceId, IssuedInvite, Redemption};
+use hikyaku_sqlite::SqliteStore;
 
 /// How often the server is killed.
 const CYCLES: usize = 60;
@@ -102,4 +105,41 @@ fn seed() -> u64 {
     let seed = given.unwrap_or_else(now);
     println!("HIKYAKU_TEST_SEED={seed}");
     seed
+}
+
+/// What a device with this number says to be let in.
+fn redemption(invite: &IssuedInvite, number: u8) -> Redemption {
+    Redemption {
+        invite: invite.id,
+        secret: invite.secret.clone(),
+        device: DeviceId([number; 32]),
+        user_name: format!("user{number}"),
+        device_name: "d".to_owned(),
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_invite_is_redeemed_once_on_the_disk_too_however_many_race_for_it_and_ask_again() {
+    const NOW: u64 = 1_800_000_000_000;
+    let place = Place::new();
+    let data = place.join("data");
+    let open = || Accounts::new(std::sync::Arc::new(SqliteStore::open(&data).unwrap()));
+    let accounts = open();
+    let invite = accounts.first_invite(NOW).await.unwrap().unwrap();
+    let mut racing = tokio::task::JoinSet::new();
+    for number in 1..=16 {
+        let (accounts, redemption) = (accounts.clone(), redemption(&invite, number));
+        racing.spawn(async move { (number, accounts.redeem(&redemption, NOW).await) });
+    }
+    let mut won: Vec<_> =
+        racing.join_all().await.into_iter().filter_map(|(number, done)| Some((number, done.ok()?))).collect();
+    assert_eq!(won.len(), 1, "{won:?}");
+    let (number, enrolled) = won.remove(0);
+    drop(accounts);
+    // The answer was lost and the server started again: the same device is told the same, another one nothing.
+    let accounts = open();
+    assert_eq!(accounts.redeem(&redemption(&invite, number), NOW).await, Ok(enrolled));
+    let late: Result<_, AccountsError> = accounts.redeem(&redemption(&invite, 17), NOW).await;
+    assert!(late.is_err(), "{late:?}");
+    assert!(accounts.session(KeyId::from_bytes([17; 32]), NOW).await.unwrap().is_stranger());
 }

@@ -65,9 +65,11 @@ async fn everything_that_is_damaged_is_named() {
     assert_eq!(doctor(&ana, &whole).code(), 0);
 
     // What is broken, where it is to be seen, which words name it, and the exit code.
-    let cases: [(&str, &str, &str, i32); 14] = [
+    let cases: [(&str, &str, &str, i32); 16] = [
         ("page", "store", "damaged", 7),
         ("cut", "store", "", 7),
+        ("newer", "store", "format 99", 1),
+        ("members", "rooms", "members and", 7),
         ("record", "rooms", "chain", 7),
         ("unreadable", "rooms", "event 2 cannot be read", 7),
         ("id", "rooms", "the id of event 1 does not lead to it", 7),
@@ -106,6 +108,13 @@ async fn damage(data: &Path, what: &str) {
             let path = data.join("store.sqlite");
             let mut bytes = fs::read(&path).unwrap();
             bytes[4096..8192].fill(0xee);
+            fs::write(path, bytes).unwrap();
+        }
+        "newer" => {
+            // The format stands at a fixed place of the header.
+            let path = data.join("store.sqlite");
+            let mut bytes = fs::read(&path).unwrap();
+            bytes[60..64].copy_from_slice(&99_u32.to_be_bytes());
             fs::write(path, bytes).unwrap();
         }
         "cut" => {
@@ -149,7 +158,7 @@ async fn in_the_store(data: &Path, what: &str) {
             store.commit(Batch::new().append(append)).await.unwrap();
         }
         other => {
-            let prefix = [("name", "rn/"), ("room", "r/"), ("user", "n/")];
+            let prefix = [("name", "rn/"), ("room", "r/"), ("user", "n/"), ("members", "rm/")];
             let (_, prefix) = prefix.iter().find(|(what, _)| *what == other).unwrap();
             let batch = Batch::new().delete(first(prefix).await.0);
             store.commit(batch).await.unwrap();

@@ -91,3 +91,6 @@ impl Inspection {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests;

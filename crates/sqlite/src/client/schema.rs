@@ -77,3 +77,6 @@ CREATE TABLE transfers (
 const FORMAT_2: &str = "
 ALTER TABLE outbox ADD COLUMN details BLOB NOT NULL DEFAULT x'';
 ";
+
+#[cfg(test)]
+mod tests;

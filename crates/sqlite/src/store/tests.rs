@@ -212,6 +212,27 @@ async fn a_reader_does_not_wait_for_a_writer() {
 }
 
 #[tokio::test]
+async fn a_writer_does_not_wait_for_a_reader() {
+    let home = home();
+    let store = SqliteStore::open(home.path()).unwrap();
+    store.commit(put("k", "before").append(event(1, 0, "x"))).await.unwrap();
+    let reader = intruder(home.path());
+    let count = || reader.query_row("SELECT count(*) FROM keys", [], |row| row.get::<_, i64>(0)).unwrap();
+    reader.execute_batch("BEGIN").unwrap();
+    assert_eq!(count(), 1);
+    // So much that the log is copied into the file, and something erased, after which it is to be emptied.
+    for n in 0..8 {
+        store.commit(put(&n.to_string(), vec![7; 1 << 20])).await.unwrap();
+    }
+    let trim = Trim { room: RoomId([1; 16]), epoch: 1, expect_first: 1, first: 2 };
+    store.commit(put("k", "after").trim(trim)).await.unwrap();
+    assert_eq!(value(&store, "k").await.unwrap(), "after", "and others see what was written");
+    assert_eq!(count(), 1, "the reader has the moment at which it began");
+    reader.execute_batch("COMMIT").unwrap();
+    assert_eq!(count(), 9);
+}
+
+#[tokio::test]
 async fn a_full_disk_refuses_what_does_not_fit_and_nothing_else() {
     let home = home();
     let limited =

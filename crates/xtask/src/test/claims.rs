@@ -1,5 +1,5 @@
 //! SECURITY.md names, for each threat, the tests that hold its counter-measure. They have to exist, and a threat without
-//! one has to say so.
+//! one has to say so. Tests that other pages name for a promise have to exist, too.
 
 use std::collections::BTreeSet;
 
@@ -7,6 +7,8 @@ use std::collections::BTreeSet;
 const HEADING: &str = "## Threats, what is done about them, and which test holds it";
 /// What a row without a test says.
 const NO_TEST: &str = "no test";
+/// So many words make a name a sentence, and therefore a test's.
+const WORDS: usize = 6;
 /// How far above a test's name its attribute stands.
 const ABOVE: usize = 5;
 
@@ -52,9 +54,28 @@ pub(super) fn broken(text: &str, tests: &BTreeSet<String>) -> Vec<String> {
     broken
 }
 
+/// Tests that a page names and that are not there: whatever stands in backticks and is a sentence.
+pub(super) fn missing(page: &str, text: &str, tests: &BTreeSet<String>) -> Vec<String> {
+    let named = text.split('`').skip(1).step_by(2);
+    let sentences = named.filter(|name| {
+        let is_name = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'_';
+        name.split('_').count() >= WORDS && name.bytes().all(is_name)
+    });
+    let missing = sentences.filter(|name| !tests.contains(*name));
+    missing.map(|name| format!("{page}: there is no test `{name}`")).collect()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_test_that_any_page_names_has_to_exist() {
+        let known = BTreeSet::from(["what_was_said_once_is_there_once".to_owned()]);
+        let of = |text: &str| missing("README.md", text, &known).len();
+        assert_eq!(of("Held by `what_was_said_once_is_there_once`, and `not_a_test` is short."), 0);
+        assert_eq!(of("Held by `what_was_said_twice_is_there_once`."), 1);
+    }
 
     fn page(row: &str) -> String {
         format!(

@@ -1,5 +1,6 @@
 //! The server's promises, without a network: the core, the sequencer and the feed over a store in memory.
 
+mod audit;
 mod following;
 mod members;
 mod methods;

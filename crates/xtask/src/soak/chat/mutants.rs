@@ -1,12 +1,12 @@
 //! Mistakes made on purpose, each in a copy of the project: the checker must find every one of them, and nothing in the
 //! copy without any. No switch for them exists in the program itself.
 //!
-//! Mutants are built where the project is built, so that only what differs is compiled; the program of the project itself
-//! stands there again at the end. A mutant is a few replacements of text. Text that is not there exactly once fails the run, so that no mutant
+//! Mutants are built in a place of their own: cargo takes the same crate in two directories for one, and a mutant would become
+//! the program. A mutant is a few replacements of text. Text that is not there exactly once fails the run, so that no mutant
 //! silently becomes the program as it is.
 
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::Stdio;
 
 use crate::Outcome;
@@ -197,13 +197,6 @@ const MUTANTS: &[Mutant] = &[
 /// Builds and runs every mutant, or those whose names hold one of the arguments.
 pub(super) fn run(workspace: &Workspace, only: &[String]) -> Outcome {
     let copy = workspace.target.join("mutants");
-    let outcome = run_all(workspace, &copy, only);
-    // The program as it is stands there again.
-    must(&mut workspace.cargo(&["build", "--quiet", "--workspace", "--bins", "--locked"]))?;
-    outcome
-}
-
-fn run_all(workspace: &Workspace, copy: &Path, only: &[String]) -> Outcome {
     let mut missed = Vec::new();
     let mut table = Vec::new();
     for mutant in MUTANTS {
@@ -211,8 +204,8 @@ fn run_all(workspace: &Workspace, copy: &Path, only: &[String]) -> Outcome {
             continue;
         }
         println!("\n== mutant: {}", mutant.name);
-        let built = apply(workspace, &copy.join("tree"), mutant).and_then(|()| build(workspace, copy));
-        let (found, seed) = match built.and_then(|()| soak(workspace, copy, mutant)) {
+        let built = apply(workspace, &copy.join("tree"), mutant).and_then(|()| build(workspace, &copy));
+        let (found, seed) = match built.and_then(|()| soak(workspace, &copy, mutant)) {
             Ok(outcome) => outcome,
             Err(why) => {
                 table.push(format!("{:<42} {why}   WRONG", mutant.name));
@@ -262,16 +255,9 @@ fn apply(workspace: &Workspace, tree: &Path, mutant: &Mutant) -> Outcome {
 
 fn build(workspace: &Workspace, copy: &Path) -> Outcome {
     let manifest = copy.join("tree/Cargo.toml");
-    let mut command = workspace.cargo(&["build", "--quiet", "--locked", "--workspace", "--bin", "hikyaku"]);
-    must(command.arg("--manifest-path").arg(manifest).arg("--target-dir").arg(&workspace.target))?;
-    // Taken away at once, so that nobody takes it for the program.
-    let built = workspace.target.join("debug/hikyaku");
-    let moved = fs::copy(&built, binary(copy)).and_then(|_| fs::remove_file(&built));
-    moved.map_err(|error| format!("{}: {error}", built.display()))
-}
-
-fn binary(copy: &Path) -> PathBuf {
-    copy.join("hikyaku")
+    let mut command =
+        workspace.cargo(&["build", "--quiet", "--locked", "--package", "hikyaku-cli", "--bin", "hikyaku"]);
+    must(command.arg("--manifest-path").arg(manifest).arg("--target-dir").arg(copy.join("target")))
 }
 
 /// Which invariants a run finds broken, as words, an empty text if none; and its seed.
@@ -279,7 +265,12 @@ fn soak(workspace: &Workspace, copy: &Path, mutant: &Mutant) -> Outcome<(String,
     let place = copy.join("runs");
     fs::create_dir_all(&place).map_err(|error| format!("{}: {error}", place.display()))?;
     let mut command = workspace.command(workspace.target.join("debug/chat-soak"));
-    command.args(mutant.arguments).arg("--server").arg(binary(copy)).arg("--directory").arg(&place);
+    command
+        .args(mutant.arguments)
+        .arg("--server")
+        .arg(copy.join("target/debug/hikyaku"))
+        .arg("--directory")
+        .arg(&place);
     let done = command.stderr(Stdio::null()).output();
     let done = done.map_err(|error| format!("chat-soak could not be started: {error}"))?;
     // What a run with violations keeps is of no use here: they were wanted.
