@@ -126,7 +126,7 @@ async fn nobody_administers_a_server_over_the_network_not_even_its_owner() {
     }
     assert!(!to.exists(), "nothing was written");
     // Through the socket in the data directory the same question is answered.
-    ana.run(["backup", to.to_str().unwrap(), "--data", server.data()]).ok();
+    assert_eq!(ana.run(["backup", to.to_str().unwrap(), "--data", server.data()]).code(), 0);
 }
 
 #[test]
@@ -137,11 +137,12 @@ fn what_a_restoration_undoes_is_undone_in_copies_too() {
     ana.run(["say", "ops", "one"]).ok();
     ana.run(["say", "ops", "two"]).ok();
     let backup = place.join("backup");
-    ana.run(["backup", backup.to_str().unwrap(), "--data", &data]).ok();
+    assert_eq!(ana.run(["backup", backup.to_str().unwrap(), "--data", &data]).code(), 0);
     ana.run(["say", "ops", "--delete", "1"]).ok();
     assert_eq!(ana.events("ops")[0]["deleted"], true, "a copy of it as it is now is here");
     server.kill();
-    ana.run(["restore", backup.to_str().unwrap(), "--data", &data, "--replace"]).ok();
+    let restored = ana.run(["restore", backup.to_str().unwrap(), "--data", &data, "--replace"]);
+    assert_eq!(restored.code(), 0, "{restored:#?}");
     server.restart();
     // Event 1 lies before the new epoch, and yet the copy of it is not what the server has.
     assert_eq!(ana.texts("ops"), ["one", "two"]);
