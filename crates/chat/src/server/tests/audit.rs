@@ -7,6 +7,9 @@ use super::*;
 use crate::audit::{Audit, audit};
 use crate::stored::{self, MemberRecord, RoomRecord, State, chain_key, member_key, name_key, room_key};
 
+/// A change of a head.
+type Edit = fn(StoredHead) -> StoredHead;
+
 /// A room with three events, the second of which is no message.
 async fn world() -> World {
     let world = World::new(Limits::default()).await;
@@ -22,7 +25,7 @@ async fn found(world: &World) -> Audit {
 }
 
 /// What is found with a head that was changed like this.
-async fn with_head(edit: fn(StoredHead) -> StoredHead) -> Vec<String> {
+async fn with_head(edit: Edit) -> Vec<String> {
     let world = world().await;
     *world.store.edit_head.lock().unwrap() = Some(edit);
     found(&world).await.damage
@@ -50,7 +53,7 @@ async fn a_store_as_the_rules_make_it_is_whole_also_after_a_deletion_and_a_trim(
 
 #[tokio::test]
 async fn a_head_that_does_not_fit_its_log_is_damage() {
-    let cases: [(fn(StoredHead) -> StoredHead, &str); 9] = [
+    let cases: [(Edit, &str); 9] = [
         (|head| StoredHead { epoch: 2, ..head }, "the list of epochs"),
         (|head| StoredHead { epoch: 3, epochs: vec![(2, 3), (3, 2)], ..head }, "the list of epochs"),
         (|head| StoredHead { epoch: 2, epochs: vec![(2, 9)], ..head }, "the list of epochs"),
