@@ -6,12 +6,14 @@
 //! connections. What they wrote is then checked ([`check`]) against ten invariants; since the server gives every event
 //! its place, checking needs no search.
 //!
-//! `chat-soak` is a run as a program, `chat-client` the client it starts.
+//! `chat-soak` is a run as a program, `chat-client` the client it starts. [`files`] proves transfers in the same manner;
+//! `files-soak` is a run of it.
 
 #![forbid(unsafe_code)]
 
 pub mod check;
 pub mod client;
+pub mod files;
 pub mod history;
 mod plan;
 mod power;

@@ -76,12 +76,17 @@ impl Disk {
     }
 
     pub(crate) fn new(directory: &Path) -> Result<Self, String> {
+        Self::with_size(directory, SIZE)
+    }
+
+    /// One of so many bytes.
+    pub(crate) fn with_size(directory: &Path, size: u64) -> Result<Self, String> {
         let godown = directory.join("godown");
         let source = directory.join("godown.c");
         fs::write(&source, GODOWN).map_err(|error| error.to_string())?;
         must(Command::new("cc").arg("-o").arg(&godown).arg(&source))?;
         let (image, path) = (directory.join("disk.img"), directory.join("disk"));
-        let made = fs::File::create(&image).and_then(|file| file.set_len(SIZE));
+        let made = fs::File::create(&image).and_then(|file| file.set_len(size));
         made.and_then(|()| fs::create_dir(&path)).map_err(|error| error.to_string())?;
         must(Command::new("mkfs.ext4").args(["-q", "-F"]).arg(&image))?;
         let disk = Self { image, path, godown };

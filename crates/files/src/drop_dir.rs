@@ -100,8 +100,10 @@ impl DropDir {
     pub fn open(path: &Path, options: DropOptions) -> Result<Self, VaultError> {
         let root = Dir::open(path)?;
         let staging = Staging::new(root.ensure_own(".hikyaku")?, "");
-        let unfinished = staging.list()?.into_iter().filter(|left| left.contents.settled.is_none());
-        let partials = Mutex::new(unfinished.map(|left| left.transfer).collect());
+        let (settled, unfinished): (Vec<_>, Vec<_>) =
+            staging.list()?.into_iter().partition(|left| left.contents.settled.is_some());
+        settled.iter().try_for_each(|left| staging.tidy(left.transfer))?;
+        let partials = Mutex::new(unfinished.iter().map(|left| left.transfer).collect());
         let DropOptions { keep_free, dots, max_partials } = options;
         Ok(Self(Arc::new(Inner { root, staging, keep_free, dots, max_partials, partials })))
     }

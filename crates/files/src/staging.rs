@@ -161,6 +161,14 @@ impl Staging {
         Ok(names.remove(&self.dir)?)
     }
 
+    /// Removes what a transfer that is settled needs no more, in case a crash came before that: its journal is its receipt.
+    pub(crate) fn tidy(&self, transfer: TransferId) -> io::Result<()> {
+        let names = self.names(transfer);
+        self.dir.remove_all(&names.dir)?;
+        self.dir.remove(&names.fresh)?;
+        self.dir.remove(&names.part)
+    }
+
     /// Every transfer that left something.
     pub(crate) fn list(&self) -> Result<Vec<Left>, VaultError> {
         let mut transfers: Vec<TransferId> =

@@ -2,6 +2,7 @@
 
 mod chat;
 mod connections;
+mod files;
 mod fuzz;
 mod long_tests;
 
@@ -23,6 +24,13 @@ const RUNS: &[Soak] = &[
         about: "clients and a server under 300 kills of each, 50 power cuts (as root), 10,000 broken connections, stops, \
                 clock jumps and lulls, and a check of what they saw; --mutants: mistakes made on purpose must be found",
         run: chat::run,
+    },
+    Soak {
+        name: "files",
+        arguments: "[--NAME VALUE]…",
+        about: "10,000 trees received under an attacker at either end, every call to the disk failed, 200 kills of either end \
+                of 2 GiB and 5,000 small files, 60 power cuts (as root), and a check of every name after each",
+        run: files::run,
     },
     Soak {
         name: "fuzz",
