@@ -22,17 +22,21 @@ struct Seen {
 }
 
 impl Seen {
-    fn explore(&mut self, world: &World) -> f64 {
+    /// In how many orders the rest can happen; none if there are more states than `most`.
+    fn explore(&mut self, world: &World, most: usize) -> Option<f64> {
         let fingerprint = world.fingerprint();
         if let Some(known) = self.orders.get(&fingerprint) {
-            return *known;
+            return Some(*known);
+        }
+        if self.orders.len() >= most {
+            return None;
         }
         let mut orders = 0.0;
         for step in world.steps() {
             let mut next = world.clone();
             next.take(step);
             self.steps += 1;
-            orders += self.explore(&next);
+            orders += self.explore(&next, most)?;
         }
         // From every state, not only from the last ones: nobody has to do anything more.
         world.clone().settle();
@@ -41,16 +45,20 @@ impl Seen {
             orders = 1.0;
         }
         self.orders.insert(fingerprint, orders);
-        orders
+        Some(orders)
     }
 }
 
+/// More states than a soak has memory for: what is beyond is not searched, and that is said.
+const MOST: usize = 25_000_000;
+
 fn explore(name: &str, scenario: Scenario) {
     let mut seen = Seen::default();
-    let orders = seen.explore(&World::new(scenario));
+    let orders = seen.explore(&World::new(scenario), MOST);
+    let all = orders.map_or("not all".to_owned(), |orders| format!("all: {orders:.3e} interleavings"));
     let states = seen.orders.len();
-    println!("{name}: {states} states, {} steps, {} ends, {orders:.3e} interleavings", seen.steps, seen.ends);
-    assert!(seen.ends > 1 && orders > 1e3, "{name}: nothing was searched");
+    println!("{name}: {states} states, {} steps, {} ends, {all}", seen.steps, seen.ends);
+    assert!(seen.ends > 1 && orders.is_none_or(|orders| orders > 1e3), "{name}: nothing was searched");
 }
 
 //= S3.71 (test)
