@@ -159,11 +159,12 @@ impl Patience {
         }
     }
 
-    /// Waits for the next attempt; false if there should be none.
-    pub(crate) async fn wait(&mut self) -> bool {
-        let again = self.moved_at.elapsed() < Self::LIMIT;
+    /// Waits for the next attempt after this failure; false if there should be none.
+    pub(crate) async fn wait(&mut self, error: &FilesError) -> bool {
+        let asked = error.retry_after();
+        let again = self.moved_at.elapsed() + asked.unwrap_or_default() < Self::LIMIT;
         if again {
-            self.backoff.wait().await;
+            self.backoff.wait(asked).await;
         }
         again
     }
@@ -182,9 +183,34 @@ impl Backoff {
         Self(Duration::from_millis(100))
     }
 
-    /// Waits once.
-    pub(crate) async fn wait(&mut self) {
-        tokio::time::sleep(self.0).await;
-        self.0 = (self.0 * 2).min(Duration::from_secs(5));
+    /// Waits once, and no less than the server has `asked` for.
+    pub(crate) async fn wait(&mut self, asked: Option<Duration>) {
+        tokio::time::sleep(self.next(asked)).await;
+    }
+
+    fn next(&mut self, asked: Option<Duration>) -> Duration {
+        let doubled = (self.0 * 2).min(Duration::from_secs(5));
+        std::mem::replace(&mut self.0, doubled).max(asked.unwrap_or_default())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use hikyaku::Error;
+
+    use super::*;
+
+    #[test]
+    fn waits_double_and_are_never_shorter_than_the_server_asks_nor_longer_than_a_minute() {
+        let busy = |time| Error::from(Failure::new(ErrorCode::BUSY, "").with_retry(Retry::After(time)));
+        let mut backoff = Backoff::new();
+        let mut wait = |error: &Error| backoff.next(error.retry_after());
+        let (second, day) = (Duration::from_secs(1), Duration::from_secs(86_400));
+        assert_eq!(wait(&Error::Refused), Duration::from_millis(100));
+        assert_eq!(wait(&busy(second)), second);
+        assert_eq!(wait(&busy(Duration::ZERO)), Duration::from_millis(400));
+        assert_eq!(wait(&busy(day)), Duration::from_secs(60), "a server cannot keep its clients away");
+        let transfer = FilesError::Exchange(busy(second));
+        assert_eq!(transfer.retry_after(), Some(second));
     }
 }

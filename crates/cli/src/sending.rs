@@ -65,10 +65,11 @@ impl Message {
                 Ok(Err(Attempt::Again(error))) => why = error,
                 Err(_) => return Err(self.late(why)),
             }
-            if Instant::now() + Duration::from_millis(100) >= deadline {
+            let asked = why.retry_after();
+            if Instant::now() + asked.unwrap_or_default().max(Duration::from_millis(100)) >= deadline {
                 return Err(self.late(why));
             }
-            backoff.wait().await;
+            backoff.wait(asked).await;
         }
     }
 

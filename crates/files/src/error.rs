@@ -142,6 +142,14 @@ impl FilesError {
         }
     }
 
+    /// How long the peer asks to be left alone before it is tried again.
+    pub fn retry_after(&self) -> Option<Duration> {
+        match self {
+            Self::Exchange(error) => error.retry_after(),
+            _ => None,
+        }
+    }
+
     /// What the peer is told. What the disk said stays here.
     fn into_failure(self) -> Failure {
         let code = self.code();

@@ -24,6 +24,8 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 
 /// When somebody may try again for whose message there was no room.
 const RETRY_WHEN_BUSY: Duration = Duration::from_secs(1);
+/// The longest that a peer may ask for.
+const LONGEST_RETRY: Duration = Duration::from_secs(60);
 
 impl From<Failure> for Error {
     fn from(failure: Failure) -> Self {
@@ -218,6 +220,15 @@ impl Error {
             Self::Refused | Self::Cancelled(_) | Self::Truncated => true,
             Self::Unreachable(_) | Self::ConnectTimeout(_) => true,
             _ => false,
+        }
+    }
+
+    /// How long the peer asks to be left alone before the same is asked again, but never more than a minute: it may be wrong,
+    /// or mean ill.
+    pub fn retry_after(&self) -> Option<Duration> {
+        match self {
+            Self::Failure(Failure { retry: Retry::After(time), .. }) => Some((*time).min(LONGEST_RETRY)),
+            _ => None,
         }
     }
 

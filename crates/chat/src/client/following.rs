@@ -111,13 +111,14 @@ where
             Err(error) => error,
         };
         lock(&shared.follower).disconnected();
+        let asked = error.retry_after();
         let last = !error.is_retryable();
         let news = if last { Err(error) } else { Ok(News::Lost(error.to_string())) };
         if tell.send(news).await.is_err() || last {
             return;
         }
         let chance = random().map_or(128, |random| random[0]);
-        tokio::time::sleep(backoff.after(failures, chance)).await;
+        tokio::time::sleep(backoff.after(failures, chance).max(asked.unwrap_or_default())).await;
         failures += 1;
     }
 }

@@ -259,7 +259,7 @@ impl Outbox {
                     format!("the last line may or may not be in {} ({error})", self.name),
                 ));
             }
-            backoff.wait().await;
+            backoff.wait(error.retry_after()).await;
         }
     }
 

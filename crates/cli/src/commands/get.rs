@@ -107,7 +107,7 @@ impl Get {
             };
             let reached = moments.borrow().bytes;
             patience.has_moved(reached);
-            if !patience.wait().await {
+            if !patience.wait(&error).await {
                 break Err(error);
             }
         };

@@ -304,7 +304,7 @@ impl Sending {
                 // What is known of the file so far spares reading it again, should this process end too.
                 self.remember(outgoing).map_err(Ending::Interrupted)?;
             }
-            if !patience.wait().await {
+            if !patience.wait(&error).await {
                 break Err(Ending::Failed(error));
             }
         };

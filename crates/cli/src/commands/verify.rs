@@ -127,7 +127,7 @@ impl Verify {
             };
             let reached = moments.borrow().bytes;
             patience.has_moved(reached);
-            if !patience.wait().await {
+            if !patience.wait(&error).await {
                 break Err(Ending::Failed(error));
             }
         };

@@ -40,7 +40,7 @@ pub(super) async fn pour(client: &Client, wanted: &Wanted, reference: &str, pace
         };
         let reached = moments.borrow().bytes;
         patience.has_moved(reached);
-        if !patience.wait().await {
+        if !patience.wait(&error).await {
             break Err(error);
         }
     };
