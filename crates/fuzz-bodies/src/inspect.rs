@@ -8,6 +8,7 @@ pub fn inspect(bytes: &[u8]) {
     let Some((choice, bytes)) = bytes.split_first() else { return };
     let rules = rule_names();
     let input = match choice % 4 {
+        _ if *choice >= 252 => Input::Bundle,
         0 => Input::Recording,
         1 => Input::Records,
         2 => Input::Stream,

@@ -1,4 +1,4 @@
-//! Bytes you can read: what a recorded connection, a decrypted byte stream, one stream or one message says.
+//! Bytes you can read: what a recorded connection, a decrypted byte stream, one stream, one bundle or one message says.
 //!
 //! ```text
 //!   recording ─▶ entries ─▶ QMux records ─▶ QUIC frames ─▶ one stream each ─▶ session frames ─▶ CBOR
@@ -19,6 +19,7 @@
 
 #![forbid(unsafe_code)]
 
+mod bundle;
 mod cddl;
 mod diagnostic;
 mod half;
@@ -33,6 +34,7 @@ pub use line::{Layer, Line};
 
 use hikyaku_mux::dissect::Dissector;
 
+use bundle::Bundle;
 use half::{Half, Talk};
 use recording::Reader;
 use streams::Streams;
@@ -60,6 +62,8 @@ pub enum Input {
     Records,
     /// One direction of one stream, from its beginning: session frames.
     Stream,
+    /// A bundle (section 5.6 of the specification), from its beginning.
+    Bundle,
     /// One CBOR message, of this rule of the CDDL if it is known.
     Message(Option<String>),
 }
@@ -74,6 +78,7 @@ enum State {
     Recording(Box<Reader>),
     Records(Dissector, Streams),
     Stream(Half, Talk),
+    Bundle(Bundle),
     Message { bytes: Vec<u8>, cut: bool, rule: Option<String> },
 }
 
@@ -87,6 +92,7 @@ impl Inspector {
             Input::Recording => State::Recording(Box::default()),
             Input::Records => State::Records(Dissector::default(), Streams::default()),
             Input::Stream => State::Stream(Half::of_unknown_stream(), Talk::default()),
+            Input::Bundle => State::Bundle(Bundle::default()),
             Input::Message(rule) => State::Message { bytes: Vec::new(), cut: false, rule },
         };
         Self { state, errors: 0 }
@@ -105,6 +111,7 @@ impl Inspector {
                 dissector.push(bytes, &mut |seen| streams.seen(ALONE, seen, sink));
             }
             State::Stream(half, talk) => half.push(bytes, false, limits::HELD, talk, sink),
+            State::Bundle(bundle) => bundle.push(bytes, sink),
             State::Message { bytes: held, cut, .. } => {
                 let room = limits::FRAME.saturating_sub(held.len());
                 *cut |= bytes.len() > room;
@@ -127,6 +134,7 @@ impl Inspector {
                 streams.forget(ALONE.connection);
             }
             State::Stream(half, _) => half.finish(None, sink),
+            State::Bundle(bundle) => bundle.finish(sink),
             State::Message { bytes, cut, rule } => message(bytes, *cut, rule.as_deref(), sink),
         }
         self.errors

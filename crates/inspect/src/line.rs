@@ -15,6 +15,8 @@ pub enum Layer {
     Frame,
     /// A session frame.
     Session,
+    /// A record of a bundle.
+    Bundle,
     /// A message of its own.
     Message,
 }
@@ -27,13 +29,14 @@ impl Layer {
             Self::Record => "record",
             Self::Frame => "frame",
             Self::Session => "session",
+            Self::Bundle => "bundle",
             Self::Message => "message",
         }
     }
 
     fn indent(self) -> usize {
         match self {
-            Self::Recording | Self::Message | Self::Record => 0,
+            Self::Recording | Self::Message | Self::Record | Self::Bundle => 0,
             Self::Frame => 2,
             Self::Session => 4,
         }
@@ -51,7 +54,7 @@ pub struct Line {
     pub received: Option<bool>,
     /// What kind of thing it is.
     pub layer: Layer,
-    /// Where it begins: in the recording, in its direction of the byte stream, in its stream or in its message.
+    /// Where it begins: in the recording, in its direction of the byte stream, in its stream, bundle or message.
     pub offset: Option<u64>,
     /// The stream it is about.
     pub stream: Option<u64>,

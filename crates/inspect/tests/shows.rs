@@ -4,6 +4,8 @@
 
 use bytes::Bytes;
 use hikyaku_inspect::{Input, Inspector, limits};
+use hikyaku_wire::bundle::{Done, Enter, FileEnd, FileHead, Leave};
+use hikyaku_wire::cbor;
 use hikyaku_wire::codes::{ErrorCode, StreamType};
 use hikyaku_wire::exchange::{Failure, Goaway, Open, encode_datagram};
 use hikyaku_wire::frame::{self, FrameType};
@@ -225,4 +227,48 @@ fn more_streams_than_are_followed_are_told_once() {
     let text = shown(Input::Recording, &bytes, usize::MAX);
     assert!(text.ends_with("errors: 1\n"), "{text}");
     assert!(text.contains("more than 4096 streams at once"), "{text}");
+}
+
+#[test]
+fn a_bundle_is_shown_record_by_record_with_the_names_of_its_fields() {
+    let record = |ty: u64, payload: &[u8]| {
+        let mut out = Vec::new();
+        varint::encode(ty, &mut out);
+        varint::encode(payload.len() as u64, &mut out);
+        [out, payload.to_vec()].concat()
+    };
+    let head = FileHead { name: b"a".to_vec(), size: 65_539, meta: None, attributes: None, from: None };
+    let mut bytes = record(1, &cbor::encode(&Enter { name: b"photos".to_vec() }));
+    bytes.extend(record(3, &cbor::encode(&head)));
+    bytes.extend(record(5, &[0x80, 0x01, 0x00, 0x00]));
+    bytes.extend(record(4, b"abc"));
+    bytes.extend(record(6, &cbor::encode(&FileEnd::default())));
+    bytes.extend(record(0x21, b"new"));
+    bytes.extend(record(2, &cbor::encode(&Leave::default())));
+    let whole = bytes.len();
+    bytes.extend(record(
+        0x0a,
+        &cbor::encode(&Done { entries: 2, bytes: 65_539, left_out: 1, ..Done::default() }),
+    ));
+    for piece in [1, 7, usize::MAX] {
+        let text = shown(Input::Bundle, &bytes, piece);
+        for expected in [
+            "@0 ENTER, 9 bytes\n    {0 /file-name/: h'70686f746f73'}",
+            "FILE, 10 bytes",
+            "HOLE, 4 bytes zeros=65536",
+            "BYTES, 3 bytes",
+            "record of type 0x21, 3 bytes: passed over",
+            "DONE, ",
+        ] {
+            assert!(text.contains(expected), "{expected}\n{text}");
+        }
+        assert!(text.ends_with("errors: 0\n"), "{text}");
+    }
+    // What is cut off, too long or out of shape is an error with its place.
+    let cut = shown(Input::Bundle, &bytes[..whole + 4], usize::MAX);
+    assert!(cut.contains(&format!("@{whole} error: the bundle ends inside DONE")), "{cut}");
+    let long = shown(Input::Bundle, &[0x01, 0x80, 0x02, 0x00, 0x01], usize::MAX);
+    assert!(long.contains("ENTER, 131073 bytes: longer than 131072 bytes"), "{long}");
+    let shape = shown(Input::Bundle, &[0x40, 0x01, 0x00], usize::MAX);
+    assert!(shape.contains("not in its shortest form"), "{shape}");
 }

@@ -41,6 +41,8 @@ enum Kind {
     Records,
     /// One direction of one stream, from its beginning: session frames
     Stream,
+    /// A directory tree as it travels and lies in a vault: a bundle, from its beginning
+    Bundle,
     /// One CBOR message
     Message,
 }
@@ -128,11 +130,12 @@ impl Inspect {
             Some(Kind::Recording) => Input::Recording,
             Some(Kind::Records) => Input::Records,
             Some(Kind::Stream) => Input::Stream,
+            Some(Kind::Bundle) => Input::Bundle,
             Some(Kind::Message) => Input::Message(self.known_rule()?),
             None if begin == MAGIC => Input::Recording,
             None => {
                 return Err(Trouble::usage(format!("{name} is no recording"))
-                    .hint("say what it is with --as records, --as stream or --as message"));
+                    .hint("say what it is with --as records, --as stream, --as bundle or --as message"));
             }
         })
     }
