@@ -78,7 +78,9 @@ fn what_was_acknowledged_survives_every_kill_once_and_in_order() {
         }
         assert_eq!(seen, there, "each once and in order, across all restarts");
     }
-    assert_eq!(ana.run(["status", "--json"]).json()["waiting"], 0);
+    let status = ana.run(["status", "--json"]).json();
+    assert_eq!(status["waiting"], 0);
+    assert!(status["events"]["exchange_ended"].as_u64() >= Some(2), "who it is, and its rooms: {status}");
 }
 
 /// Says one thing after the other until it is over; what was said, by the place it was acknowledged at.

@@ -130,6 +130,7 @@ fn ping_measures_both_transports_and_says_what_was_agreed_on() {
         assert_eq!(ping["cipher_suite"], "TLS_AES_256_GCM_SHA384", "{ping}");
         assert_eq!((&ping["group"], &ping["post_quantum"]), (&"X25519MLKEM768".into(), &true.into()));
         assert_eq!(ping["max_message"], 1_048_576);
+        assert_eq!((&ping["max_metadata"], &ping["max_datagram"]), (&4_096.into(), &1_000.into()), "{ping}");
         assert!(ping["agent"].as_str().unwrap().starts_with("hikyaku/"));
         let [min, median, p99] = ["min_ms", "median_ms", "p99_ms"].map(|key| ping[key].as_f64().unwrap());
         assert!(0.0 < min && min <= median && median <= p99, "{ping}");

@@ -1,6 +1,9 @@
 //! `hikyaku status`: which server is meant, whether it answers, and who this computer is there.
 
+use std::collections::BTreeMap;
+
 use clap::Args;
+use hikyaku::events::Name;
 use hikyaku::printable;
 use hikyaku_accounts::AccountsClient;
 use hikyaku_chat::ChatClient;
@@ -35,6 +38,7 @@ struct JsonStatus {
     unread: u64,
     mentions: u64,
     waiting: usize,
+    events: BTreeMap<&'static str, u64>,
     #[serde(skip)]
     unread_in: Vec<(String, u64, u32)>,
 }
@@ -65,11 +69,16 @@ impl Status {
             unread: unread_in.iter().map(|(_, events, _)| events).sum(),
             mentions: unread_in.iter().map(|(_, _, mentions)| u64::from(*mentions)).sum(),
             waiting,
+            events: connection.counts().iter().filter(|(_, count)| *count > 0).map(named).collect(),
             unread_in,
         };
         connection.close().await;
         if self.json { output::json(&status) } else { status.print() }
     }
+}
+
+fn named((name, count): (Name, u64)) -> (&'static str, u64) {
+    (name.as_str(), count)
 }
 
 impl JsonStatus {
