@@ -211,7 +211,10 @@ class Watched:
         cls.server.stop()
         print(f"\n{cls.__name__}: {cls.at_first_kib >> 10} MiB at first, {cls.most_kib >> 10} MiB at most after a case")
 
-    def tearDown(self):
+    def setUp(self):
+        self.addCleanup(self.given_back)  # the first is called last: behind everything that a test closes
+
+    def given_back(self):
         give_up = time.monotonic() + 15
         while (held := self.server.descriptors()) > self.descriptors and time.monotonic() < give_up:
             time.sleep(0.002)

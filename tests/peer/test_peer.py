@@ -13,18 +13,10 @@ import client
 import identity
 import qmux
 import session
-from harness import Raw, Server, control
+from harness import Raw, Watched, control
 
 
-class Peer(unittest.TestCase):
-    @classmethod
-    def setUpClass(cls):
-        cls.server = Server()
-
-    @classmethod
-    def tearDownClass(cls):
-        cls.server.stop()
-
+class Peer(Watched, unittest.TestCase):
     def connect(self) -> client.Client:
         peer = self.server.connect()
         self.addCleanup(peer.close)

@@ -16,11 +16,12 @@ SUITES = (
     ("test_hostile", "Hostile", "forbidden parameters and frames, credit and stream overrun, off-profile messages, strangers, TRUNCATED: the exact code"),
     ("test_hostile", "Limits", "limits that the server says while it runs, at N and N + 1; what it waits for, and how long"),
     ("test_hostile", "Cuts", "a recorded good conversation cut, joined, changed and ended at every byte"),
+    ("test_hostile", "Talks", "two whole conversations (enrolling; a message, history and a file) cut off behind every byte"),
     ("test_matrix", "Matrix", "every frame in every state of a connection, a stream, an exchange and a control stream"),
     ("test_matrix", "Limits", "every length and number at limit - 1, limit, limit + 1"),
     ("test_matrix", "OffProfile", "CBOR off the profile as HELLO, GOAWAY, OPEN and ERROR"),
     ("test_abuse", "Abuse", "reset and stop races, order of bytes, floods of everything, GOAWAY, deadline 0 on every method"),
-    ("test_evil", "Evil", "an evil server against the program: handshake, streams, session, answers, rooms, files, join"),
+    ("test_evil", "Evil", "an evil server against the program, over TCP (what one may do over QUIC: `evil_quic.rs` of the library's tests): handshake, streams, session, answers, rooms, files, join"),
     ("test_hello", "Hello", "the client of `hello/1` with the example server of the library"),
 )  # fmt: skip
 
