@@ -47,13 +47,15 @@ const RUNS: &[Soak] = &[
     Soak {
         name: "states",
         arguments: "",
-        about: "every order of four events on each side of up to three streams, of closes, losses and drains",
+        about: "orders of four events on each side of up to three streams, of closes, losses and drains: all of them, or as \
+                many as memory holds states",
         run: long_tests::states,
     },
     Soak {
         name: "connections",
-        arguments: "[--kills N] [--attackers N]",
-        about: "100,000 connections killed at every point, then 2,000 that do their worst at once, against one server",
+        arguments: "[--kills N] [--attackers N] [--slow N]",
+        about: "100,000 connections killed at every point, then 2,000 that do their worst at once, then 1,000 in each state \
+                that say a byte a second, against a server each",
         run: connections::run,
     },
 ];

@@ -1,12 +1,15 @@
-//! `cargo xtask soak connections`: the sieges of `crates/cli/tests/sieges.rs` at full size, against a server process of
+//! `cargo xtask soak connections`: the sieges of `crates/cli/tests/sieges` at full size, against a server process of
 //! its own. What they count and where they draw the line is said there.
 
 use crate::Outcome;
 use crate::workspace::{Workspace, must};
 
 /// The arguments, each with the variable that carries its number to the tests, and the number it has when it is not given.
-const NUMBERS: &[(&str, &str, usize)] =
-    &[("--kills", "HIKYAKU_KILLS", 100_000), ("--attackers", "HIKYAKU_ATTACKERS", 2_000)];
+const NUMBERS: &[(&str, &str, usize)] = &[
+    ("--kills", "HIKYAKU_KILLS", 100_000),
+    ("--attackers", "HIKYAKU_ATTACKERS", 2_000),
+    ("--slow", "HIKYAKU_SLOW", 1_000),
+];
 
 pub(super) fn run(arguments: &[String]) -> Outcome {
     let numbers = read(arguments)?;
@@ -39,8 +42,8 @@ mod tests {
     #[test]
     fn the_numbers_are_the_usual_ones_unless_given() {
         let read = |list: &[&str]| read(&list.iter().map(ToString::to_string).collect::<Vec<_>>());
-        assert_eq!(read(&[]), Ok(vec![100_000, 2_000]));
-        assert_eq!(read(&["--attackers", "7"]), Ok(vec![100_000, 7]));
+        assert_eq!(read(&[]), Ok(vec![100_000, 2_000, 1_000]));
+        assert_eq!(read(&["--attackers", "7"]), Ok(vec![100_000, 7, 1_000]));
         assert!(read(&["--kills", "many"]).is_err_and(|sentence| sentence.contains("`many`")));
         assert!(read(&["--kill"]).is_err_and(|sentence| sentence.contains("`--kill`")));
     }

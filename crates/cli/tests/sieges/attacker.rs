@@ -31,6 +31,7 @@ use tokio_rustls::client::TlsStream;
 #[derive(Clone)]
 pub struct Attacker {
     tls: TlsConnector,
+    quic: quinn::ClientConfig,
     server: SocketAddr,
 }
 
@@ -62,7 +63,11 @@ impl Attacker {
             .unwrap();
         config.alpn_protocols = vec![b"hikyaku/1-qx02".to_vec()];
         config.enable_sni = false;
-        Self { tls: TlsConnector::from(Arc::new(config)), server }
+        let mut over_quic = config.clone();
+        over_quic.alpn_protocols = vec![b"hikyaku/1".to_vec()];
+        let over_quic = quinn::crypto::rustls::QuicClientConfig::try_from(over_quic).unwrap();
+        let quic = quinn::ClientConfig::new(Arc::new(over_quic));
+        Self { tls: TlsConnector::from(Arc::new(config)), quic, server }
     }
 
     /// A TCP connection from an address of this computer. Closing it tells the server at once with a reset (`linger`
@@ -76,6 +81,29 @@ impl Attacker {
             stream.set_zero_linger()?;
         }
         Ok(stream)
+    }
+
+    /// A QUIC connection from an address of this computer.
+    pub async fn connect_quic(&self, from: Ipv4Addr) -> io::Result<quinn::Connection> {
+        let endpoint = quinn::Endpoint::client(SocketAddr::new(from.into(), 0))?;
+        let connecting = endpoint.connect_with(self.quic.clone(), self.server, "hikyaku.invalid");
+        connecting.map_err(io::Error::other)?.await.map_err(io::Error::other)
+    }
+
+    /// A socket that has sent the first packets of a QUIC handshake, and nobody who would go on with it.
+    pub async fn begin_quic(&self, from: Ipv4Addr) -> io::Result<tokio::net::UdpSocket> {
+        let sink = tokio::net::UdpSocket::bind("127.0.0.1:0").await?;
+        let endpoint = quinn::Endpoint::client(SocketAddr::new(from.into(), 0))?;
+        let _connecting = endpoint.connect_with(self.quic.clone(), sink.local_addr()?, "hikyaku.invalid");
+        let socket = tokio::net::UdpSocket::bind(SocketAddr::new(from.into(), 0)).await?;
+        socket.connect(self.server).await?;
+        let mut packet = vec![0; 65_536];
+        // A hello with a post-quantum share fills two.
+        for _ in 0..2 {
+            let length = sink.recv(&mut packet).await?;
+            socket.send(&packet[..length]).await?;
+        }
+        Ok(socket)
     }
 
     /// The handshake over anything.
