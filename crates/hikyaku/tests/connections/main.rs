@@ -7,6 +7,7 @@
 mod common;
 mod ending;
 mod events;
+mod evil_quic;
 mod floods;
 mod goodbye;
 mod identity;

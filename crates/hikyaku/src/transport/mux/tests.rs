@@ -56,3 +56,54 @@ fn a_bulk_stream_that_never_waits_does_not_hide_what_arrives() {
     });
     assert!(moved <= BOUND, "more than {BOUND} bytes went by, and nobody looked");
 }
+
+/// The credit for the next stream is told at once, although nobody has anything else to say.
+#[tokio::test]
+async fn a_stream_that_was_read_to_its_end_makes_room_for_the_next_with_nothing_else_to_say() {
+    let (near, far) = tokio::io::duplex(4096);
+    let limits = Limits::default();
+    let client = MuxLink::spawn(near, Side::Client, &limits, None);
+    let server = MuxLink::spawn(far, Side::Server, &limits, None);
+    let talk = async {
+        for nth in 0..20_u8 {
+            // A server grants one unidirectional stream at first: each has to end before the next one begins.
+            let mut send = client.open_uni().await.expect("there is room");
+            send.write(&mut Bytes::from(vec![nth])).await.expect("it is taken");
+            send.finish();
+            let mut receive = server.accept_uni().await.expect("it comes");
+            assert_eq!(receive.read(10).await.expect("it is read"), Some(Bytes::from(vec![nth])));
+            assert_eq!(receive.read(10).await.expect("it ends"), None);
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(20), talk)
+        .await
+        .expect("nobody waits for a word that is not said");
+}
+
+/// The same for the bytes of a stream: what was read is credit again, and is told before anything else is.
+#[tokio::test]
+async fn bytes_that_were_read_are_credit_again_with_nothing_else_to_say() {
+    const BYTES: usize = 1 << 20;
+    let (near, far) = tokio::io::duplex(4096);
+    let limits = Limits::default();
+    let client = MuxLink::spawn(near, Side::Client, &limits, None);
+    let server = MuxLink::spawn(far, Side::Server, &limits, None);
+    let sends = async {
+        let mut send = client.open_uni().await.expect("there is room");
+        // Far more than the 16 KiB that a server grants at first.
+        send.write(&mut Bytes::from(vec![7; BYTES])).await.expect("it is taken");
+        send.finish();
+        send
+    };
+    let reads = async {
+        let mut receive = server.accept_uni().await.expect("it comes");
+        let mut read = 0;
+        while let Some(bytes) = receive.read(1000).await.expect("it is read") {
+            read += bytes.len();
+        }
+        read
+    };
+    let both = async { tokio::join!(sends, reads) };
+    let (_, read) = tokio::time::timeout(Duration::from_secs(20), both).await.expect("credit comes back");
+    assert_eq!(read, BYTES);
+}
