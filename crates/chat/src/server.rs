@@ -31,9 +31,9 @@ mod tests;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use hikyaku::{Exchange, Failure, Handler};
+use hikyaku::{Encoded, Exchange, Failure, Handler};
 use hikyaku_storage::Store;
-use hikyaku_wire::chat::{Kind, MessageId, Retain, RoomId, RoomRef, Sent, Trim, UserId, method};
+use hikyaku_wire::chat::{Kind, MessageId, Page, Retain, RoomId, RoomRef, Sent, Trim, UserId, method};
 use hikyaku_wire::codes::ErrorCode;
 use minicbor::Encode;
 
@@ -206,8 +206,10 @@ impl ChatServer {
             }
             method::HISTORY => {
                 let ask = exchange.receive().await?;
+                // Before it is read: many pages that nobody takes would be there at once.
+                exchange.reserve(core.limits.update_bytes as u64)?;
                 let answer = methods::history(core, exchange.context(), ask).await;
-                reply(exchange, answer).await
+                reply_with_page(exchange, answer).await
             }
             method::MEMBER => {
                 let ask = exchange.receive().await?;
@@ -243,6 +245,14 @@ impl ChatServer {
             _ => Err(Failure::new(ErrorCode::UNKNOWN_METHOD, "chat/1 has no such method").into()),
         }
     }
+}
+
+/// A page is large, and may wait for long: only what goes over the wire is kept of it.
+async fn reply_with_page<C>(exchange: Exchange<C>, answer: Result<Page, Refusal>) -> hikyaku::Result<()> {
+    let page = Encoded::new(&answer.map_err(sync::failed)?);
+    let (mut sender, _receiver) = exchange.split();
+    sender.send_whole(page).await?;
+    sender.finish().await
 }
 
 async fn reply<C, A: Encode<()>>(

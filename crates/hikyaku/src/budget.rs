@@ -1,54 +1,88 @@
 //! How much memory all peers together may make this process hold for them. Pure: counters and the time, nothing else.
 //!
-//! Two kinds of bytes are counted. *Credit*: what a peer may send before it is read; once granted it cannot be taken
-//! back. *Messages*: what has been read of messages that are not complete, or that a handler has got and not yet gone on
-//! from; the credit for these bytes has been given back already. Withholding it instead would be no way out: an honest sender
-//! takes turns between its streams, so its credit would end in the middle of all of its messages.
+//! Two kinds of bytes are counted. *Windows*: what a peer may send before it is read, and what may wait to be sent to it
+//! in its transport; once granted they cannot be taken back. *Held*: what each exchange costs while it is open, what
+//! has been read of messages that are not complete, or that a handler has got and not yet gone on from (the credit for
+//! these bytes has been given back already), and what a handler has said and the transport does not take. Withholding credit
+//! instead would be no way out: an honest sender takes turns between its streams, so its credit would end in the middle of
+//! all of its messages.
 //!
 //! The budget is never exceeded, and no connection gets all of it: it may have an [eighth](FAIR) of what would be left
 //! free. So whoever comes last still gets something while others hold all they can, and the more of it is used, the less anybody gets
-//! (dynamic thresholds, Choudhury and Hahne 1998). Where messages find no room, their exchange is refused with BUSY or
-//! LIMIT; where credit finds none, the connection goes on with less. Spec: chapter 3.8; ARCHITECTURE.md says why so.
+//! (dynamic thresholds, Choudhury and Hahne 1998). What is held may be a [quarter](HELD) of it all. Each of the connections
+//! that a server takes has the credit of a stranger beside all that, put aside from the beginning: the place of a connection
+//! is never worth less than that. Where messages find no room, their exchange is refused with BUSY or LIMIT; where windows
+//! find none, the connection goes on with less. Spec: chapter 3.8; ARCHITECTURE.md says why so.
 
+mod window;
+
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
-use hikyaku_wire::codes::ErrorCode;
-
-use crate::error::Failure;
 use crate::limits::{Limits, unauthorised};
+
+use window::Window;
 
 /// A connection may have one part in so many of what is left free.
 const FAIR: u64 = 8;
-/// The credit of members when half of the budget is gone; what they use up within [`QUICK`] grows by [`GROWTH`].
-const SMALL_WINDOW: u64 = 32 * 1024;
-const GROWTH: u64 = 4;
-const QUICK: Duration = Duration::from_secs(1);
-/// Messages up to this size are not counted: the number of exchanges bounds them.
+/// What is held may be one part in so many of the budget.
+const HELD: u64 = 4;
+/// What an open exchange costs: its task, its buffers, and messages up to [`SMALL_MESSAGE`] either way.
+const EXCHANGE: u64 = 8 * 1024;
+/// Messages up to this size are not counted: their exchange is.
 const SMALL_MESSAGE: u64 = 4 * 1024;
 /// Room that an exchange keeps between its messages, once it needed it.
 const KEPT: u64 = 64 * 1024;
+/// The most that may wait in one connection's QMux to be sent. Behind it are the buffers of the socket.
+const MUX_SEND_WINDOW: u64 = 4 * 1024 * 1024;
 
 /// Bytes for all connections of one server, or of one client's connection.
 #[derive(Debug)]
 pub(crate) struct Budget {
+    /// Without what is put aside for each connection.
     limit: u64,
     used: AtomicU64,
+    held_limit: u64,
+    held: AtomicU64,
+    /// `max_memory`, as it is told.
+    told: u64,
 }
 
 impl Budget {
+    /// For a server with so many connections at most.
     pub(crate) fn new(limits: &Limits) -> Arc<Self> {
-        Arc::new(Self { limit: limits.max_memory, used: AtomicU64::new(0) })
+        let aside = unauthorised::WINDOW.saturating_mul(limits.max_connections as u64);
+        Self::with(limits, limits.max_memory.saturating_sub(aside))
+    }
+
+    fn with(limits: &Limits, limit: u64) -> Arc<Self> {
+        let (used, held) = (AtomicU64::new(0), AtomicU64::new(0));
+        let (told, held_limit) = (limits.max_memory, (limits.max_memory / HELD).min(limit));
+        Arc::new(Self { limit, used, held_limit, held, told })
     }
 
     /// Takes `bytes` if they are there and `allowed` finds that enough would be left.
     fn take(&self, bytes: u64, allowed: impl Fn(u64) -> bool) -> bool {
-        let taken = self.used.fetch_update(Ordering::AcqRel, Ordering::Acquire, |used| {
-            let after = used.checked_add(bytes).filter(|after| *after <= self.limit)?;
-            allowed(self.limit - after).then_some(after)
-        });
-        taken.is_ok()
+        take(&self.used, self.limit, bytes, allowed)
+    }
+
+    /// Takes `bytes` for a connection that holds `own` with them.
+    fn hold(&self, bytes: u64, own: u64) -> bool {
+        let fair = |left| own <= left / FAIR;
+        if !take(&self.held, self.held_limit, bytes, fair) {
+            return false;
+        }
+        let taken = self.take(bytes, fair);
+        if !taken {
+            self.held.fetch_sub(bytes, Ordering::AcqRel);
+        }
+        taken
+    }
+
+    fn release(&self, bytes: u64) {
+        self.held.fetch_sub(bytes, Ordering::AcqRel);
+        self.give(bytes);
     }
 
     fn give(&self, bytes: u64) {
@@ -60,18 +94,44 @@ impl Budget {
     }
 }
 
+fn take(used: &AtomicU64, limit: u64, bytes: u64, allowed: impl Fn(u64) -> bool) -> bool {
+    let taken = used.fetch_update(Ordering::AcqRel, Ordering::Acquire, |used| {
+        let after = used.checked_add(bytes).filter(|after| *after <= limit)?;
+        allowed(limit - after).then_some(after)
+    });
+    taken.is_ok()
+}
+
 /// What one connection has of the budget. Dropping it gives everything back.
 #[derive(Debug)]
 pub(crate) struct Share {
     budget: Arc<Budget>,
-    /// The most that this connection may have of either kind.
-    max_window: u64,
+    /// What the peer may send before it is read.
+    receive: Window,
+    /// What may wait in the transport to be sent.
+    send: Window,
+    /// The most that this connection may hold of messages, and what it holds of them, and of exchanges.
     max_buffered: u64,
-    window: AtomicU64,
     messages: AtomicU64,
-    /// Bytes read since `since`; a window's worth of them within [`QUICK`] shows that a larger one would be used.
-    read: AtomicU64,
-    since: Mutex<Instant>,
+    exchanges: AtomicU64,
+    /// A server counts what it answers. What a client asks is its own.
+    serves: bool,
+}
+
+/// Which transport a connection has, as far as it matters here.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Waiting {
+    /// Until the peer has acknowledged it: QUIC.
+    Unacknowledged,
+    /// Until the socket has taken it: QMux.
+    Unsent,
+}
+
+/// How large the windows of a connection are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Windows {
+    pub(crate) receive: u64,
+    pub(crate) send: u64,
 }
 
 /// Why a message found no room: which bound, and its value in bytes.
@@ -82,75 +142,63 @@ pub(crate) struct NoRoom {
 }
 
 impl Share {
-    /// The share of a connection that begins, unless even that much is not left.
-    pub(crate) fn open(budget: &Arc<Budget>, limits: &Limits, now: Instant) -> Result<Self, Failure> {
-        if !budget.take(unauthorised::WINDOW, |_| true) {
-            let limit = budget.limit;
-            let reason = format!("this server holds {limit} bytes for its peers (max_memory), and no more");
-            return Err(Failure::new(ErrorCode::LIMIT_EXCEEDED, reason));
-        }
-        Ok(Self::with(budget.clone(), limits, unauthorised::WINDOW, now))
+    /// The share of a server's connection that begins: what was put aside for it.
+    pub(crate) fn open(budget: &Arc<Budget>, limits: &Limits, waiting: Waiting, now: Instant) -> Self {
+        let send = match waiting {
+            Waiting::Unacknowledged => limits.connection_window,
+            Waiting::Unsent => MUX_SEND_WINDOW,
+        };
+        let first = unauthorised::WINDOW;
+        Self::with(budget.clone(), limits, [(first, limits.connection_window), (first, send)], true, now)
     }
 
     /// The share of a connection that has a budget of its own: a client's, whose peer was chosen.
     pub(crate) fn alone(limits: &Limits, now: Instant) -> Self {
-        Self::with(Budget::new(limits), limits, 0, now)
+        Self::with(Budget::with(limits, limits.max_memory), limits, [(0, 0); 2], false, now)
     }
 
-    fn with(budget: Arc<Budget>, limits: &Limits, window: u64, now: Instant) -> Self {
-        Self {
-            budget,
-            max_window: limits.connection_window,
-            max_buffered: limits.max_buffered,
-            window: AtomicU64::new(window),
-            messages: AtomicU64::new(0),
-            read: AtomicU64::new(0),
-            since: Mutex::new(now),
-        }
+    fn with(
+        budget: Arc<Budget>,
+        limits: &Limits,
+        windows: [(u64, u64); 2],
+        serves: bool,
+        now: Instant,
+    ) -> Self {
+        let [receive, send] = windows.map(|(first, most)| Window::new(first, most, now));
+        let (messages, exchanges) = (AtomicU64::new(0), AtomicU64::new(0));
+        Self { budget, receive, send, max_buffered: limits.max_buffered, messages, exchanges, serves }
     }
 
-    /// The credit of a peer that is known now: all that there may be while at least half of the budget is left, then
+    /// The windows of a peer that is known now: all that there may be while at least half of the budget is left, then
     /// little, to grow when it is used.
-    pub(crate) fn raise(&self) -> u64 {
-        let (max, half) = (self.max_window, self.budget.limit / 2);
-        if !self.widen(max, |left| left >= half) {
-            self.widen(SMALL_WINDOW.min(max), |_| true);
-        }
-        self.window.load(Ordering::Acquire)
+    pub(crate) fn raise(&self) -> Windows {
+        Windows { receive: self.receive.raise(&self.budget), send: self.send.raise(&self.budget) }
     }
 
     /// Bytes were read and their credit goes back; the larger credit, if it is time for one.
     pub(crate) fn consumed(&self, bytes: u64, now: impl FnOnce() -> Instant) -> Option<u64> {
-        let window = self.window.load(Ordering::Acquire);
-        if window == 0 || window >= self.max_window {
-            return None;
-        }
-        if self.read.fetch_add(bytes, Ordering::AcqRel) + bytes < window {
-            return None;
-        }
-        let now = now();
-        let mut since = self.since.lock().unwrap_or_else(PoisonError::into_inner);
-        self.read.store(0, Ordering::Release);
-        let quick = now.saturating_duration_since(*since) <= QUICK;
-        *since = now;
-        // A window that is larger already was made so by somebody else just now.
-        if !quick || self.window.load(Ordering::Acquire) != window {
-            return None;
-        }
-        // What keeps `wanted ≤ left / FAIR` when that much is left afterwards.
-        let fair = self.budget.free().saturating_sub(FAIR * window) / (FAIR + 1);
-        let wanted = window.saturating_mul(GROWTH).min(self.max_window).min(window + fair);
-        self.widen(wanted, |left| wanted <= left / FAIR).then_some(wanted)
+        self.receive.used_up(&self.budget, bytes, now)
     }
 
-    /// Makes the window `target` bytes large, if the budget has room.
-    fn widen(&self, target: u64, allowed: impl Fn(u64) -> bool) -> bool {
-        let window = self.window.load(Ordering::Acquire);
-        let wider = target > window && self.budget.take(target - window, allowed);
-        if wider {
-            self.window.store(target, Ordering::Release);
+    /// Bytes were taken by the transport; how many may wait in it from now on, if it is time for more.
+    pub(crate) fn sent(&self, bytes: u64, now: impl FnOnce() -> Instant) -> Option<u64> {
+        self.send.used_up(&self.budget, bytes, now)
+    }
+
+    /// An exchange begins that the peer has opened.
+    pub(crate) fn enter(&self) -> Result<(), NoRoom> {
+        let exchanges = self.exchanges.fetch_add(EXCHANGE, Ordering::AcqRel) + EXCHANGE;
+        if self.budget.hold(EXCHANGE, exchanges + self.messages.load(Ordering::Acquire)) {
+            return Ok(());
         }
-        wider
+        self.exchanges.fetch_sub(EXCHANGE, Ordering::AcqRel);
+        Err(self.full())
+    }
+
+    /// It is over.
+    pub(crate) fn leave(&self) {
+        self.exchanges.fetch_sub(EXCHANGE, Ordering::AcqRel);
+        self.budget.release(EXCHANGE);
     }
 
     /// Makes room for more of messages.
@@ -158,8 +206,8 @@ impl Share {
         let own = self.messages.fetch_add(more, Ordering::AcqRel) + more;
         let refused = if own > self.max_buffered {
             Some(NoRoom { name: "max_buffered", limit: self.max_buffered })
-        } else if !self.budget.take(more, |left| own <= left / FAIR) {
-            Some(NoRoom { name: "max_memory", limit: self.budget.limit })
+        } else if !self.budget.hold(more, own + self.exchanges.load(Ordering::Acquire)) {
+            Some(self.full())
         } else {
             None
         };
@@ -171,18 +219,22 @@ impl Share {
 
     fn release(&self, bytes: u64) {
         self.messages.fetch_sub(bytes, Ordering::AcqRel);
-        self.budget.give(bytes);
+        self.budget.release(bytes);
+    }
+
+    fn full(&self) -> NoRoom {
+        NoRoom { name: "max_memory", limit: self.budget.told }
     }
 }
 
 impl Drop for Share {
     fn drop(&mut self) {
-        // A client's own window was never taken from its budget, and is 0 here.
-        self.budget.give(*self.window.get_mut() + *self.messages.get_mut());
+        self.budget.release(*self.messages.get_mut() + *self.exchanges.get_mut());
+        self.budget.give(self.receive.taken() + self.send.taken());
     }
 }
 
-/// Room for the messages of one exchange. It must be settled with zero before it goes.
+/// Room for the messages of one direction of an exchange. It must be cleared before it goes.
 #[derive(Debug, Default)]
 pub(crate) struct Held(u64);
 
@@ -196,6 +248,11 @@ impl Held {
         share.hold(wanted - self.0)?;
         self.0 = wanted;
         Ok(())
+    }
+
+    /// The same for what a handler says and the transport does not take.
+    pub(crate) fn grow_answer(&mut self, share: &Share, bytes: u64) -> Result<(), NoRoom> {
+        if share.serves { self.grow(share, bytes) } else { Ok(()) }
     }
 
     /// The exchange has gone on, and holds only so much now. A little room is kept, so that a stream of bytes does not

@@ -138,6 +138,11 @@ impl<C> Exchange<C> {
         self.sender.finish().await
     }
 
+    /// Makes room for so many bytes of an answer before it is made: see [`Sender::reserve`].
+    pub fn reserve(&mut self, bytes: u64) -> Result<()> {
+        self.sender.reserve(bytes)
+    }
+
     /// Answers with a failure, which ends this side of the exchange.
     pub async fn fail(&mut self, failure: Failure) -> Result<()> {
         self.sender.fail(failure).await

@@ -6,7 +6,7 @@ use std::time::Instant;
 
 use tokio::io::{AsyncRead, AsyncWrite};
 
-use crate::budget::Share;
+use crate::budget::{Share, Windows};
 use crate::connection::{Connection, Setup};
 use crate::error::Result;
 use crate::events::Recorder;
@@ -53,7 +53,9 @@ where
     let (window, exchanges, unidirectional) =
         (limits.connection_window, limits.max_exchanges, limits.max_unidirectional);
     let connection = link(io, Side::Server, peer, limits, events);
-    connection.link().raise(window, exchanges, unidirectional);
+    // The budget of its own has room for both.
+    let windows = Windows { receive: window, send: window };
+    connection.link().raise(windows, exchanges, unidirectional);
     connection
 }
 

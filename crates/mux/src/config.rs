@@ -27,8 +27,9 @@ pub struct Config {
     /// [`WriteError::Blocked`](crate::WriteError::Blocked). Each piece counts 32 bytes more than its length, so
     /// that many tiny pieces do not cost many times what the limit says.
     pub send_buffer: usize,
-    /// Bytes that all streams together may hold waiting to be sent, counted alike. Beyond it a stream holds 16 KiB
+    /// Bytes that all streams together may hold waiting to be sent, counted alike. Beyond it a stream holds 4 KiB
     /// at most, so that streams which the peer does not read cost little and the others go on.
+    /// [`Connection::set_send_buffer_total`](crate::Connection::set_send_buffer_total) changes it later.
     pub send_buffer_total: usize,
 }
 

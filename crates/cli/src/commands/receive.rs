@@ -141,7 +141,7 @@ impl Receiver {
                 Err(Pass::Again(error)) => {
                     tracing::debug!(%error, "looking again");
                     self.connection = None;
-                    backoff.wait().await;
+                    backoff.wait(None).await;
                     continue;
                 }
                 Err(Pass::Trouble(trouble)) => return Err(trouble),

@@ -101,6 +101,13 @@ impl Inner {
         }
     }
 
+    /// Bytes were taken by the transport. Whoever lets much be sent gets more of it at once.
+    pub(crate) fn sent(&self, bytes: u64) {
+        if let Some(window) = self.share.sent(bytes, Instant::now) {
+            self.link.widen_send(window);
+        }
+    }
+
     pub(crate) fn frame_limits(&self) -> FrameLimits {
         let limits = &self.limits;
         if self.stranger {

@@ -140,8 +140,6 @@ words! {
         ConnectionsOfKey = "max_connections_per_key",
         /// Too many of these from one address or its network (`max_unauthenticated_per_network`).
         Network = "max_unauthenticated_per_network",
-        /// All peers together hold as much as they may (`max_memory`).
-        Memory = "max_memory",
         /// Turned away at random, because many are waiting already.
         EarlyDrop = "early_drop",
         /// The handshake took longer than `handshake_timeout`.

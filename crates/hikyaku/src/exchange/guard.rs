@@ -5,6 +5,7 @@ use std::sync::{Arc, OnceLock};
 
 use hikyaku_wire::codes::ErrorCode;
 
+use crate::budget::NoRoom;
 use crate::connection::Inner;
 use crate::events::{By, event};
 
@@ -13,6 +14,8 @@ pub(crate) struct ExchangeGuard {
     inner: Arc<Inner>,
     /// It came before GOAWAY.
     admitted: bool,
+    /// Why there is no room for one more of the peer's exchanges.
+    no_room: Option<NoRoom>,
     stream_id: u64,
     /// Who opened it. The answer alone decides how an exchange went, so this says which direction is looked at.
     by: By,
@@ -38,9 +41,14 @@ impl ExchangeGuard {
     /// `by` has opened the exchange on this stream.
     pub(crate) fn new(inner: &Arc<Inner>, by: By, stream_id: u64) -> Arc<Self> {
         let admitted = inner.enter_exchange(by);
+        let no_room = match by {
+            By::Peer => inner.share.enter().err(),
+            By::Us => None,
+        };
         Arc::new(Self {
             inner: inner.clone(),
             admitted,
+            no_room,
             stream_id,
             by,
             opened: AtomicBool::new(false),
@@ -52,6 +60,11 @@ impl ExchangeGuard {
     /// Whether it may go on: otherwise it is refused, or never was.
     pub(crate) fn is_admitted(&self) -> bool {
         self.admitted
+    }
+
+    /// Whether there is room for it.
+    pub(crate) fn room(&self) -> Result<(), NoRoom> {
+        self.no_room.map_or(Ok(()), Err)
     }
 
     pub(crate) fn set_opened(&self) {
@@ -99,6 +112,9 @@ impl Drop for ExchangeGuard {
     fn drop(&mut self) {
         if *self.announced.get_mut() {
             self.record_end();
+        }
+        if matches!(self.by, By::Peer) && self.no_room.is_none() {
+            self.inner.share.leave();
         }
         self.inner.leave_exchange();
     }

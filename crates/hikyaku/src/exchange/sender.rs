@@ -1,5 +1,7 @@
 //! The sending direction of an exchange. Spec: chapter 3, "Exchanges".
 
+use std::future::poll_fn;
+use std::pin::pin;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
@@ -11,7 +13,8 @@ use minicbor::Encode;
 use tokio::sync::Notify;
 
 use super::{ExchangeGuard, Outcome, giving_up, within};
-use crate::connection::Connection;
+use crate::budget::{Held, NoRoom};
+use crate::connection::{Connection, Inner};
 use crate::error::{Error, Failure, Result};
 use crate::events::{By, event};
 use crate::transport::{SendStream, Waits};
@@ -33,6 +36,10 @@ pub struct Sender {
     buffer: BytesMut,
     /// On its way into the stream: frames, and after them the bytes that complete the last one.
     unsent: [Bytes; 2],
+    /// Room for what the transport does not take.
+    waiting: Held,
+    /// The last bytes on their way are shared with others, and cost nothing here.
+    shares: bool,
     state: SendState,
     pub(super) deadline: Option<Instant>,
     /// Where an unfinished stream goes back to, so that whoever runs the handler can say how it ended.
@@ -103,8 +110,9 @@ impl Sender {
         ticket: Option<Arc<Ticket>>,
         guard: Arc<ExchangeGuard>,
     ) -> Self {
-        let (buffer, unsent, state) = (BytesMut::new(), Default::default(), SendState::Open);
-        Self { stream: Some(stream), connection, buffer, unsent, state, deadline, ticket, guard }
+        let (buffer, unsent, waiting) = (BytesMut::new(), Default::default(), Held::default());
+        let (stream, shares, state) = (Some(stream), false, SendState::Open);
+        Self { stream, connection, buffer, unsent, waiting, shares, state, deadline, ticket, guard }
     }
 
     /// Sends one message now, waiting for the peer's credit.
@@ -128,10 +136,31 @@ impl Sender {
     /// Sends a message that many others are sent too, waiting for the peer's credit. It leaves at once: where many
     /// connections have something to say, waiting for all of them would only make each forget what it had at hand.
     pub async fn send_shared(&mut self, message: &Encoded) -> Result<()> {
+        self.send_frame(message.clone(), true).await
+    }
+
+    /// Sends a message that was encoded before, and copies nothing of it: while a large one waits for the peer's credit,
+    /// it is there once.
+    pub async fn send_whole(&mut self, message: Encoded) -> Result<()> {
+        self.send_frame(message, false).await
+    }
+
+    /// Makes room for so many bytes of an answer before it is made. A peer that does not read finds less and less of it: then
+    /// the exchange fails with BUSY, and nothing was done.
+    ///
+    /// # Errors
+    /// [`Error::NoRoom`], to be returned from the handler.
+    pub fn reserve(&mut self, bytes: u64) -> Result<()> {
+        let inner = self.connection.inner();
+        self.waiting.grow_answer(&inner.share, bytes).map_err(|full| no_room(inner, full, true))
+    }
+
+    async fn send_frame(&mut self, message: Encoded, shares: bool) -> Result<()> {
         self.check_message(message.size)?;
         self.write().await?;
-        self.unsent = [self.buffer.split().freeze(), message.frame.clone()];
-        if let Some(stream) = &mut self.stream {
+        self.unsent = [self.buffer.split().freeze(), message.frame];
+        self.shares = shares;
+        if let Some(stream) = self.stream.as_mut().filter(|_| shares) {
             stream.hurry();
         }
         self.write().await
@@ -309,16 +338,34 @@ impl Sender {
             return Ok(());
         }
         let stream = self.stream.as_mut().ok_or(Error::AlreadyFinished)?;
-        let unsent = &mut self.unsent;
-        within(self.deadline, async {
+        let inner = self.connection.inner();
+        let [first, second] = &self.unsent;
+        let bytes = (first.len() + second.len()) as u64;
+        let counted = if self.shares { first.len() as u64 } else { bytes };
+        let (unsent, waiting) = (&mut self.unsent, &mut self.waiting);
+        let mut written = pin!(within(self.deadline, async {
             for chunk in unsent {
                 stream.write(chunk).await?;
             }
             Ok(())
-        })
-        .await?;
-        self.guard.set_opened();
-        Ok(())
+        }));
+        let mut is_counted = false;
+        //= S3.93
+        let written = poll_fn(|cx| {
+            let polled = written.as_mut().poll(cx);
+            if polled.is_pending() && !std::mem::replace(&mut is_counted, true) {
+                waiting.grow_answer(&inner.share, counted).map_err(|full| no_room(inner, full, false))?;
+            }
+            polled
+        });
+        let written = written.await;
+        if written.is_ok() {
+            waiting.clear(&inner.share);
+            self.shares = false;
+            inner.sent(bytes);
+            self.guard.set_opened();
+        }
+        written
     }
 
     fn check_open(&self) -> Result<()> {
@@ -326,9 +373,16 @@ impl Sender {
     }
 }
 
+/// What is to be said waits, and there is no room for it to wait in.
+fn no_room(inner: &Inner, NoRoom { name, limit }: NoRoom, nothing_done: bool) -> Error {
+    event!(inner.events, LimitReached { limit: name, value: limit, owner: By::Us });
+    Error::NoRoom { name, limit, nothing_done }
+}
+
 impl Drop for Sender {
     //= S3.48
     fn drop(&mut self) {
+        self.waiting.clear(&self.connection.inner().share);
         let Some(mut stream) = self.stream.take() else { return };
         if let Some(ticket) = self.ticket.take() {
             let left = Sender {
@@ -336,6 +390,8 @@ impl Drop for Sender {
                 connection: self.connection.clone(),
                 buffer: std::mem::take(&mut self.buffer),
                 unsent: std::mem::take(&mut self.unsent),
+                waiting: Held::default(),
+                shares: self.shares,
                 state: self.state,
                 deadline: None,
                 ticket: None,

@@ -14,7 +14,7 @@ use super::gate::Origin;
 use super::register::{NoPlace, Register, Slot};
 use super::ticket::{Said, Ticket};
 use super::{Admission, Peer, Shared};
-use crate::budget::Share;
+use crate::budget::{Share, Waiting};
 use crate::connection::{Connection, Setup};
 use crate::error::Failure;
 use crate::events::{By, Recorder, Refusal, event};
@@ -217,15 +217,22 @@ async fn admit<C: Send + Sync + 'static>(shared: Arc<Shared<C>>, link: Link, gue
         caller.refuse(reason, Some(id), message);
         link.close(code.0, message);
     };
-    let (slot, share) = match take_in(&shared, id, &link) {
-        Ok(taken) => taken,
-        Err((reason, limit, Failure { code, message, .. })) => {
+    let slot = match Register::enter(&shared, id, &link, Some(&shared.limits)) {
+        Ok(slot) => slot,
+        Err(refusal) => {
+            let (reason, limit) = not_taken(&refusal);
             if let Some((limit, value)) = limit {
-                event!(caller.events, LimitReached { limit, value, owner: By::Us });
+                event!(caller.events, LimitReached { limit, value: value as u64, owner: By::Us });
             }
+            let Failure { code, message, .. } = refusal.failure();
             return refuse(reason, code, &message);
         }
     };
+    let waiting = match link {
+        Link::Quic(_) => Waiting::Unacknowledged,
+        Link::Mux(_) => Waiting::Unsent,
+    };
+    let share = Share::open(&shared.budget, &shared.limits, waiting, Instant::now());
     let limit = shared.limits.handshake_timeout;
     match tokio::time::timeout(limit, (shared.authorise)(peer)).await {
         Ok(Ok(Admission::Member(context))) => {
@@ -252,28 +259,13 @@ async fn admit<C: Send + Sync + 'static>(shared: Arc<Shared<C>>, link: Link, gue
     }
 }
 
-/// Why somebody who proved a key is not taken in: the reason, the limit with its value, and what is told.
-type NotTaken = (Refusal, Option<(&'static str, u64)>, Failure);
-
-/// A place in the register and a share of the memory.
-fn take_in<C: Send + Sync + 'static>(
-    shared: &Arc<Shared<C>>,
-    id: KeyId,
-    link: &Link,
-) -> Result<(Slot<C>, Share), NotTaken> {
-    let slot = Register::enter(shared, id, link, Some(&shared.limits)).map_err(|refusal| {
-        let (reason, limit) = match refusal {
-            NoPlace::Shut => (Refusal::Draining, None),
-            NoPlace::All(limit) => (Refusal::Connections, Some(("max_connections", limit as u64))),
-            NoPlace::OfKey(limit) => {
-                (Refusal::ConnectionsOfKey, Some(("max_connections_per_key", limit as u64)))
-            }
-        };
-        (reason, limit, refusal.failure())
-    })?;
-    let share = Share::open(&shared.budget, &shared.limits, Instant::now())
-        .map_err(|failure| (Refusal::Memory, Some(("max_memory", shared.limits.max_memory)), failure))?;
-    Ok((slot, share))
+/// Why somebody who proved a key is not taken in, and the limit with its value.
+fn not_taken(refusal: &NoPlace) -> (Refusal, Option<(&'static str, usize)>) {
+    match refusal {
+        NoPlace::Shut => (Refusal::Draining, None),
+        NoPlace::All(limit) => (Refusal::Connections, Some(("max_connections", *limit))),
+        NoPlace::OfKey(limit) => (Refusal::ConnectionsOfKey, Some(("max_connections_per_key", *limit))),
+    }
 }
 
 fn begin<C: Send + Sync + 'static>(

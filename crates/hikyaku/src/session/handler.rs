@@ -2,6 +2,7 @@
 
 use std::future::poll_fn;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::pin::pin;
 use std::sync::Arc;
 use std::task::Poll;
 use std::time::{Duration, Instant};
@@ -9,6 +10,7 @@ use std::time::{Duration, Instant};
 use hikyaku_wire::codes::ErrorCode;
 use hikyaku_wire::exchange::{Failure, Open, milliseconds};
 
+use crate::budget::NoRoom;
 use crate::connection::{Connection, Inner};
 use crate::error::{Error, Result};
 use crate::events::{By, Recorder, event};
@@ -47,6 +49,9 @@ async fn answer_on<C: Send + Sync + 'static>(
         //= S3.50
         //= S3.71
         return refuse(&mut sender, &mut receiver, ErrorCode::REFUSED);
+    }
+    if let Err(NoRoom { name, limit }) = sender.guard().room() {
+        return turn_away(sender, receiver, Error::NoRoom { name, limit, nothing_done: true }).await;
     }
     let opened = tokio::time::timeout(inner.limits.open_timeout, receiver.said()).await;
     let open = match opened {
@@ -162,6 +167,7 @@ async fn conclude(mut sender: Sender, result: Result<()>) {
         (_, Ok(())) => sender.finish().await,
         // The peer takes nothing any more, and an ERROR would have to wait behind what it does not take.
         (_, Err(Error::Deadline)) if sender.is_stuck() => return sender.reset(ErrorCode::STREAM_DEADLINE),
+        (_, Err(Error::NoRoom { .. })) if sender.is_stuck() => return sender.reset(ErrorCode::LIMIT),
         (_, Err(_)) if sender.is_stuck() => return sender.reset(ErrorCode::CANCELLED),
         (SendState::Open, Err(error)) => sender.fail(error.into_failure()).await,
         (SendState::Ending, Err(_)) => sender.finish().await,
@@ -177,6 +183,22 @@ fn refuse(sender: &mut Sender, receiver: &mut Receiver, code: ErrorCode) {
     event!(sender.connection().inner().events, ExchangeRefused { stream_id, code });
     sender.reset(code);
     receiver.stop(code);
+}
+
+/// There is no room for one more exchange: it is told if the transport takes that now, and does not wait for it.
+//= S3.93
+async fn turn_away(mut sender: Sender, mut receiver: Receiver, error: Error) {
+    if let Error::NoRoom { name: limit, limit: value, .. } = error {
+        event!(sender.connection().inner().events, LimitReached { limit, value, owner: By::Us });
+    }
+    let told = {
+        let mut told = pin!(sender.fail(error.into_failure()));
+        poll_fn(|cx| Poll::Ready(told.as_mut().poll(cx).is_ready())).await
+    };
+    if !told {
+        sender.reset(ErrorCode::BUSY);
+    }
+    receiver.stop(ErrorCode::BUSY);
 }
 
 /// Resolves when the peer no longer reads: it gave up the exchange, or the connection is gone.

@@ -15,6 +15,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use hikyaku_wire::recording::Kind;
 
+use crate::budget::Windows;
 use crate::error::{Closed, ClosedBy};
 use crate::recording::Tap;
 
@@ -199,10 +200,10 @@ impl Link {
     }
 
     /// Raises the tiny first credit to what an authorised peer gets.
-    pub(crate) fn raise(&self, window: u64, bidirectional: u64, unidirectional: u64) {
+    pub(crate) fn raise(&self, windows: Windows, bidirectional: u64, unidirectional: u64) {
         match self {
-            Self::Quic(link) => link.raise(window, bidirectional, unidirectional),
-            Self::Mux(link) => link.raise(window, bidirectional, unidirectional),
+            Self::Quic(link) => link.raise(windows, bidirectional, unidirectional),
+            Self::Mux(link) => link.raise(windows, bidirectional, unidirectional),
         }
     }
 
@@ -211,6 +212,14 @@ impl Link {
         match self {
             Self::Quic(link) => link.widen(window),
             Self::Mux(link) => link.widen(window),
+        }
+    }
+
+    /// Lets more wait in the transport to be sent.
+    pub(crate) fn widen_send(&self, window: u64) {
+        match self {
+            Self::Quic(link) => link.widen_send(window),
+            Self::Mux(link) => link.widen_send(window),
         }
     }
 

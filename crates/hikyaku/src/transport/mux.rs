@@ -23,6 +23,7 @@ use qmux::{Dir, StreamId};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::Notify;
 
+use crate::budget::Windows;
 use crate::error::{Closed, ClosedBy};
 use crate::limits::{Limits, unauthorised};
 use crate::recording::{Tap, Tapped};
@@ -200,9 +201,10 @@ impl MuxLink {
         }
     }
 
-    pub(super) fn raise(&self, window: u64, bidirectional: u64, unidirectional: u64) {
+    pub(super) fn raise(&self, windows: Windows, bidirectional: u64, unidirectional: u64) {
         let mut state = self.shared.lock();
-        state.connection.set_receive_window(window);
+        state.connection.set_receive_window(windows.receive);
+        state.connection.set_send_buffer_total(bytes(windows.send));
         state.connection.set_max_concurrent_streams(Dir::Bi, bidirectional);
         state.connection.set_max_concurrent_streams(Dir::Uni, unidirectional);
         state.wake_driver();
@@ -212,6 +214,10 @@ impl MuxLink {
         let mut state = self.shared.lock();
         state.connection.set_receive_window(window);
         state.wake_driver();
+    }
+
+    pub(super) fn widen_send(&self, window: u64) {
+        self.shared.lock().connection.set_send_buffer_total(bytes(window));
     }
 
     /// Asks with QX_PING and waits for the answer.
@@ -357,14 +363,24 @@ fn config(side: Side, limits: &Limits) -> qmux::Config {
         Side::Client => (limits.connection_window, limits.max_exchanges, limits.max_unidirectional),
         Side::Server => (unauthorised::WINDOW, unauthorised::EXCHANGES, unauthorised::UNIDIRECTIONAL),
     };
+    let usual = qmux::Config::default();
+    let send_buffer_total = match side {
+        Side::Client => usual.send_buffer_total,
+        Side::Server => bytes(unauthorised::WINDOW),
+    };
     qmux::Config {
+        send_buffer_total,
         receive_window: window,
         stream_receive_window: limits.stream_window,
         max_concurrent_bidi_streams: exchanges,
         max_concurrent_uni_streams: unidirectional,
         max_idle_timeout: Some(limits.idle_timeout),
-        ..qmux::Config::default()
+        ..usual
     }
+}
+
+fn bytes(window: u64) -> usize {
+    usize::try_from(window).unwrap_or(usize::MAX)
 }
 
 fn index(dir: Dir) -> usize {

@@ -15,6 +15,7 @@ use quinn::{
     WriteError,
 };
 
+use crate::budget::Windows;
 use crate::error::{Closed, ClosedBy, Error};
 use crate::events::Refusal;
 use crate::identity::{Identity, KeyId};
@@ -145,14 +146,19 @@ impl QuicLink {
         }
     }
 
-    pub(super) fn raise(&self, window: u64, bidirectional: u64, unidirectional: u64) {
+    pub(super) fn raise(&self, windows: Windows, bidirectional: u64, unidirectional: u64) {
         self.connection.set_max_concurrent_bi_streams(varint(bidirectional));
         self.connection.set_max_concurrent_uni_streams(varint(unidirectional));
-        self.connection.set_receive_window(varint(window));
+        self.connection.set_receive_window(varint(windows.receive));
+        self.connection.set_send_window(windows.send);
     }
 
     pub(super) fn widen(&self, window: u64) {
         self.connection.set_receive_window(varint(window));
+    }
+
+    pub(super) fn widen_send(&self, window: u64) {
+        self.connection.set_send_window(window);
     }
 
     pub(super) fn rtt(&self) -> Duration {
@@ -295,7 +301,6 @@ fn transport(limits: &Limits, side: Side) -> quinn::TransportConfig {
         .mtu_discovery_config(Some(discovery))
         .congestion_controller_factory(Arc::new(congestion::Factory::default()))
         .stream_receive_window(varint(limits.stream_window))
-        .send_window(limits.connection_window)
         .datagram_receive_buffer_size(Some(DATAGRAM_BUFFER))
         .datagram_send_buffer_size(DATAGRAM_BUFFER)
         .max_idle_timeout(IdleTimeout::try_from(limits.idle_timeout).ok());
@@ -308,6 +313,7 @@ fn transport(limits: &Limits, side: Side) -> quinn::TransportConfig {
     };
     config
         .receive_window(varint(window))
+        .send_window(window)
         .max_concurrent_bidi_streams(varint(exchanges))
         .max_concurrent_uni_streams(varint(unidirectional));
     config

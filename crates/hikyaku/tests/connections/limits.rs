@@ -4,7 +4,11 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use hikyaku::{Admission, Error, ErrorCode, Identity, Incoming, Limits, Retry, Server, Transport};
+use hikyaku::events::{Event, Log};
+use hikyaku::{
+    Admission, Error, ErrorCode, Exchange, Identity, Incoming, Limits, Result, Retry, Router, Server,
+    Transport,
+};
 use hikyaku_mux::Dir;
 use hikyaku_wire::frame::FrameType;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -327,7 +331,7 @@ async fn a_message_that_is_never_whole_ends_its_exchange_in_time_and_no_other() 
 #[tokio::test]
 async fn while_many_hold_all_they_can_a_late_member_is_served() {
     let limits = Limits {
-        max_memory: 1024 * 1024,
+        max_memory: 4 * 1024 * 1024,
         stream_window: 256 * 1024,
         connection_window: 256 * 1024,
         ..Limits::default()
@@ -336,7 +340,7 @@ async fn while_many_hold_all_they_can_a_late_member_is_served() {
     let mut hoarders = Vec::new();
     for _ in 0..4 {
         let mut raw = Raw::greeted(server.address()).await;
-        for _ in 0..8 {
+        for _ in 0..32 {
             raw.say(Dir::Bi, &[exchange("echo/1", &[]), begun(60_000, 16 * 1024)].concat()).await;
         }
         raw.ping().await;
@@ -386,4 +390,63 @@ async fn frames_that_carry_nothing_have_a_bound_over_all_streams_of_a_connection
     let control = raw.own_control.unwrap();
     raw.say_on(control, &frames(&[(FrameType(0x21), &[])]).repeat(101)).await;
     assert_eq!(raw.ended().await.code, ErrorCode::LIMIT_EXCEEDED);
+}
+
+/// Answers with 64 KiB, whatever is asked.
+async fn page(mut exchange: Exchange) -> Result<()> {
+    exchange.reply(&"x".repeat(64 * 1024)).await
+}
+
+/// Whoever asks and does not read makes a server hold no more than its part of the quarter; then the rest is refused with BUSY,
+/// or given up when its answer finds no room, and the others are answered.
+//= S3.93 (test)
+#[tokio::test]
+async fn answers_that_nobody_reads_have_a_bound_and_the_others_are_answered() {
+    let limits = Limits {
+        max_memory: 8 * 1024 * 1024,
+        stream_window: 256 * 1024,
+        connection_window: 256 * 1024,
+        ..Limits::default()
+    };
+    let router = Router::new().route("page/1", page).route("echo/1", crate::common::echo);
+    let log = Log::default();
+    let server = Server::builder(Identity::generate().unwrap())
+        .limits(limits)
+        .observe(log.observer())
+        .router(router)
+        .start()
+        .await
+        .unwrap();
+    let stream = tls_to(server.address(), client_tls(Some(&Key::new()), &[ALPN])).await.unwrap();
+    // No credit for any answer: what is asked is held there.
+    let config = hikyaku_mux::Config { stream_receive_window: 100, ..hikyaku_mux::Config::default() };
+    let mut raw = Raw::with(stream, hikyaku_mux::Side::Client, config).await;
+    raw.greet().await;
+    let mut asked = Vec::new();
+    for _ in 0..200 {
+        let id = raw.ask(&exchange("page/1", &[(FrameType::MESSAGE, &[0x07]), (FrameType::END, &[])])).await;
+        asked.push(id);
+    }
+    raw.ping().await;
+    let reached = |event: &Event| matches!(event, Event::LimitReached { limit: "max_memory", .. });
+    log.until(reached).await;
+    let member = hikyaku::connect(server.address(), server.id()).transport(Transport::Tcp).await.unwrap();
+    assert_eq!(member.call::<_, u8>("echo/1", "", &7_u8).await.unwrap(), 7);
+    let text: String = soon(member.call("page/1", "", &7_u8)).await.unwrap();
+    assert_eq!(text.len(), 64 * 1024);
+    // Once they are read or given up, there is room again.
+    for id in asked {
+        raw.mux.stop(id, 0);
+    }
+    raw.ping().await;
+    soon(async {
+        loop {
+            let id =
+                raw.ask(&exchange("echo/1", &[(FrameType::MESSAGE, &[0x07]), (FrameType::END, &[])])).await;
+            if raw.hear(id).await.is_ok_and(|heard| heard.len() == 5) {
+                break;
+            }
+        }
+    })
+    .await;
 }

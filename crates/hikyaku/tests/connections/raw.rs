@@ -321,7 +321,12 @@ impl Raw<ClientStream> {
 
 impl<S: AsyncRead + AsyncWrite + Unpin> Raw<S> {
     pub async fn over(io: S, side: Side) -> Self {
-        let mux = Connection::new(side, Config::default(), Instant::now());
+        Self::with(io, side, Config::default()).await
+    }
+
+    /// The same, with other limits of its own.
+    pub async fn with(io: S, side: Side, config: Config) -> Self {
+        let mux = Connection::new(side, config, Instant::now());
         let mut raw = Self { io, mux, control: None, own_control: None };
         raw.until(|mux| (mux.max_datagram_size().is_some() || mux.close_reason().is_some()).then_some(()))
             .await;

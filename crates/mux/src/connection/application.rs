@@ -8,8 +8,8 @@ use crate::stream::{Received, RecvHalf, SendHalf, Stream};
 use crate::{DatagramError, Dir, ReadError, SendStatus, StreamId, WriteError};
 use bytes::Bytes;
 
-/// What a stream may hold to be sent when all together hold too much: enough for a record.
-const CROWDED_SEND_BUFFER: usize = 16 * 1024;
+/// What a stream may hold to be sent when all together hold too much: enough for what most exchanges say.
+const CROWDED_SEND_BUFFER: usize = 4 * 1024;
 
 impl Connection {
     /// Opens a stream; `None` while the peer allows no more (`Event::Available` follows).
@@ -48,10 +48,11 @@ impl Connection {
     /// Takes bytes from the front of `data` to be sent on the stream, and returns how many: at least one unless
     /// `data` is empty, fewer than all when the send buffer ends.
     pub fn write(&mut self, id: StreamId, data: &mut Bytes) -> Result<usize, WriteError> {
-        let full = self.unsent >= self.config.send_buffer_total;
-        let buffer = self.config.send_buffer.min(if full { CROWDED_SEND_BUFFER } else { usize::MAX });
+        let (unsent, most) = (self.unsent, self.config);
         let send = self.send_half(id)?;
         let before = send.held();
+        let left = most.send_buffer_total.saturating_sub(unsent - before);
+        let buffer = most.send_buffer.min(left.max(CROWDED_SEND_BUFFER));
         let written = send.write(data, buffer)?;
         let gained = send.held() - before;
         self.unsent += gained;
@@ -206,6 +207,11 @@ impl Connection {
     /// Sets how many received bytes may be unread on all streams together. Credit already given stays given.
     pub fn set_receive_window(&mut self, bytes: u64) {
         self.window.resize(bytes);
+    }
+
+    /// Sets how many bytes all streams together may hold waiting to be sent. What they hold already stays.
+    pub fn set_send_buffer_total(&mut self, bytes: usize) {
+        self.config.send_buffer_total = bytes;
     }
 
     /// Sets how many streams the peer may have open at one time. Credit already given stays given.

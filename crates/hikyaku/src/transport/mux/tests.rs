@@ -35,6 +35,7 @@ fn a_bulk_stream_that_never_waits_does_not_hide_what_arrives() {
         let limits = Limits::default();
         let client = MuxLink::spawn(near, Side::Client, &limits, None);
         let server = MuxLink::spawn(far, Side::Server, &limits, None);
+        server.raise(Windows { receive: limits.connection_window, send: 4 << 20 }, 1, 1);
         let (mut send, mut receive) = client.open_bi().await.unwrap();
         send.write(&mut Bytes::from_static(b"pour")).await.unwrap();
         let (mut pour, _asked) = server.accept_bi().await.unwrap();
