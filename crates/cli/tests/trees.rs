@@ -411,6 +411,45 @@ fn every_event_is_as_the_schema_says() {
     }
 }
 
+#[test]
+fn what_is_there_already_is_told_beforehand_and_not_sent_again() {
+    let place = Place::new();
+    let drop = place.directory("drop");
+    let (_server, ana) = server_with_room(&place, &["--into", "drop"], "ops");
+    let at = place.directory("garden");
+    garden(&at);
+    place.file("alone", b"alone");
+    let verdicts = |words: &[&str]| {
+        let done = ana.run(words);
+        check_events(&done);
+        let mut actions: Vec<_> =
+            done.objects(&["would"]).iter().map(|would| would["action"].to_string()).collect();
+        actions.sort();
+        actions.dedup();
+        actions
+    };
+    let dry = ["send", "garden", "alone", "--to", ":", "--dry-run", "--json"];
+    assert_eq!(verdicts(&dry), ["\"send\""]);
+    assert_eq!(names(&drop), [".hikyaku"], "nothing was made");
+    ana.run(["send", "garden", "alone", "--to", ":"]).ok();
+    assert_eq!(verdicts(&dry), ["\"keep\""]);
+    let again = ana.run(["send", "garden", "--to", ":", "--json"]);
+    check_events(&again);
+    assert!(again.json()["kept"].as_u64().unwrap() > 5, "{again:#?}");
+    // A single file, too; and one that is another one now is replaced when that is asked for.
+    assert_eq!(ana.run(["send", "alone", "--to", ":", "--json"]).json()["kept"], 1);
+    place.file("alone", b"another");
+    assert_eq!(ana.run(["send", "alone", "--to", ":"]).code(), 10, "it is not replaced");
+    ana.run(["send", "alone", "--to", ":", "--overwrite", "always"]).ok();
+    assert_eq!(fs::read(drop.join("alone")).unwrap(), b"another");
+    ana.run(["send", "garden", "--to", "#ops"]).ok();
+    place.directory("into");
+    let dry = ["get", "#ops:1", "--into", "into", "--dry-run", "--json"];
+    assert_eq!(verdicts(&dry), ["\"send\""]);
+    ana.run(["get", "#ops:1", "--into", "into"]).ok();
+    assert_eq!(verdicts(&dry), ["\"keep\""]);
+}
+
 /// Holds every line to the schema in the documentation, and the summary to the rest.
 #[track_caller]
 fn check_events(done: &Done) {

@@ -8,6 +8,7 @@ use hikyaku_files::{Destination, Fetched, FilesClient, FilesError, Progress};
 use hikyaku_storage::vault::VaultError;
 use hikyaku_wire::files::Wanted;
 
+use super::send::OnTaken;
 use crate::args::Global;
 use crate::client::{Client, Patience};
 use crate::event;
@@ -33,6 +34,12 @@ pub(crate) struct Get {
     /// Where to
     #[arg(long, value_name = "DIR", default_value = ".")]
     into: PathBuf,
+    /// What becomes of a file of a tree whose name is taken there
+    #[arg(long, value_enum, default_value_t = OnTaken::Never)]
+    overwrite: OnTaken,
+    /// Tell what would become of each file, and do nothing
+    #[arg(long, conflicts_with = "stdout")]
+    dry_run: bool,
     /// Write the file to standard output while it comes: each piece is verified, and the exit code says whether the whole is
     #[arg(long, conflicts_with_all = ["into", "json"])]
     stdout: bool,
@@ -68,6 +75,9 @@ impl Get {
         }
         let paths = vec![events::path(self.into.as_os_str())];
         events.start(&Start { paths, to: None, reference: Some(self.reference.clone()) })?;
+        if self.dry_run {
+            return self.preview(&client, &wanted, events).await;
+        }
         let begun = Instant::now();
         let fetched = self.deliver(&client, &wanted).await?;
         self.keep(&client, &fetched)?;
@@ -87,8 +97,30 @@ impl Get {
         Kept::new(&path, root, Some(self.reference.clone()), false).keep(&mut client.server.store()?)
     }
 
+    /// Tells what would become of each file, and does nothing.
+    async fn preview(&self, client: &Client, wanted: &Wanted, events: &mut Events) -> Result {
+        let connection = client.connected().await?;
+        let mut told = Ok(());
+        let tell = |item| {
+            if told.is_ok() {
+                told = events.would(&item);
+            }
+        };
+        let previewed =
+            FilesClient::new(connection.clone()).preview_parcel(wanted, &self.destination(), tell).await;
+        connection.close().await;
+        previewed.map_err(|error| self.trouble(error))?;
+        told
+    }
+
+    fn destination(&self) -> Destination {
+        let mut destination = Destination::new(&self.into);
+        destination.options.overwrite = self.overwrite.on_wire();
+        destination
+    }
+
     async fn deliver(&self, client: &Client, wanted: &Wanted) -> Result<Fetched> {
-        let destination = Destination::new(&self.into);
+        let destination = self.destination();
         let (progress, moments) = Progress::new();
         let subject = Subject { name: hikyaku::printable(&self.reference).to_string(), ..Subject::default() };
         let progress = progress.paced(self.limit.pace());

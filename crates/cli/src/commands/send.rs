@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use clap::Args;
-use hikyaku_files::{FilesError, Pace, Progress, WalkOptions};
+use hikyaku_files::{FilesClient, FilesError, Missing, OutgoingTree, Pace, Progress, WalkOptions};
 use hikyaku_sqlite::client::{ClientStore, Direction, Transfer};
 use hikyaku_wire::files::{Overwrite, PutOptions, Receipt, Synced, Target};
 
@@ -70,6 +70,9 @@ pub(crate) struct Send {
     /// Compare files by their content, not by size and time, to see what is there already
     #[arg(long)]
     checksum: bool,
+    /// Tell what would become of each file, and do nothing
+    #[arg(long)]
+    dry_run: bool,
     /// Carry extended attributes (user.*)
     #[arg(long)]
     xattrs: bool,
@@ -81,7 +84,7 @@ pub(crate) struct Send {
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
-enum OnTaken {
+pub(super) enum OnTaken {
     /// It stays, and the new one is not made
     Never,
     /// The one with the later time stays
@@ -97,6 +100,18 @@ enum Fsync {
     None,
     Batch,
     Each,
+}
+
+impl OnTaken {
+    /// As a peer is told, or a part of this program; nothing for what is the rule.
+    pub(super) fn on_wire(self) -> Option<Overwrite> {
+        match self {
+            Self::Never => None,
+            Self::Newer => Some(Overwrite::Newer),
+            Self::Always => Some(Overwrite::Always),
+            Self::Rename => Some(Overwrite::Rename),
+        }
+    }
 }
 
 impl Send {
@@ -127,6 +142,10 @@ impl Send {
         let at_once = if at_once { self.paths.len().max(1) } else { 1 };
         let mut failed = Vec::new();
         for paths in self.paths.chunks(at_once) {
+            if self.dry_run {
+                sending.preview(paths, events).await?;
+                continue;
+            }
             let source = if is_piped { sending.piped(self.name.as_deref()) } else { sending.outgoing(paths) };
             let trouble = match sending.send(source, paths, events).await {
                 Ok(exit) => {
@@ -196,12 +215,7 @@ impl Send {
     }
 
     fn put(&self) -> PutOptions {
-        let overwrite = match self.overwrite {
-            OnTaken::Never => None,
-            OnTaken::Newer => Some(Overwrite::Newer),
-            OnTaken::Always => Some(Overwrite::Always),
-            OnTaken::Rename => Some(Overwrite::Rename),
-        };
+        let overwrite = self.overwrite.on_wire();
         let synced = self.fsync.map(|fsync| match fsync {
             Fsync::None => Synced::None,
             Fsync::Batch => Synced::Batch,
@@ -232,12 +246,22 @@ impl Sending {
         paths: &[PathBuf],
         events: &mut Events,
     ) -> Result<Option<Exit>> {
-        let outgoing = source?;
+        let mut outgoing = source?;
         let shown = events::path(outgoing.path().as_os_str());
         let told = paths.iter().map(|path| events::path(path.as_os_str())).collect();
         events.start(&Start { paths: told, to: Some(self.to.clone()), reference: None })?;
         let begun = Instant::now();
-        let receipt = self.deliver(&outgoing, events.is_json()).await;
+        let mut receipt = self.deliver(&outgoing, events.is_json()).await;
+        if let Err(Ending::Failed(error)) = &receipt
+            && error.code() == hikyaku::ErrorCode::ALREADY_EXISTS
+            && let Some(tree) = outgoing.as_tree(&self.target, self.put, &self.walk)?
+        {
+            // What has its name may be this very file: a tree of one is compared before anything is sent.
+            self.store.change(|changes| changes.remove_transfer(outgoing.transfer().0))?;
+            outgoing = tree;
+            self.remember(&outgoing)?;
+            receipt = self.deliver(&outgoing, events.is_json()).await;
+        }
         match receipt {
             Ok(receipt) => {
                 self.store.change(|changes| changes.remove_transfer(outgoing.transfer().0))?;
@@ -252,6 +276,29 @@ impl Sending {
             }
             Err(Ending::Failed(error)) => Err(self.failed(error, &outgoing)?.during(shown)),
         }
+    }
+
+    /// Tells what would become of each file, and does nothing.
+    async fn preview(&mut self, paths: &[PathBuf], events: &mut Events) -> Result {
+        if !matches!(self.target, Target::Drop(_)) {
+            return Err(Trouble::usage("--dry-run is for the server's directory: a room has nothing yet"));
+        }
+        let tree =
+            OutgoingTree::new(&absolute(paths)?, None, self.target.clone(), self.put, self.walk.clone())?;
+        let connection = self.client.connected().await?;
+        let mut told = Ok(());
+        let tell = |item| {
+            if told.is_ok() {
+                told = events.would(&item);
+            }
+        };
+        let troubles = FilesClient::new(connection.clone()).preview_tree(&tree, tell).await?;
+        connection.close().await;
+        told?;
+        for trouble in troubles {
+            events.missing(&trouble.path, &Missing::Source(trouble.reason).to_string())?;
+        }
+        Ok(())
     }
 
     /// Keeps the receipt, where it says what this path was as a whole.
@@ -346,10 +393,7 @@ impl Sending {
 
     /// The transfer that these paths began earlier, if it is still the same; else a new one. Remembered either way.
     fn outgoing(&mut self, paths: &[PathBuf]) -> Result<Source> {
-        let absolute = |path: &PathBuf| {
-            std::path::absolute(path).map_err(|error| crate::exit::io(path.display(), &error))
-        };
-        let paths = paths.iter().map(absolute).collect::<Result<Vec<_>>>()?;
+        let paths = absolute(paths)?;
         let fresh = Source::new(&paths, self.target.clone(), self.put, self.walk.clone())?;
         let begun = self.store.transfers()?.into_iter().filter(|transfer| {
             transfer.direction == Direction::Send
@@ -380,6 +424,12 @@ impl Sending {
         };
         Ok(self.store.change(|changes| changes.put_transfer(&transfer))?)
     }
+}
+
+fn absolute(paths: &[PathBuf]) -> Result<Vec<PathBuf>> {
+    let absolute =
+        |path: &PathBuf| std::path::absolute(path).map_err(|error| crate::exit::io(path.display(), &error));
+    paths.iter().map(absolute).collect()
 }
 
 /// Why a transfer ended early.

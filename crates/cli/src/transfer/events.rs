@@ -5,7 +5,8 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 use std::time::Instant;
 
-use hikyaku_files::{Passing, escape};
+use hikyaku_files::{Item, Passing, escape};
+use hikyaku_wire::files::Verdict;
 use serde::Serialize;
 
 use crate::exit::{Result, Trouble};
@@ -102,6 +103,14 @@ struct Missing<'a> {
 }
 
 #[derive(Serialize)]
+struct Would<'a> {
+    path: &'a str,
+    bytes: u64,
+    action: &'a str,
+    why: &'a str,
+}
+
+#[derive(Serialize)]
 struct File<'a> {
     path: String,
     bytes: u64,
@@ -173,6 +182,27 @@ impl Events {
     /// Tells what is not at the receiver as it was at the sender.
     pub(crate) fn missing(&self, path: &[u8], why: &str) -> Result {
         self.tell("missing", path, why)
+    }
+
+    /// Tells what would become of a file.
+    pub(crate) fn would(&mut self, item: &Item) -> Result {
+        let (action, why) = match item.verdict {
+            Verdict::NEW => ("send", "it is not there"),
+            Verdict::REPLACES => ("replace", "another one is there"),
+            Verdict::RENAMED => ("rename", "its name is taken"),
+            Verdict::LINKED => ("send", "its name is taken, and others of it are not"),
+            Verdict::SAME => ("keep", "it is there"),
+            Verdict::TAKEN => ("leave", "something of that name exists and is not replaced"),
+            Verdict::OLDER => ("leave", "what is there is not older"),
+            Verdict::COLLIDES => ("leave", "its name and another one differ by case or by composition alone"),
+            other if other.is_wanted() => ("send", "for a reason that this version does not know"),
+            _ => ("leave", "for a reason that this version does not know"),
+        };
+        let path = escape(&item.path).to_string();
+        if self.json {
+            return print("would", Would { path: &path, bytes: item.size, action, why });
+        }
+        output::line(format_args!("{action:<8}{path}  {}  {why}", crate::event::bytes(item.size)))
     }
 
     fn tell(&self, ty: &'static str, path: &[u8], why: &str) -> Result {

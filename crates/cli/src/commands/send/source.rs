@@ -58,6 +58,18 @@ impl Source {
         Ok(Self::Tree(OutgoingTree::new(paths, None, target, put, walk)?))
     }
 
+    /// A file as a tree of one.
+    pub(super) fn as_tree(
+        &self,
+        target: &Target,
+        put: PutOptions,
+        walk: &WalkOptions,
+    ) -> Result<Option<Self>, FilesError> {
+        let (Self::File(file), Target::Drop(_)) = (self, target) else { return Ok(None) };
+        let paths = [file.path().to_owned()];
+        Ok(Some(Self::Tree(OutgoingTree::new(&paths, None, target.clone(), put, walk.clone())?)))
+    }
+
     /// Reads what [`Source::encode`] wrote.
     pub(super) fn decode(bytes: &[u8], walk: WalkOptions) -> Option<Self> {
         match Outgoing::decode(bytes) {
