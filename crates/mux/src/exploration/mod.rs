@@ -169,7 +169,7 @@ fn two_strangers_may_begin_close_and_be_cut_off_in_every_order() {
     explore("strangers", &scenario, Reach::All(200_000));
 }
 
-/// Everything at once: three streams, four events each. There are more than a hundred million states.
+/// Everything at once: three streams, four events each. There are more than fifty million states.
 #[test]
 #[ignore = "tens of minutes: cargo xtask soak states"]
 fn three_streams_and_four_events_each_in_many_orders() {
