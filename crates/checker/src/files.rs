@@ -222,7 +222,7 @@ impl<'a> World<'a> {
             let window = u64::try_from(self.usual.as_micros() / 8).unwrap_or(u64::MAX).max(20_000);
             let moment = Duration::from_micros(self.random.below(2 * window));
             let patience = if done < faults { moment } else { self.plan.patience };
-            match wait(&mut client, patience)? {
+            match wait(&mut client, &self.home.join("client.out"), patience)? {
                 Some(ended) => break ended,
                 None if done >= faults => {
                     let _ = client.kill();
@@ -372,7 +372,9 @@ impl<'a> World<'a> {
         };
         let log = fs::File::options().append(true).create(true).open(self.home.join("client.log"));
         let log = log.map_err(|error| error.to_string())?;
-        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(log);
+        // Into a file: nobody reads before the end, and a pipe would be full long before.
+        let out = fs::File::create(self.home.join("client.out")).map_err(|error| error.to_string())?;
+        command.stdin(Stdio::null()).stdout(out).stderr(log);
         command.spawn().map_err(|error| error.to_string())
     }
 
@@ -415,15 +417,11 @@ fn sync(place: &Path) -> Result<(), String> {
 }
 
 /// Waits for the end of a client: whether it was a good one, and what it printed.
-fn wait(client: &mut Child, patience: Duration) -> Result<Option<(bool, String)>, String> {
-    use std::io::Read as _;
+fn wait(client: &mut Child, out: &Path, patience: Duration) -> Result<Option<(bool, String)>, String> {
     let begun = Instant::now();
     loop {
         if let Some(status) = client.try_wait().map_err(|error| error.to_string())? {
-            let mut printed = String::new();
-            if let Some(mut out) = client.stdout.take() {
-                out.read_to_string(&mut printed).map_err(|error| error.to_string())?;
-            }
+            let printed = fs::read_to_string(out).map_err(|error| error.to_string())?;
             // Of a merge, what stays is reported: 10 says so.
             let is_good = matches!(status.code(), Some(0 | 10));
             return Ok(Some((is_good, format!("{status}\n{printed}"))));
