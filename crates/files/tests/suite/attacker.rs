@@ -121,7 +121,7 @@ async fn directories_swapped_for_links_while_trees_arrive_at_a_server_lead_nowhe
     });
     assert_eq!(look(&outside), before);
     println!("{good} trees received, {refused} refused, {} swaps", swaps.load(Ordering::Relaxed));
-    assert!(good > 0 && swaps.load(Ordering::Relaxed) > receives() / 10, "{good} {refused} {swaps:?}");
+    assert!(good > 0 && swaps.load(Ordering::Relaxed) > receives() / 100, "{good} {refused} {swaps:?}");
 }
 
 //= S5.22 (test)
@@ -149,5 +149,5 @@ async fn directories_swapped_for_links_while_trees_arrive_at_a_client_lead_nowhe
     });
     assert_eq!(look(&outside), before);
     println!("{good} trees fetched, {refused} refused, {} swaps", swaps.load(Ordering::Relaxed));
-    assert!(good > 0 && swaps.load(Ordering::Relaxed) > receives() / 10, "{good} {refused} {swaps:?}");
+    assert!(good > 0 && swaps.load(Ordering::Relaxed) > receives() / 100, "{good} {refused} {swaps:?}");
 }
