@@ -21,7 +21,7 @@ const SHOWN: usize = 40;
 pub(crate) enum Held {
     /// An earlier one could not be sent.
     Behind {
-        /// How the earlier one begins.
+        /// How the earlier one begins, behind a colon; empty if that is not known.
         earlier: String,
         /// What happened to it.
         error: Error,
@@ -40,7 +40,7 @@ pub(crate) async fn send_earlier(
 ) -> Result<(), Held> {
     let stored = |error: hikyaku_sqlite::client::ClientError| Held::Trouble(error.into());
     for entry in store.outbox_before(name.as_str(), id.0).map_err(stored)? {
-        let held = |error: Error| Held::Behind { earlier: beginning(&entry), error };
+        let held = |error: Error| Held::Behind { earlier: format!(": {}", beginning(&entry)), error };
         let send = again(chat, room, &entry).await.map_err(held)?;
         let told = entry.message.created_ms.saturating_add(FRESH_MS) < system_time();
         let note = |what: String| {

@@ -88,7 +88,7 @@ impl Message {
             Err(Held::Trouble(trouble)) => return Err(Attempt::Trouble(trouble)),
             Err(Held::Behind { earlier, error }) => {
                 self.behind = Some(earlier);
-                return Err(Attempt::of(error));
+                return Err(Attempt::of_earlier(error));
             }
         }
         // Until the answer is here, also when this future is dropped.
@@ -174,7 +174,7 @@ impl Message {
             self.settle(false);
             let trouble = match self.behind.take() {
                 Some(earlier) => Trouble::from(error).during(format_args!(
-                    "an earlier message there has no answer yet, and goes first: {earlier}"
+                    "an earlier message there has no answer yet, and goes first{earlier}"
                 )),
                 None => Trouble::from(error),
             };
@@ -207,6 +207,11 @@ enum Attempt {
 impl Attempt {
     fn of(error: Error) -> Self {
         if error.is_retryable() { Self::Again(error) } else { Self::Hopeless(error) }
+    }
+
+    /// An earlier message that was clearly refused holds up nothing; without an answer it is said again like any other.
+    fn of_earlier(error: Error) -> Self {
+        if error.says_no() { Self::of(error) } else { Self::Again(error) }
     }
 
     /// After an answer that is none the message may be there: the same is said again, until there is an answer that is one.
@@ -247,6 +252,16 @@ mod tests {
         {
             assert!(matches!(Attempt::of_send(error.clone(), false), Attempt::Again(_)), "{error}");
         }
+    }
+
+    /// A server that is killed under an earlier message gives no answer, and comes back.
+    #[test]
+    fn an_earlier_message_without_an_answer_is_said_again() {
+        for error in [Error::Deadline, Error::Truncated, Error::Ended] {
+            assert!(matches!(Attempt::of_earlier(error.clone()), Attempt::Again(_)), "{error}");
+        }
+        let denied = Failure::new(ErrorCode::ENROLL_REQUIRED, "").with_retry(Retry::No);
+        assert!(matches!(Attempt::of_earlier(denied.into()), Attempt::Hopeless(_)));
     }
 
     #[test]
