@@ -43,7 +43,7 @@ struct Besieged {
     _place: Place,
 }
 
-/// What attackers have: a key that nobody knows, a stolen one, and what it opens.
+/// What attackers have: a key that nobody knows, one stolen from somebody else than who is to be served, and what it opens.
 struct Keys {
     stranger: Attacker,
     member: Attacker,
@@ -55,8 +55,10 @@ impl Besieged {
         let place = Place::new();
         let (server, ana) = server_with_room(&place, &[], "ops");
         ana.run(["say", "ops", "before"]).ok();
+        let robbed = place.home("robbed");
+        robbed.join(ana.run(["invite", "create"]).ok(), "robbed");
         let (stranger, member) =
-            (Attacker::stranger(server.address), Attacker::member(server.address, &ana.path));
+            (Attacker::stranger(server.address), Attacker::member(server.address, &robbed.path));
         let room = runtime().block_on(async { resolve(&mut talk(&member).await?).await });
         let room = room.unwrap();
         Self { server, ana, keys: Arc::new(Keys { stranger, member, room }), _place: place }
