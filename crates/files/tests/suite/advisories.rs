@@ -81,12 +81,13 @@ async fn wormhole_rs_what_the_sender_did_not_check_the_receiver_does() {
 async fn croc_nothing_is_overwritten_nothing_acts_and_nothing_is_printed_raw() {
     let world = World::new();
     let connection = world.connect().await;
-    fs::write(world.path("drop/kept"), "mine").unwrap();
+    // Of another length: a file of one size and one time is taken for the same.
+    fs::write(world.path("drop/kept"), "mine alone").unwrap();
     let over = Bundle::default().file(b"kept", b"evil").done();
     let receipt = put(&connection, &tree_offer(1, PutOptions::default()), &over).await.unwrap();
     assert_eq!(
         (receipt.tree.unwrap().missing, fs::read(world.path("drop/kept")).unwrap()),
-        (1, b"mine".to_vec())
+        (1, b"mine alone".to_vec())
     );
     for name in [&b".ssh"[..], b".bashrc", b".profile", b".config", b".git"] {
         let acts = Bundle::default().enter(name).file(b"authorized_keys", b"evil").leave().done();
