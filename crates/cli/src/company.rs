@@ -9,6 +9,8 @@ use hikyaku_chat::client::{Looking, People};
 use hikyaku_wire::chat::{RoomId, State, UserId};
 use tokio::sync::{mpsc, watch};
 
+use crate::client::Backoff;
+
 /// How often it is said that one is here, and that one types.
 const HERE_EVERY: Duration = Duration::from_secs(10);
 const TYPING_EVERY: Duration = Duration::from_secs(3);
@@ -61,16 +63,23 @@ impl Company {
         let (notices, mut noticed) = mpsc::channel(NOTICED);
         let (show, typing) = watch::channel(Vec::new());
         let task = tokio::spawn(async move {
+            let mut backoff = Backoff::new();
             loop {
                 let connection = connections.borrow_and_update().clone();
                 if let Some(connection) = connection {
                     let mut visit = Visit { me, people: People::default(), show: &show, typed: None };
+                    let begun = Instant::now();
                     // However it ends, there is nobody to be seen until the next connection.
                     if visit.stay(room, &connection, &mut noticed).await.is_ok() {
                         connection.close().await;
                         return;
                     }
                     show.send_replace(Vec::new());
+                    if begun.elapsed() > HERE_EVERY {
+                        backoff = Backoff::new();
+                    }
+                    // A server that ends the connection when it is asked would be asked again at once on the next one.
+                    backoff.wait(None).await;
                 }
                 if connections.changed().await.is_err() {
                     return;
