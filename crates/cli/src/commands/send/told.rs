@@ -48,8 +48,9 @@ pub(super) fn sent(
     match &receipt.tree {
         Some(tree) => {
             let there = match tree.kept {
+                // The same was there, or something else that was not to be replaced.
                 Some(kept) => {
-                    format!("  ({kept} files, {}, were there)", event::bytes(tree.kept_bytes.unwrap_or(0)))
+                    format!("  (files not sent: {kept}, {})", event::bytes(tree.kept_bytes.unwrap_or(0)))
                 }
                 None => String::new(),
             };
