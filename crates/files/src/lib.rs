@@ -1,7 +1,7 @@
 //! Files: from one disk to another, verified while they move, resumable, atomic.
 //!
 //! Pure rules: [`tree`] (the hash), [`journal`] (what is durable), [`names`] (what a peer may call a file), [`receive`]
-//! (what may come next). Disk: [`jail`] (directories that cannot be left), [`vault`] (whole objects), [`drop_dir`],
+//! (what may come next), [`quota`] (what may still be stored). Disk: [`jail`] (directories that cannot be left), [`vault`] (whole objects), [`drop_dir`],
 //! [`source`]. Shells: [`server`] and [`client`], which speak `files/1` (spec chapter 5) over the library; [`rooms`] is
 //! what they ask of a room log.
 
@@ -20,6 +20,7 @@ mod object_tree;
 pub mod pace;
 pub mod pipe;
 pub mod progress;
+pub mod quota;
 mod reader;
 pub mod receive;
 pub mod rooms;
