@@ -7,13 +7,14 @@
 mod folded;
 mod looking;
 mod publish;
+mod report;
 mod sifter;
 
 use std::fs::File;
 use std::io;
 use std::os::fd::AsFd;
 
-use hikyaku_wire::bundle::{Done, FileHead, Leave, Reason};
+use hikyaku_wire::bundle::{FileHead, Leave, Reason};
 use hikyaku_wire::files::{List, Synced, Wants};
 use minicbor::{Decode, Encode};
 
@@ -21,61 +22,16 @@ use crate::bundle::{Item, Position, Reader};
 use crate::disk;
 use crate::error::{FilesError, Result};
 use crate::jail::{Dir, Found, set_attributes, set_metadata};
-use crate::names::{Dots, SafeName, SafeRelPath, escape};
+use crate::names::{Dots, SafeName, SafeRelPath};
 use crate::progress::{Passing, Progress};
 use crate::staging::full;
 use folded::Folded;
 
 pub(crate) use looking::Looking;
 pub(crate) use publish::{Policy, publish};
+pub use report::{MAX_REPORTED, Missing, Report};
 pub(crate) use sifter::Sifter;
 use sifter::Way;
-
-/// The most things that a report names; the rest is counted.
-pub const MAX_REPORTED: usize = 1_000;
-
-/// What was made, and what was not kept.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Report {
-    /// What the bundle counted.
-    pub counts: Done,
-    /// What is missing or different, by path: the first [`MAX_REPORTED`].
-    pub missing: Vec<(Vec<u8>, Missing)>,
-    /// How many are missing or different altogether.
-    pub missing_count: u64,
-    /// How many entries the tree has at its top.
-    pub tops: u64,
-    /// Of the counts: files that were not carried because they are there, and their bytes.
-    pub kept: (u64, u64),
-}
-
-/// Why something of a tree is not there.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum Missing {
-    /// The sender could not give it.
-    #[error("not carried: {}", reason_text(*.0))]
-    Source(Reason),
-    /// Something else has the name and stays.
-    #[error("something of that name exists already and was not replaced")]
-    Exists,
-    /// Its name and that of an earlier entry are one name there, or would be one elsewhere.
-    #[error(
-        "its name and another one of its directory differ by case or by composition alone: it was not made"
-    )]
-    Collides,
-    /// A link that leads out of the tree.
-    #[error("a symbolic link that leads out of the tree was not made")]
-    LinkOut,
-    /// A second name whose first one is not there.
-    #[error("a second name of a file that is missing")]
-    LinkTarget,
-    /// Attributes that this file system or this user cannot set.
-    #[error("made, but not all of its extended attributes could be kept")]
-    Attributes,
-    /// A record of a kind that this version does not know.
-    #[error("an entry of a kind that this version does not know")]
-    Unknown,
-}
 
 /// How a tree is unpacked.
 #[derive(Clone, Copy, Debug)]
@@ -518,17 +474,6 @@ impl Passed {
     }
 }
 
-//= S5.51
-impl Report {
-    pub(crate) fn add(&mut self, path: Vec<u8>, why: Missing) {
-        tracing::debug!(path = %escape(&path), %why, "not kept");
-        self.missing_count += 1;
-        if self.missing.len() < MAX_REPORTED {
-            self.missing.push((path, why));
-        }
-    }
-}
-
 /// Whether a link in a directory `depth` levels below the top of a tree may lead out of it, judged by its text alone.
 ///
 /// `..` is believed at the beginning only, where the tree's own directories stand above the link: behind a name, that
@@ -543,17 +488,6 @@ pub(crate) fn leads_out(target: &[u8], depth: usize) -> bool {
         up += 1;
     }
     up > depth || parts.any(|part| part == b"..")
-}
-
-fn reason_text(reason: Reason) -> &'static str {
-    match reason {
-        Reason::CHANGED => "it changed while it was being read",
-        Reason::UNREADABLE => "it could not be read",
-        Reason::VANISHED => "it was gone when it was its turn",
-        Reason::SPECIAL => "it is a device, a pipe or a socket",
-        Reason::LIMIT => "its name or depth is beyond what is carried",
-        _ => "for a reason that this version does not know",
-    }
 }
 
 fn leads_nowhere(error: &io::Error) -> bool {
