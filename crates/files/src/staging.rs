@@ -7,24 +7,20 @@
 
 use std::fs::File;
 use std::io;
-use std::os::fd::AsFd;
-use std::os::unix::fs::{FileExt, MetadataExt};
+use std::os::unix::fs::FileExt;
 use std::time::Duration;
 
-use hikyaku_storage::vault::{MAX_STATE, Mark, VaultError};
-use hikyaku_wire::parcel::{Metadata, Root, TransferId};
-use rustix::fs::FallocateFlags;
-use rustix::io::Errno;
+use hikyaku_storage::vault::VaultError;
+use hikyaku_wire::parcel::{Root, TransferId};
 
-use crate::disk::{self, Call, Promise};
-use crate::jail::{Dir, FileId, Found, set_metadata, try_lock};
-use crate::journal::{Contents, MAX_JOURNAL, Record};
+use crate::disk::{self, Promise};
+use crate::jail::{Dir, FileId, Found, try_lock};
+use crate::journal::{Contents, MAX_JOURNAL};
 use crate::names::SafeName;
 
-/// A journal longer than this is started afresh.
-const COMPACT_AT: u64 = 256 * 1024;
-/// Smaller files are sent again rather than resumed.
-const JOURNAL_FROM: u64 = 1024 * 1024;
+mod staged;
+
+pub(crate) use staged::Staged;
 
 /// A directory of temporary files.
 #[derive(Debug)]
@@ -39,20 +35,6 @@ pub(crate) enum Opened {
     Staged(Box<Staged>),
     /// It got its final name before: header, root, size.
     Settled(Vec<u8>, Root, u64),
-}
-
-/// An open temporary file.
-#[derive(Debug)]
-pub(crate) struct Staged {
-    dir: Dir,
-    names: Names,
-    file: File,
-    tree: Option<File>,
-    journal: Option<File>,
-    contents: Contents,
-    header: Vec<u8>,
-    /// A synchronisation failed. What was not durable then may be lost, and no later one tells.
-    failed: bool,
 }
 
 /// A transfer that left something in the directory.
@@ -249,242 +231,6 @@ impl Names {
         dir.remove(&self.tree)?;
         dir.remove(&self.fresh)?;
         dir.remove(&self.journal)
-    }
-}
-
-impl Staged {
-    /// What the transfer is, as it was first said.
-    pub(crate) fn header(&self) -> &[u8] {
-        &self.header
-    }
-
-    pub(crate) fn mark(&self) -> &Mark {
-        &self.contents.mark
-    }
-
-    /// Sets space aside for a size that somebody claims, so that a full disk is found now and not at the end.
-    ///
-    /// A file that may need a mark gets its journal now: on a disk that is full to the last block there is none later.
-    pub(crate) fn prepare(&mut self, size: Option<u64>) -> Result<(), VaultError> {
-        if size.is_none_or(|size| size > JOURNAL_FROM) && self.journal.is_none() {
-            self.contents.begin.get_or_insert_with(|| self.header.clone());
-            self.rewrite_journal()?;
-        }
-        let size = size.unwrap_or(0);
-        let have = self.file.metadata()?.blocks().saturating_mul(512);
-        let needed = size.saturating_sub(have);
-        if needed == 0 {
-            return Ok(());
-        }
-        let allocated = disk::call(Call::Write, &self.file);
-        allocated.map_err(|error| full(&self.dir, needed, error))?;
-        match rustix::fs::fallocate(&self.file, FallocateFlags::KEEP_SIZE, 0, size) {
-            Ok(()) => Ok(()),
-            Err(error @ (Errno::NOSPC | Errno::DQUOT | Errno::FBIG)) => {
-                Err(full(&self.dir, needed, error.into()))
-            }
-            // Not every file system can; the writes will find out.
-            Err(_) => Ok(()),
-        }
-    }
-
-    pub(crate) fn write(
-        &mut self,
-        offset: u64,
-        data: &[u8],
-        tree_offset: u64,
-        tree: &[u8],
-    ) -> Result<(), VaultError> {
-        if let Err(error) = disk::write_all_at(&self.file, data, offset) {
-            let error = full(&self.dir, data.len() as u64, error);
-            // What was written of it is of no use, and on a full disk the journal needs the space.
-            disk::set_len(&self.file, offset)?;
-            return Err(error);
-        }
-        match &self.tree {
-            Some(file) => disk::write_all_at(file, tree, tree_offset)
-                .map_err(|error| full(&self.dir, tree.len() as u64, error)),
-            None => Ok(()),
-        }
-    }
-
-    //= S5.30
-    pub(crate) fn sync(&mut self, mark: Mark) -> Result<(), VaultError> {
-        if mark.state.len() > MAX_STATE {
-            return Err(VaultError::Misuse("the state of a mark is too long"));
-        }
-        if mark.verified > self.file.metadata()?.len() {
-            return Err(VaultError::Misuse("a mark beyond the data"));
-        }
-        self.sync_by(disk::sync_data)?;
-        self.record(Record::Mark(mark), true)
-    }
-
-    /// Gives the file its final name: metadata, data and journal durable first, the name and its directory after.
-    ///
-    /// A name that exists is never replaced: the error is [`io::ErrorKind::AlreadyExists`], unless it is this very file.
-    //= S5.33
-    pub(crate) fn publish(
-        &mut self,
-        root: Root,
-        size: u64,
-        meta: &Metadata,
-        into: &Dir,
-        name: &SafeName,
-    ) -> Result<(), VaultError> {
-        self.finish(size, meta)?;
-        let id = FileId::of_file(&self.file)?;
-        self.record(Record::Sealing { root, size, inode: id.inode }, true)?;
-        match self.dir.publish(&self.names.part, into, name) {
-            Err(error)
-                if error.kind() == io::ErrorKind::AlreadyExists && into.identify(name)? == Some(id) =>
-            {
-                self.dir.remove(&self.names.part)?;
-            }
-            result => result?,
-        }
-        into.sync()?;
-        self.record(Record::Settled { root, size }, false)
-    }
-
-    /// As [`Staged::publish`], into a vault: the tree goes first, and content that is there already is enough.
-    pub(crate) fn publish_object(
-        &mut self,
-        root: Root,
-        size: u64,
-        into: &Dir,
-        name: &SafeName,
-        tree: &SafeName,
-    ) -> Result<(), VaultError> {
-        if self.file.metadata()?.len() < size {
-            return Err(VaultError::Misuse("the size is not that of the data"));
-        }
-        let meta = Metadata { mode: Some(0o400), ..Metadata::default() };
-        self.finish(size, &meta)?;
-        let inode = FileId::of_file(&self.file)?.inode;
-        self.record(Record::Sealing { root, size, inode }, true)?;
-        for (part, name) in [(&self.names.tree, tree), (&self.names.part, name)] {
-            match self.dir.publish(part, into, name) {
-                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => self.dir.remove(part)?,
-                result => result?,
-            }
-        }
-        into.sync()?;
-        self.record(Record::Settled { root, size }, false)
-    }
-
-    /// The directory of a tree that is being made, made on the first call.
-    pub(crate) fn tree_dir(&self) -> Result<Dir, VaultError> {
-        Ok(self.dir.enter(&self.names.dir)?)
-    }
-
-    /// Forgets what was made of a tree: it begins anew.
-    pub(crate) fn restart_tree(&mut self) -> Result<(), VaultError> {
-        self.dir.remove_all(&self.names.dir)?;
-        self.contents.mark = Mark::default();
-        Ok(())
-    }
-
-    /// Notes how far a tree is. Everything of it before the mark must be durable.
-    //= S5.30
-    pub(crate) fn mark_tree(&mut self, mark: Mark) -> Result<(), VaultError> {
-        if mark.state.len() > MAX_STATE {
-            return Err(VaultError::Misuse("the state of a mark is too long"));
-        }
-        self.record(Record::Mark(mark), true)
-    }
-
-    /// The root and size of a tree whose publishing was begun before.
-    pub(crate) fn sealing(&self) -> Option<(Root, u64)> {
-        self.contents.sealing.map(|(root, size, _)| (root, size))
-    }
-
-    /// Notes that a tree is whole and about to take its place.
-    pub(crate) fn seal_tree(&mut self, root: Root, size: u64) -> Result<(), VaultError> {
-        self.record(Record::Sealing { root, size, inode: 0 }, true)
-    }
-
-    /// Notes that a tree has its place, and removes what is left of its directory.
-    pub(crate) fn settle_tree(&mut self, root: Root, size: u64) -> Result<(), VaultError> {
-        self.record(Record::Settled { root, size }, true)?;
-        self.dir.remove_all(&self.names.dir)?;
-        Ok(self.dir.remove(&self.names.part)?)
-    }
-
-    /// Removes everything of this transfer.
-    pub(crate) fn discard(self) -> Result<(), VaultError> {
-        Ok(self.names.remove(&self.dir)?)
-    }
-
-    /// Removes the journal of a transfer that was published and need not be remembered.
-    pub(crate) fn forget(&self) -> Result<(), VaultError> {
-        Ok(self.dir.remove(&self.names.journal)?)
-    }
-
-    fn finish(&mut self, size: u64, meta: &Metadata) -> Result<(), VaultError> {
-        if self.file.metadata()?.len() != size {
-            disk::set_len(&self.file, size)?;
-        }
-        set_metadata(self.file.as_fd(), meta)?;
-        self.sync_by(disk::sync_all)
-    }
-
-    fn sync_by(&mut self, sync: fn(&File) -> io::Result<()>) -> Result<(), VaultError> {
-        self.check()?;
-        let synced = sync(&self.file).and_then(|()| self.tree.as_ref().map_or(Ok(()), sync));
-        self.synced(synced)
-    }
-
-    /// What comes of a synchronisation.
-    fn synced(&mut self, result: io::Result<()>) -> Result<(), VaultError> {
-        self.failed |= result.is_err();
-        result.map_err(|error| full(&self.dir, 0, error))
-    }
-
-    fn check(&self) -> Result<(), VaultError> {
-        if self.failed {
-            return Err(io::Error::other("the disk failed before, and what it has is not known").into());
-        }
-        Ok(())
-    }
-
-    fn record(&mut self, record: Record, durable: bool) -> Result<(), VaultError> {
-        self.check()?;
-        if self.journal.is_none() || self.contents.end > COMPACT_AT {
-            self.contents.begin.get_or_insert_with(|| self.header.clone());
-            self.rewrite_journal()?;
-        }
-        match &record {
-            Record::Settled { .. } => disk::promise(Promise::Names),
-            _ => disk::promise(Promise::Data),
-        }
-        // What could not be written is not part of it: the next record goes to the same place.
-        let mut contents = self.contents.clone();
-        let bytes = contents.append(record);
-        if let Some(journal) = &self.journal {
-            let written = disk::write_all_at(journal, &bytes, self.contents.end);
-            written.map_err(|error| full(&self.dir, bytes.len() as u64, error))?;
-            if durable {
-                let synced = disk::sync_data(journal);
-                self.synced(synced)?;
-            }
-        }
-        self.contents = contents;
-        Ok(())
-    }
-
-    /// Starts the journal afresh, atomically: the old one stays until the new one is durable.
-    fn rewrite_journal(&mut self) -> Result<(), VaultError> {
-        self.dir.remove(&self.names.fresh)?;
-        let (contents, bytes) = self.contents.compact();
-        let journal = self.dir.create(&self.names.fresh).map_err(|error| full(&self.dir, 0, error))?;
-        let written = disk::write_all_at(&journal, &bytes, 0);
-        written.map_err(|error| full(&self.dir, bytes.len() as u64, error))?;
-        self.synced(disk::sync_all(&journal))?;
-        self.dir.replace(&self.names.fresh, &self.names.journal)?;
-        self.synced(self.dir.sync())?;
-        (self.journal, self.contents) = (Some(journal), contents);
-        Ok(())
     }
 }
 

@@ -1,5 +1,9 @@
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
 
+use hikyaku_storage::vault::Mark;
+use hikyaku_wire::parcel::Metadata;
+
+use super::staged::COMPACT_AT;
 use super::*;
 use crate::names::Dots;
 

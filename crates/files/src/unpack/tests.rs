@@ -1,6 +1,6 @@
 //! Links by their text.
 
-use super::leads_out;
+use super::applying::leads_out;
 
 #[test]
 fn a_link_leads_out_when_its_text_may_lead_above_the_top() {

@@ -1,0 +1,213 @@
+//! What each record of a bundle does to the tree that is being made.
+
+use std::io;
+use std::os::fd::AsFd;
+
+use hikyaku_wire::bundle::{FileHead, Leave, Reason};
+use hikyaku_wire::files::Synced;
+
+use super::folded::Folded;
+use super::sifter::{self, Sifter, Way};
+use super::{Missing, Open, Unpacker, vault};
+use crate::bundle::Item;
+use crate::disk;
+use crate::error::Result;
+use crate::jail::{Found, set_attributes, set_metadata};
+use crate::names::{SafeName, SafeRelPath};
+use crate::staging::full;
+
+impl Unpacker {
+    /// What an earlier attempt made of a name goes, unless it is gone on with.
+    pub(super) fn make_way(&mut self, item: &Item<'_>) -> Result<()> {
+        let cleared = match (&self.way, item) {
+            (Way::Kept(last), _) => {
+                self.reader.pass(last);
+                return Ok(());
+            }
+            (Way::Made, Item::Enter(name)) => match self.dir().find(name) {
+                Ok(Some(Found::Directory)) => return Ok(()),
+                Ok(_) => self.dir().remove(name),
+                Err(error) => Err(error),
+            },
+            (Way::Made, Item::File(_, FileHead { from: Some(1..), .. })) => return Ok(()),
+            (
+                Way::Made,
+                Item::File(name, _)
+                | Item::Symlink(name, _)
+                | Item::HardLink(name, _)
+                | Item::LeftOut(name, _),
+            ) => self.dir().remove_all(name),
+            _ => return Ok(()),
+        };
+        // Where something else was, there is nothing now.
+        self.way = Way::Free;
+        cleared.map_err(vault)
+    }
+
+    pub(super) fn apply(&mut self, item: Item<'_>) -> Result<()> {
+        match item {
+            Item::Enter(name) => self.enter(name)?,
+            Item::Leave(leave) => self.leave(&leave)?,
+            Item::File(name, head) => self.begin(name, head)?,
+            Item::Bytes(bytes) => {
+                let Some(open) = &mut self.file else { return Ok(()) };
+                let written = disk::write_all_at(&open.file, bytes, open.at);
+                written.map_err(|error| full(&self.stack[0].1, bytes.len() as u64, error))?;
+                open.at += bytes.len() as u64;
+            }
+            Item::Hole(len) => self.file.iter_mut().for_each(|open| open.at += len),
+            Item::End(end) => self.end(end.failed)?,
+            Item::Symlink(name, link) => self.symlink(&name, &link)?,
+            Item::HardLink(name, to) => self.hard_link(&name, &to)?,
+            Item::LeftOut(name, left_out) => self.missing(Some(&name), Missing::Source(left_out.reason)),
+            Item::Unknown(_) => self.missing(None, Missing::Unknown),
+            Item::Kept(_) => {}
+            Item::Done(done) => {
+                self.report.kept = self.sifter.as_ref().map_or((0, 0), Sifter::kept);
+                self.report.counts = sifter::whole(done, self.report.kept);
+            }
+        }
+        Ok(())
+    }
+
+    /// Makes an entry, unless its name and an earlier one are the same here: `None`, and it is reported.
+    //= S5.52
+    fn make<T>(&mut self, name: &SafeName, make: impl FnOnce(&Self) -> io::Result<T>) -> Result<Option<T>> {
+        if !self.skipped.is_empty() {
+            self.missing(Some(name), Missing::Collides);
+            return Ok(None);
+        }
+        let is_new = self.folded.as_ref().is_none_or(|folded| !folded.has(name)) && self.way != Way::Collides;
+        let made = if is_new { make(self) } else { Err(io::ErrorKind::AlreadyExists.into()) };
+        match made {
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+                self.missing(Some(name), Missing::Collides);
+                Ok(None)
+            }
+            made => {
+                let made = made.map_err(|error| full(self.root(), 0, error))?;
+                self.folded.as_mut().map_or(Ok(()), |folded| folded.add(name))?;
+                Ok(Some(made))
+            }
+        }
+    }
+
+    fn enter(&mut self, name: SafeName) -> Result<()> {
+        let open = |at: &Self| match at.way {
+            Way::Made => at.dir().open_child(&name),
+            _ => at.dir().make_child(&name),
+        };
+        match self.make(&name, open)? {
+            Some(inner) => {
+                self.stack.push((Some(name), inner));
+                self.folded.iter_mut().for_each(Folded::enter);
+            }
+            None => self.skipped.push(name),
+        }
+        Ok(())
+    }
+
+    fn begin(&mut self, name: SafeName, head: FileHead) -> Result<()> {
+        let at = head.from.unwrap_or(0);
+        let open = |to: &Self| if at == 0 { to.dir().create(&name) } else { to.dir().open_from(&name, at) };
+        let Some(file) = self.make(&name, open)? else { return Ok(()) };
+        let attributes = head.attributes.as_deref().unwrap_or_default();
+        // At once, and not at the end: where the bundle is gone on with, they are not told again.
+        if !set_attributes(file.as_fd(), attributes) {
+            self.missing(Some(&name), Missing::Attributes);
+        }
+        self.file = Some(Open { file, name, head, at });
+        Ok(())
+    }
+
+    fn leave(&mut self, leave: &Leave) -> Result<()> {
+        if self.skipped.pop().is_some() {
+            return Ok(());
+        }
+        let Some((_, dir)) = self.stack.last() else { return Ok(()) };
+        let attributes = leave.attributes.as_deref().unwrap_or_default();
+        let kept = set_attributes(dir.as_fd(), attributes);
+        dir.set_metadata(&leave.meta.unwrap_or_default()).map_err(vault)?;
+        if !kept {
+            self.missing(None, Missing::Attributes);
+        }
+        self.stack.pop();
+        self.folded.iter_mut().for_each(Folded::leave);
+        Ok(())
+    }
+
+    fn end(&mut self, failed: Option<Reason>) -> Result<()> {
+        let Some(open) = self.file.take() else { return Ok(()) };
+        if let Some(reason) = failed {
+            self.dir().remove(&open.name).map_err(vault)?;
+            self.missing(Some(&open.name), Missing::Source(reason));
+            return Ok(());
+        }
+        let length = open.file.metadata().map_err(vault)?.len();
+        if length != open.head.size {
+            disk::set_len(&open.file, open.head.size).map_err(|error| full(self.root(), 0, error))?;
+        }
+        // What no mark will cover must be durable before it looks whole to another attempt.
+        let is_covered = self.sifter.as_ref().zip(self.reader.position());
+        if is_covered.is_some_and(|(sifter, position)| !sifter.is_news(position)) {
+            disk::sync_all(&open.file).map_err(|error| full(self.root(), 0, error))?;
+        }
+        set_metadata(open.file.as_fd(), &open.head.meta.unwrap_or_default()).map_err(vault)?;
+        if self.options.synced == Synced::Each {
+            disk::sync_all(&open.file).map_err(|error| full(self.root(), 0, error))?;
+        }
+        Ok(())
+    }
+
+    //= S5.49
+    fn symlink(&mut self, name: &SafeName, link: &hikyaku_wire::bundle::Symlink) -> Result<()> {
+        if !self.options.all_links && leads_out(&link.target, self.stack.len() - 1) {
+            self.missing(Some(name), Missing::LinkOut);
+            return Ok(());
+        }
+        let modified = link.meta.and_then(|meta| Some((meta.mtime?, meta.mtime_ns.unwrap_or(0))));
+        self.make(name, |at| at.dir().symlink(&link.target, name, modified)).map(|_| ())
+    }
+
+    fn hard_link(&mut self, name: &SafeName, to: &SafeRelPath) -> Result<()> {
+        let linked = self.make(name, |at| match at.root().link(to, at.dir(), name) {
+            // The first name failed, or it or a directory on the way is a link of the bundle's own.
+            Err(error) if leads_nowhere(&error) => {
+                at.sifter.as_ref().map_or(Ok(false), |sifter| sifter.link_kept(to, at.dir(), name))
+            }
+            linked => linked.map(|()| true),
+        })?;
+        if linked == Some(false) {
+            self.missing(Some(name), Missing::LinkTarget);
+        }
+        Ok(())
+    }
+
+    fn missing(&mut self, name: Option<&SafeName>, why: Missing) {
+        let names = self.stack.iter().filter_map(|(name, _)| name.as_ref());
+        let path: Vec<&[u8]> = names.chain(&self.skipped).chain(name).map(SafeName::as_bytes).collect();
+        self.report.add(path.join(&b'/'), why);
+    }
+}
+
+/// Whether a link in a directory `depth` levels below the top of a tree may lead out of it, judged by its text alone.
+///
+/// `..` is believed at the beginning only, where the tree's own directories stand above the link: behind a name, that
+/// name may be a link itself, and `..` then leads from wherever it points.
+pub(crate) fn leads_out(target: &[u8], depth: usize) -> bool {
+    if target.starts_with(b"/") {
+        return true;
+    }
+    let mut parts = target.split(|byte| *byte == b'/').filter(|part| !matches!(*part, b"" | b".")).peekable();
+    let mut up = 0;
+    while parts.next_if_eq(&b"..".as_slice()).is_some() {
+        up += 1;
+    }
+    up > depth || parts.any(|part| part == b"..")
+}
+
+fn leads_nowhere(error: &io::Error) -> bool {
+    use rustix::io::Errno;
+    let errno = error.raw_os_error().map(Errno::from_raw_os_error);
+    matches!(errno, Some(Errno::NOENT | Errno::NOTDIR | Errno::LOOP))
+}
