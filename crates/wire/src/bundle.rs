@@ -48,6 +48,9 @@ pub const MAX_HEADER: u64 = 128 * 1024;
 /// The longest target of a symbolic link, in bytes.
 pub const MAX_LINK: usize = 4095;
 
+/// The most extended attributes of one entry.
+pub const MAX_ATTRIBUTES: usize = 256;
+
 /// An extended attribute.
 #[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
 #[cbor(array)]
@@ -80,7 +83,7 @@ pub struct Leave {
     #[n(0)]
     pub meta: Option<Metadata>,
     /// Its extended attributes, if they are carried.
-    #[n(1)]
+    #[cbor(n(1), decode_with = "crate::cbor::few_if_any::<_, _, MAX_ATTRIBUTES>")]
     pub attributes: Option<Vec<Attribute>>,
 }
 
@@ -99,7 +102,7 @@ pub struct FileHead {
     #[n(2)]
     pub meta: Option<Metadata>,
     /// Its extended attributes, if they are carried.
-    #[n(3)]
+    #[cbor(n(3), decode_with = "crate::cbor::few_if_any::<_, _, MAX_ATTRIBUTES>")]
     pub attributes: Option<Vec<Attribute>>,
     /// Where its content begins: whole pieces before it are at the receiver, which has asked for this.
     #[n(4)]

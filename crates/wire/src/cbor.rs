@@ -147,6 +147,14 @@ pub fn few<'b, C, T: Decode<'b, C>, const MOST: usize>(
     Ok(items)
 }
 
+/// [`few`], where the field may be absent.
+pub fn few_if_any<'b, C, T: Decode<'b, C>, const MOST: usize>(
+    decoder: &mut Decoder<'b>,
+    context: &mut C,
+) -> Result<Option<Vec<T>>, DecodeError> {
+    few::<C, T, MOST>(decoder, context).map(Some)
+}
+
 /// Checks `bytes` and reads a message from them. Unknown keys are ignored.
 //= S3.80
 //= S3.82

@@ -1,6 +1,6 @@
 //! The rules of a bundle, in pieces of every size.
 
-use hikyaku_wire::bundle::{Done, Enter, FileEnd, FileHead, HardLink, Leave, PIECE_LEN, Reason, Symlink};
+use hikyaku_wire::bundle::{Attribute, Done, Enter, FileEnd, FileHead, HardLink, Leave, PIECE_LEN, Reason, Symlink};
 use hikyaku_wire::files::Component;
 use proptest::prelude::*;
 
@@ -225,6 +225,40 @@ fn a_header_is_bounded_before_it_comes_and_unknown_records_are_passed_over() {
     let mut bytes = vec![0x40, 0x40, 3, 1, 2, 3];
     bytes.extend(write(&[Step::Done(0, 0, 1)]));
     assert_eq!(read(&bytes, 1).unwrap()[0], "Unknown(64)");
+}
+
+//= S5.47 (test)
+#[test]
+fn an_entry_has_256_extended_attributes_and_not_one_more() {
+    let attributes = |count: usize| {
+        let one = |nth: usize| Attribute { name: format!("user.{nth:03}").into_bytes(), value: vec![7] };
+        Some((0..count).map(one).collect::<Vec<_>>())
+    };
+    let file = |count| {
+        let mut writer = Writer::default();
+        let attributes = attributes(count);
+        writer.file(&FileHead { name: name("f"), size: 0, meta: None, attributes, from: None });
+        Reader::new(Dots::Refused).next(&mut writer.written()).map(|item| match item {
+            Some(Item::File(_, head)) => head.attributes.map(|list| list.len()),
+            other => panic!("{other:?}"),
+        })
+    };
+    let directory = |count| {
+        let mut writer = Writer::default();
+        writer.enter(&Enter { name: name("d") });
+        writer.leave(&Leave { meta: None, attributes: attributes(count) });
+        let (mut reader, mut input) = (Reader::new(Dots::Refused), writer.written());
+        assert!(matches!(reader.next(&mut input), Ok(Some(Item::Enter(_)))));
+        reader.next(&mut input).map(|item| match item {
+            Some(Item::Leave(leave)) => leave.attributes.map(|list| list.len()),
+            other => panic!("{other:?}"),
+        })
+    };
+    for read in [&file as &dyn Fn(usize) -> _, &directory] {
+        assert_eq!(read(256), Ok(Some(256)));
+        let error = read(257).unwrap_err().to_string();
+        assert!(error.contains("257 items; 256 are the most"), "{error}");
+    }
 }
 
 proptest! {
