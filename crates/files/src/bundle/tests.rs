@@ -1,6 +1,8 @@
 //! The rules of a bundle, in pieces of every size.
 
-use hikyaku_wire::bundle::{Attribute, Done, Enter, FileEnd, FileHead, HardLink, Leave, PIECE_LEN, Reason, Symlink};
+use hikyaku_wire::bundle::{
+    Attribute, Done, Enter, FileEnd, FileHead, HardLink, Leave, PIECE_LEN, Reason, Symlink,
+};
 use hikyaku_wire::files::Component;
 use proptest::prelude::*;
 
