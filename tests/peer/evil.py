@@ -239,6 +239,7 @@ class Evil:
         self.closes: list[qmux.Closed] = []
         self.connections = self.received = self.receipts = 0
         self.met_certificate = False
+        self.said: list[tuple[int, int]] = []
         self.reads = True
         self.listening = socket.create_server(("127.0.0.1", 0))
         self.address = "127.0.0.1:%d" % self.listening.getsockname()[1]

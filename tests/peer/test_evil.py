@@ -37,6 +37,7 @@ class Ran:
     resident_kib: int
     connections: int
     met: bool
+    said: set[tuple[int, int]]
     outside: set[str]
     into: set[str]
     modes: set[int]
@@ -93,7 +94,7 @@ class Evil(unittest.TestCase):
         left = set(os.listdir(os.path.join(home.work, "into")))
         outside = home.files() - before - {os.path.join("work", "into", entry) for entry in left}
         outside = {path for path in outside if not path.startswith(os.path.join("work", "into") + os.sep)}
-        result = Ran(*ran, server.connections, server.met_certificate, outside, left, home.modes(), outbox(home))
+        result = Ran(*ran, server.connections, server.met_certificate, set(server.said), outside, left, home.modes(), outbox(home))
         shutil.rmtree(root, ignore_errors=True)
         return result
 
@@ -119,6 +120,8 @@ class Evil(unittest.TestCase):
             self.assertEqual(ran.waiting, case.waiting, f"messages in the outbox{told}")
         if case.calm:
             self.assertLessEqual(ran.connections, CALM, told)
+        if case.met is not None:
+            self.assertEqual((ran.met, ran.said), (case.met, case.hears), told)
         if case.script.get("host") in ("impostor", "rsa", "p256", "chain"):
             self.assertFalse(ran.met, "the device's certificate was shown to somebody else" + told)
 
