@@ -45,6 +45,8 @@ pub(crate) struct Finding {
 }
 
 const RESTORE: &str = "stop the server, keep a copy of the data directory, and restore a backup ('hikyaku restore FILE --replace')";
+/// A server with fewer open files soon has no room for connections.
+const FEWEST_FILES: u64 = 1_024;
 const COPY: &str = "nothing that anybody said is lost; keep a copy of the data directory and report this";
 
 /// Findings so far.
@@ -88,8 +90,8 @@ pub(crate) async fn examine(data: &Path, now_ms: u64, objects: bool) -> Findings
     let mut found = Findings::default();
     modes(data, &mut found);
     key(data, &mut found);
-    limits(&mut found);
-    disk(data, &mut found);
+    limits(getrlimit(Resource::Nofile).maximum, &mut found);
+    disk(data, free(data), &mut found);
     let Some(rooms) = file(data, &mut found) else { return found };
     let store: Arc<dyn Store> = match SqliteStore::open_read_only(data) {
         Ok(store) => Arc::new(store),
@@ -182,39 +184,35 @@ fn key(data: &Path, found: &mut Findings) {
     }
 }
 
-/// What the system lets a server of this user do. Each connection needs a file descriptor.
-fn limits(found: &mut Findings) {
-    let files = getrlimit(Resource::Nofile);
-    let hard = files.maximum.unwrap_or(u64::MAX);
-    if hard < 1_024 {
-        let says = format!("at most {hard} files may be open, and each connection is one");
-        found.warn("limits", says, "raise it: 'ulimit -n', or LimitNOFILE= in the unit file");
-    } else {
-        found.ok(
-            "limits",
-            format!("{} open files", files.maximum.map_or("any number of".to_owned(), |n| n.to_string())),
-        );
+/// What the system lets a server of this user do: how many files it may have open at most.
+fn limits(most: Option<u64>, found: &mut Findings) {
+    match most {
+        Some(most @ ..FEWEST_FILES) => {
+            let says = format!("at most {most} files may be open, and each connection is one");
+            found.warn("limits", says, "raise it: 'ulimit -n', or LimitNOFILE= in the unit file");
+        }
+        Some(most) => found.ok("limits", format!("{most} open files")),
+        None => found.ok("limits", "any number of open files"),
     }
 }
 
-fn disk(data: &Path, found: &mut Findings) {
-    match rustix::fs::statvfs(data) {
-        Ok(disk) => {
-            let free = disk.f_bavail.saturating_mul(disk.f_frsize);
-            let says = format!("{} MiB free", free >> 20);
-            if free < KEEP_FREE {
-                let hint = "make room: below 256 MiB no files are taken, and with none left no messages";
-                found.warn("disk", says, hint);
-            } else {
-                found.ok("disk", says);
-            }
+/// How many bytes are free where the data is.
+fn disk(data: &Path, free: rustix::io::Result<u64>, found: &mut Findings) {
+    match free {
+        Ok(free @ ..KEEP_FREE) => {
+            let hint = "make room: below 256 MiB no files are taken, and with none left no messages";
+            found.warn("disk", format!("{} MiB free", free >> 20), hint);
         }
-        Err(error) => found.warn(
-            "disk",
-            format!("{}: {error}", data.display()),
-            "name the data directory with --data DIR",
-        ),
+        Ok(free) => found.ok("disk", format!("{} MiB free", free >> 20)),
+        Err(error) => {
+            let says = format!("{}: {error}", data.display());
+            found.warn("disk", says, "name the data directory with --data DIR");
+        }
     }
+}
+
+fn free(data: &Path) -> rustix::io::Result<u64> {
+    rustix::fs::statvfs(data).map(|disk| disk.f_bavail.saturating_mul(disk.f_frsize))
 }
 
 /// The store's file; the rooms that have a log. `None` if there is nothing more to look at.
@@ -321,5 +319,36 @@ mod tests {
             clock(newest, 100_000, &mut found);
             assert_eq!(found.worst(), state, "{newest}");
         }
+    }
+
+    fn one(look: impl FnOnce(&mut Findings)) -> Finding {
+        let mut found = Findings::default();
+        look(&mut found);
+        assert_eq!(found.0.len(), 1, "{:?}", found.0);
+        found.0.remove(0)
+    }
+
+    #[test]
+    fn too_few_open_files_are_told_with_their_number_and_what_to_do() {
+        let few = one(|found| limits(Some(1_023), found));
+        assert_eq!((few.check, few.state), ("limits", State::Warning));
+        assert!(few.says.contains("1023") && few.hint.unwrap().contains("LimitNOFILE="), "{few:?}");
+        for (most, says) in [(Some(1_024), "1024 open files"), (None, "any number of open files")] {
+            let enough = one(|found| limits(most, found));
+            assert_eq!((enough.state, &*enough.says, enough.hint), (State::Ok, says, None));
+        }
+    }
+
+    #[test]
+    fn a_disk_that_is_nearly_full_or_not_there_is_told_with_what_to_do() {
+        let data = Path::new("/srv/data");
+        let little = one(|found| disk(data, Ok(KEEP_FREE - 1), found));
+        assert_eq!((little.check, little.state, &*little.says), ("disk", State::Warning, "255 MiB free"));
+        assert!(little.hint.unwrap().contains("make room"), "{little:?}");
+        let enough = one(|found| disk(data, Ok(KEEP_FREE), found));
+        assert_eq!((enough.state, &*enough.says, enough.hint), (State::Ok, "256 MiB free", None));
+        let gone = one(|found| disk(data, Err(rustix::io::Errno::NOENT), found));
+        assert_eq!((gone.check, gone.state), ("disk", State::Warning));
+        assert!(gone.says.starts_with("/srv/data: ") && gone.hint.unwrap().contains("--data"), "{gone:?}");
     }
 }

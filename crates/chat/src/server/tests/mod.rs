@@ -103,6 +103,9 @@ pub(super) struct TestStore {
     pub(super) gated: AtomicBool,
     pub(super) gate: Semaphore0,
     pub(super) commits: AtomicUsize,
+    /// Questions that were asked, and keys, heads and events that were read for them.
+    pub(super) questions: AtomicUsize,
+    pub(super) rows: AtomicUsize,
     pub(super) full: AtomicBool,
     /// The next reading of heads reads, and then takes a permit of `gate` before it answers.
     pub(super) late_heads: AtomicBool,
@@ -122,6 +125,11 @@ impl Default for Semaphore0 {
 }
 
 impl TestStore {
+    fn asked(&self, rows: usize) {
+        self.questions.fetch_add(1, Ordering::SeqCst);
+        self.rows.fetch_add(rows, Ordering::SeqCst);
+    }
+
     fn edited(&self, head: Option<Head>) -> Option<Head> {
         let edit = *self.edit_head.lock().unwrap();
         head.map(|head| edit.map_or(head.clone(), |edit| edit(head)))
@@ -144,23 +152,28 @@ impl Store for TestStore {
     }
 
     fn get(&self, key: &Key) -> Storing<'_, Option<Versioned>> {
+        self.asked(1);
         self.inner.get(key)
     }
 
     fn get_many(&self, keys: Vec<Key>) -> Storing<'_, Vec<Option<Versioned>>> {
+        self.asked(keys.len());
         self.inner.get_many(keys)
     }
 
     fn scan(&self, prefix: Key, after: Option<Key>, limit: usize) -> Storing<'_, Vec<(Key, Versioned)>> {
+        self.asked(limit);
         self.inner.scan(prefix, after, limit)
     }
 
     fn head(&self, room: StoreRoom) -> Storing<'_, Option<Head>> {
+        self.asked(1);
         Box::pin(async move { Ok(self.edited(self.inner.head(room).await?)) })
     }
 
     fn heads(&self, rooms: Vec<StoreRoom>) -> Storing<'_, Vec<Option<Head>>> {
         Box::pin(async move {
+            self.asked(rooms.len());
             let heads = self.inner.heads(rooms).await?;
             if self.late_heads.swap(false, Ordering::SeqCst) {
                 self.gate.0.acquire().await.unwrap().forget();
@@ -173,6 +186,7 @@ impl Store for TestStore {
         Box::pin(async move {
             let first = self.head(room).await?.map_or(1, |head| head.first);
             let page = self.inner.events(room, from.max(first), count, bytes).await?;
+            self.asked(page.events.len());
             Ok(Page { first: page.first.max(first), ..page })
         })
     }

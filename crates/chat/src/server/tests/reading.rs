@@ -45,6 +45,35 @@ async fn what_was_read_never_goes_back_and_is_each_users_own() {
     assert_eq!(world.mark(2, 2, 5).await, Err(Refusal::Rewound { epoch: 1, last: 5 }));
 }
 
+/// A question about what is unread costs the same however long the log is, and however much of it is unread.
+#[tokio::test]
+async fn what_is_unread_is_told_with_as_many_reads_in_a_long_room_as_in_a_short_one() {
+    let world = World::new(Limits::default()).await;
+    let mut costs = Vec::new();
+    let (mut said, mut read) = (0, 0);
+    for length in [10, 100, 1_000] {
+        for _ in said..length {
+            world.say_to(&[2], "you").await;
+        }
+        said = length;
+        let (questions, rows) = (&world.store.questions, &world.store.rows);
+        let counted = || (questions.load(Ordering::SeqCst), rows.load(Ordering::SeqCst));
+        let before = counted();
+        let unread = world.unread(3).await;
+        let listed = counted();
+        world.mark(3, 1, length / 2).await.unwrap();
+        let marked = counted();
+        assert_eq!(unread, (length - std::mem::replace(&mut read, length / 2), 0));
+        let mentions = u64::from(world.unread(2).await.1);
+        assert_eq!(mentions, length.min(u64::try_from(world.core.limits.mentioned).unwrap()));
+        costs.push(((listed.0 - before.0, listed.1 - before.1), (marked.0 - listed.0, marked.1 - listed.1)));
+    }
+    println!("questions and rows of a list, and of a mark: {costs:?}");
+    assert_eq!(costs[1], costs[2], "ten times as long");
+    let ((list, rows), (mark, marked)) = costs[0];
+    assert!(list + mark < 20 && rows + marked < 20, "{costs:?}");
+}
+
 //= S4.13 (test)
 #[tokio::test]
 async fn reactions_and_edits_are_not_unread() {
