@@ -15,6 +15,7 @@ mod impostors;
 mod limits;
 mod raw;
 mod reaching;
+mod sealed;
 mod seeing;
 mod session;
 mod strangers;
