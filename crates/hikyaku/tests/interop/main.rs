@@ -22,7 +22,7 @@
 mod common;
 mod limits;
 mod many;
-#[path = "../connections/raw.rs"]
+#[path = "../connections/raw/mod.rs"]
 mod raw;
 mod stall;
 mod stranger;
