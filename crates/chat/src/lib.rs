@@ -28,4 +28,4 @@ pub use limits::Limits;
 pub use member::{Answer, Ask, Author, Member, Named, Operation, Permit, Sought};
 pub use name::{NameError, RoomName};
 pub use refusal::Refusal;
-pub use server::{Authority, ChatServer, NewEvent};
+pub use server::{Authority, ChatServer, Kept, NewEvent};

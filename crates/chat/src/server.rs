@@ -39,6 +39,7 @@ use minicbor::Encode;
 
 pub(crate) use self::core::random;
 use self::core::{Core, salt, system_clock};
+pub use self::retention::Kept;
 pub(crate) use self::room::lock;
 use crate::event::Event;
 use crate::limits::Limits;
@@ -119,6 +120,14 @@ impl ChatServer {
             Operation::Read => self.core.readable_by(member, &room.record()).await,
             operation => self.core.permit(member, operation, Some(room.id)).await.map(|_| ()),
         }
+    }
+
+    /// What a room keeps now, and for how long.
+    pub async fn keeps(&self, room: RoomId) -> Result<Kept, Refusal> {
+        let room = self.core.room(room).await?;
+        self.core.refresh(&room).await?;
+        let retention = room.record().record.retention.unwrap_or_default();
+        Ok(Kept { retention, first: room.log().first })
     }
 
     /// Forgets what rooms need no longer keep; to be called now and then.

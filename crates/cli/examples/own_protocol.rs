@@ -8,14 +8,14 @@ use std::sync::{Arc, Mutex};
 use hikyaku::{Admission, ErrorCode, Exchange, Failure, Identity, Peer, Router, Server};
 use hikyaku_chat::client::message;
 use hikyaku_chat::{Answer, Ask, Author, ChatClient, ChatServer, Limits, Member, Permit};
-use hikyaku_files::rooms::{Announced, OpenParcel, Owner, Resolved};
+use hikyaku_files::rooms::{Announced, Content, Holds, OpenParcel, Owner, Resolved};
 use hikyaku_files::{
     DropDir, DropOptions, FilesClient, FilesLimits, FilesServer, FsVault, Outgoing, Progress, Rooms,
 };
 use hikyaku_storage::memory::MemoryStore;
 use hikyaku_wire::chat::{DeviceId, History, RoomId, UserId};
 use hikyaku_wire::files::{Target, Wanted};
-use hikyaku_wire::parcel::{EventRef, Parcel, ParcelEnd};
+use hikyaku_wire::parcel::{EventRef, Parcel, ParcelEnd, TransferId};
 
 type Done<T = ()> = Result<T, Box<dyn Error>>;
 
@@ -60,7 +60,7 @@ impl Rooms<Guest> for OnlyTheDirectory {
         not_here()
     }
 
-    async fn conclude(&self, _: &EventRef, _: &ParcelEnd) -> Result<(), Failure> {
+    async fn conclude(&self, _: &EventRef, _: &ParcelEnd) -> Result<ParcelEnd, Failure> {
         not_here()
     }
 
@@ -69,6 +69,14 @@ impl Rooms<Guest> for OnlyTheDirectory {
     }
 
     async fn open_parcels(&self) -> Result<Vec<OpenParcel>, Failure> {
+        Ok(Vec::new())
+    }
+
+    async fn holds(&self, _: TransferId) -> Result<Option<Holds>, Failure> {
+        Ok(None)
+    }
+
+    async fn contents(&self, _: Option<TransferId>) -> Result<Vec<Content>, Failure> {
         Ok(Vec::new())
     }
 }

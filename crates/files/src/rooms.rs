@@ -42,6 +42,39 @@ pub struct OpenParcel {
     pub event: EventRef,
 }
 
+/// What a room says of the content that one transfer brings or brought.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Holds {
+    /// Its parcel has no end yet: whatever there is of it stays.
+    Open,
+    /// Its parcel is settled, and this is its content.
+    Content(Root),
+    /// It was given up, or its time is over: nothing of it stays.
+    Nothing,
+}
+
+impl Holds {
+    /// Whether a reference of this transfer to an object is to stay. `said` is `None` where no room knows of the
+    /// transfer; a room is told before anything is referenced, so that nobody will.
+    //= S5.70
+    pub fn keeps(said: Option<Self>, root: Root) -> bool {
+        match said {
+            Some(Self::Open) => true,
+            Some(Self::Content(kept)) => kept == root,
+            Some(Self::Nothing) | None => false,
+        }
+    }
+}
+
+/// The content of a parcel, kept by its transfer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Content {
+    /// Who keeps it.
+    pub transfer: TransferId,
+    /// What is kept.
+    pub root: Root,
+}
+
 /// Rooms, as far as parcels need them. `C` is a connection's context.
 ///
 /// `announce` and `conclude` are durable when they return, and idempotent: by transfer id, and by event.
@@ -60,9 +93,12 @@ pub trait Rooms<C>: Send + Sync + 'static {
         parcel: &Parcel,
     ) -> impl Future<Output = Result<Announced, Failure>> + Send;
 
-    /// Writes the event `parcel-end`, unless the parcel has one.
-    fn conclude(&self, event: &EventRef, end: &ParcelEnd)
-    -> impl Future<Output = Result<(), Failure>> + Send;
+    /// Writes the event `parcel-end`, unless the parcel has one; returns the one it has now.
+    fn conclude(
+        &self,
+        event: &EventRef,
+        end: &ParcelEnd,
+    ) -> impl Future<Output = Result<ParcelEnd, Failure>> + Send;
 
     /// Finds a parcel that the speaker may read and that is settled.
     fn resolve(&self, context: &C, wanted: &Wanted)
@@ -70,4 +106,19 @@ pub trait Rooms<C>: Send + Sync + 'static {
 
     /// Every parcel without an end.
     fn open_parcels(&self) -> impl Future<Output = Result<Vec<OpenParcel>, Failure>> + Send;
+
+    /// What is said of a transfer now; `None` if no room knows of it.
+    fn holds(&self, transfer: TransferId) -> impl Future<Output = Result<Option<Holds>, Failure>> + Send;
+
+    /// Contents of settled parcels in the order of their transfers, after one of them: a part at a time, none at the end.
+    fn contents(
+        &self,
+        after: Option<TransferId>,
+    ) -> impl Future<Output = Result<Vec<Content>, Failure>> + Send;
+
+    /// Says of parcels whose time is over that they have expired, durably, and names what they kept. Some at a time:
+    /// to be asked until there are none.
+    fn expire(&self) -> impl Future<Output = Result<Vec<Content>, Failure>> + Send {
+        std::future::ready(Ok(Vec::new()))
+    }
 }

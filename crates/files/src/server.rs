@@ -7,14 +7,14 @@
 mod active;
 mod get;
 pub(crate) mod put;
+mod sweep;
 
-use std::collections::HashMap;
 use std::marker::PhantomData;
 use std::sync::Arc;
 use std::time::Duration;
 
 use hikyaku::{ErrorCode, Exchange, Failure};
-use hikyaku_storage::vault::{Collected, Remembered, Sealed, Transfer, Vault, VaultError};
+use hikyaku_storage::vault::{Sealed, Transfer, Vault, VaultError};
 use hikyaku_wire::files::{GET, PUT};
 use hikyaku_wire::parcel::{EndStatus, EventRef, ParcelEnd, Root, TransferId};
 use tokio::sync::Semaphore;
@@ -24,6 +24,8 @@ use crate::drop_dir::DropDir;
 use crate::error::Result;
 use crate::rooms::Rooms;
 use active::Active;
+
+pub use sweep::Swept;
 
 /// The bounds of a files server.
 #[derive(Clone, Copy, Debug)]
@@ -73,19 +75,6 @@ impl<C, R> Clone for FilesServer<C, R> {
     }
 }
 
-/// What a sweep did.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Swept {
-    /// Parcels that were whole and got their end now.
-    pub settled: usize,
-    /// Parcels that were given up.
-    pub aborted: usize,
-    /// Transfers into the drop directory that were forgotten.
-    pub dropped: usize,
-    /// Objects that nobody referenced.
-    pub collected: Collected,
-}
-
 impl<C: Send + Sync + 'static, R: Rooms<C>> FilesServer<C, R> {
     /// A server over these rooms, this vault and, if there is one, this drop directory.
     pub fn new(rooms: R, vault: Arc<dyn Vault>, drop_dir: Option<DropDir>, limits: FilesLimits) -> Self {
@@ -110,49 +99,8 @@ impl<C: Send + Sync + 'static, R: Rooms<C>> FilesServer<C, R> {
         self.shared.active.contains(transfer)
     }
 
-    /// Puts everything in order: run it at the start and every hour or so.
-    ///
-    /// A parcel that is whole gets its end; one whose sender stayed away too long is aborted; leftovers go.
-    //= S5.38
-    pub async fn sweep(&self) -> Result<Swept> {
-        let mut swept = Swept::default();
-        let vault = self.shared.vault.clone();
-        let known = blocking(move || Ok(vault.transfers()?)).await?;
-        let mut known: HashMap<TransferId, Remembered> =
-            known.into_iter().map(|known| (TransferId(known.transfer.0), known)).collect();
-        for parcel in self.shared.rooms.open_parcels().await? {
-            let found = known.remove(&parcel.transfer);
-            if self.shared.active.contains(parcel.transfer) {
-                continue;
-            }
-            match found {
-                Some(Remembered { sealed: Some(sealed), .. }) => {
-                    self.conclude(&parcel.event, Some(sealed)).await?;
-                    swept.settled += 1;
-                }
-                Some(found) if found.idle < self.shared.limits.expiry => continue,
-                _ => {
-                    self.conclude(&parcel.event, None).await?;
-                    swept.aborted += 1;
-                }
-            }
-            self.discard(parcel.transfer).await?;
-        }
-        // What is left belongs to parcels that have their end, or that never got a beginning.
-        for transfer in known.into_keys().filter(|transfer| !self.shared.active.contains(*transfer)) {
-            self.discard(transfer).await?;
-        }
-        let (vault, drop_dir, expiry) =
-            (self.shared.vault.clone(), self.shared.drop_dir.clone(), self.shared.limits.expiry);
-        (swept.collected, swept.dropped) = blocking(move || {
-            let dropped = drop_dir.map_or(Ok(0), |dir| dir.sweep(expiry))?;
-            Ok((vault.collect()?, dropped))
-        })
-        .await?;
-        Ok(swept)
-    }
-
-    async fn conclude(&self, event: &EventRef, sealed: Option<Sealed>) -> Result<()> {
+    /// Writes how a parcel ended, unless it has ended; returns how it has.
+    async fn conclude(&self, event: &EventRef, sealed: Option<Sealed>) -> Result<ParcelEnd> {
         let end = ParcelEnd {
             parcel: event.seq,
             status: if sealed.is_some() { EndStatus::Settled } else { EndStatus::Aborted },
@@ -175,10 +123,19 @@ impl<C: Send + Sync + 'static, R: Rooms<C>> FilesServer<C, R> {
 }
 
 /// Runs disk work where waiting is allowed.
+#[cfg(not(test))]
 pub(crate) async fn blocking<T: Send + 'static>(
     work: impl FnOnce() -> Result<T> + Send + 'static,
 ) -> Result<T> {
     joined(tokio::task::spawn_blocking(work).await)
+}
+
+/// Tests of this crate make the calls of one thread fail: their disk work stays on it.
+#[cfg(test)]
+pub(crate) async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T> + Send + 'static,
+) -> Result<T> {
+    work()
 }
 
 /// A thread that panicked is a bug of ours; the exchange fails and the server goes on.

@@ -157,13 +157,24 @@ impl Staging {
             self.dir.names()?.iter().filter_map(|name| self.transfer_of(name.as_bytes())).collect();
         transfers.sort_unstable();
         transfers.dedup();
-        let mut left = Vec::with_capacity(transfers.len());
-        for transfer in transfers {
-            let names = self.names(transfer);
-            let idle = self.idle(&names.part)?.min(self.idle(&names.journal)?);
-            left.push(Left { transfer, contents: self.read(&names)?, idle });
+        transfers.into_iter().map(|transfer| self.left(transfer)).collect()
+    }
+
+    /// What one transfer left, if it did.
+    pub(crate) fn find(&self, transfer: TransferId) -> Result<Option<Left>, VaultError> {
+        let names = self.names(transfer);
+        for name in [&names.part, &names.journal, &names.fresh, &names.tree, &names.dir] {
+            if self.dir.identify(name)?.is_some() {
+                return self.left(transfer).map(Some);
+            }
         }
-        Ok(left)
+        Ok(None)
+    }
+
+    fn left(&self, transfer: TransferId) -> Result<Left, VaultError> {
+        let names = self.names(transfer);
+        let idle = self.idle(&names.part)?.min(self.idle(&names.journal)?);
+        Ok(Left { transfer, contents: self.read(&names)?, idle })
     }
 
     fn open_part(&self, names: &Names) -> Result<(File, bool), VaultError> {

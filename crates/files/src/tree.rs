@@ -57,6 +57,23 @@ pub(crate) fn hash_file(file: &std::fs::File, piece: usize) -> std::io::Result<R
     }
 }
 
+/// Whether the chaining values in a file prove a root: as many as `size` bytes have groups, merging to it.
+///
+/// The value of a single group proves nothing: false.
+pub(crate) fn proves(values: &std::fs::File, size: u64, root: Root) -> std::io::Result<bool> {
+    let (mut tree, mut offset, mut buffer) = (Tree::new(), 0, [0; GROUP]);
+    loop {
+        let read = crate::vault::read_at(values, offset, &mut buffer).map_err(std::io::Error::other)?;
+        let (cvs, rest) = buffer.get(..read).unwrap_or_default().as_chunks::<32>();
+        cvs.iter().for_each(|cv| tree.push_cv(*cv));
+        offset += read as u64;
+        if read < buffer.len() {
+            let is_whole = rest.is_empty() && tree.groups() > 1 && tree.groups() == size.div_ceil(GROUP_LEN);
+            return Ok(is_whole && tree.root() == Some(root));
+        }
+    }
+}
+
 impl Group {
     /// The hash it has when it is the whole file.
     pub(crate) fn whole(&self) -> Option<Root> {

@@ -3,8 +3,10 @@
 //! `partials/` holds transfers on their way (`staging`), `objects/<root>` content and `objects/<root>.tree` its
 //! chaining values, `refs/<root>/<reference>` an empty file for each reference. Every step is durable before the next:
 //! the reference before the object's name, so that no crash leaves an object that a collection would take from its
-//! owner. Spec: S5.36.
+//! owner. What a crash leaves instead, references without an object, trees without data, empty directories, is told by
+//! [`Vault::roots`] and goes with the next collection. Spec: S5.36, S5.70.
 
+use std::collections::BTreeSet;
 use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt;
@@ -19,7 +21,7 @@ use hikyaku_wire::parcel::{Root, TransferId};
 
 use crate::jail::Dir;
 use crate::names::SafeName;
-use crate::staging::{Layout, Opened, Staged, Staging};
+use crate::staging::{Layout, Left, Opened, Staged, Staging};
 
 /// Objects in a directory of the server's own. Clones share it; processes must not.
 #[derive(Clone)]
@@ -78,20 +80,54 @@ impl Inner {
         if needed > free { Err(VaultError::Full { free, needed }) } else { Ok(()) }
     }
 
-    /// Removes one object unless it is referenced; returns its size when it was removed.
-    fn collect_one(&self, name: &SafeName) -> Result<Option<u64>, VaultError> {
+    /// The names in the directory of an object's references; `None` without such a directory.
+    fn kept_by(&self, root: Root) -> Result<Option<Vec<SafeName>>, VaultError> {
+        match self.references.open_child(&object_name(root)) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            opened => Ok(Some(opened?.names()?)),
+        }
+    }
+
+    /// Removes what there is of one root unless it is referenced; returns the object's size when one was removed.
+    fn collect_one(&self, root: Root) -> Result<Option<u64>, VaultError> {
         let _exclusive = self.removing.write().unwrap_or_else(PoisonError::into_inner);
-        let kept = self.references.ensure_own(&String::from_utf8_lossy(name.as_bytes()))?;
-        if !kept.names()?.is_empty() {
+        let kept = self.kept_by(root)?;
+        if kept.as_ref().is_some_and(|names| !names.is_empty()) {
             return Ok(None);
         }
-        let Some(file) = self.objects.open_file(name, false)? else { return Ok(None) };
-        let size = file.metadata()?.len();
-        self.objects.remove(name)?;
-        self.objects.remove(&SafeName::own(format!("{}.tree", String::from_utf8_lossy(name.as_bytes()))))?;
-        self.objects.sync()?;
-        self.references.remove_dir(name)?;
-        Ok(Some(size))
+        let data = self.objects.open_file(&object_name(root), false)?;
+        let size = data.map(|file| file.metadata().map(|meta| meta.len())).transpose()?;
+        // A crash between two of these leaves less, and the next collection finds the rest.
+        if size.is_some() || self.objects.identify(&tree_name(root))?.is_some() {
+            self.objects.remove(&object_name(root))?;
+            self.objects.remove(&tree_name(root))?;
+            self.objects.sync()?;
+        }
+        if kept.is_some() {
+            self.references.remove_dir(&object_name(root))?;
+        }
+        Ok(size)
+    }
+
+    /// Every root of which there is anything, strange names apart.
+    fn all_roots(&self) -> Result<BTreeSet<Root>, VaultError> {
+        let objects = self.objects.names()?;
+        let objects = objects.iter().map(|name| name.as_bytes());
+        let stems = objects.map(|name| name.strip_suffix(b".tree").unwrap_or(name)).filter_map(hex);
+        let mut roots: BTreeSet<Root> = stems.map(Root).collect();
+        roots.extend(self.references.names()?.iter().filter_map(|name| hex(name.as_bytes())).map(Root));
+        Ok(roots)
+    }
+
+    /// What is remembered of a transfer that left something.
+    fn remembered(&self, left: Left) -> Result<Remembered, VaultError> {
+        let sealed = match (left.contents.settled, left.contents.sealing) {
+            (Some((root, size)), _) => Some((root, size)),
+            (None, Some((root, size, _))) if self.settled(root, size)? => Some((root, size)),
+            _ => None,
+        };
+        let sealed = sealed.map(|(root, size)| Sealed { root: ObjectId(root.0), size });
+        Ok(Remembered { transfer: Transfer(left.transfer.0), sealed, idle: left.idle })
     }
 }
 
@@ -121,17 +157,13 @@ impl Vault for FsVault {
         self.0.staging.discard(TransferId(transfer.0))
     }
 
+    fn transfer(&self, transfer: Transfer) -> Result<Option<Remembered>, VaultError> {
+        let left = self.0.staging.find(TransferId(transfer.0))?;
+        left.map(|left| self.0.remembered(left)).transpose()
+    }
+
     fn transfers(&self) -> Result<Vec<Remembered>, VaultError> {
-        let remembered = |left: crate::staging::Left| {
-            let sealed = match (left.contents.settled, left.contents.sealing) {
-                (Some((root, size)), _) => Some((root, size)),
-                (None, Some((root, size, _))) if self.0.settled(root, size)? => Some((root, size)),
-                _ => None,
-            };
-            let sealed = sealed.map(|(root, size)| Sealed { root: ObjectId(root.0), size });
-            Ok(Remembered { transfer: Transfer(left.transfer.0), sealed, idle: left.idle })
-        };
-        self.0.staging.list()?.into_iter().map(remembered).collect()
+        self.0.staging.list()?.into_iter().map(|left| self.0.remembered(left)).collect()
     }
 
     fn open(&self, root: ObjectId) -> Result<Box<dyn Object>, VaultError> {
@@ -149,15 +181,27 @@ impl Vault for FsVault {
     }
 
     fn release(&self, root: ObjectId, reference: Reference) -> Result<(), VaultError> {
-        let dir = self.0.references.ensure_own(&root.to_string())?;
+        let dir = match self.0.references.open_child(&object_name(Root(root.0))) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+            opened => opened?,
+        };
         dir.remove(&SafeName::own(reference.to_string()))?;
         Ok(dir.sync()?)
     }
 
+    fn roots(&self) -> Result<Vec<ObjectId>, VaultError> {
+        Ok(self.0.all_roots()?.into_iter().map(|root| ObjectId(root.0)).collect())
+    }
+
+    fn references(&self, root: ObjectId) -> Result<Vec<Reference>, VaultError> {
+        let names = self.0.kept_by(Root(root.0))?.unwrap_or_default();
+        Ok(names.iter().filter_map(|name| hex(name.as_bytes())).map(Reference).collect())
+    }
+
     fn collect(&self) -> Result<Collected, VaultError> {
         let mut collected = Collected::default();
-        for name in self.0.objects.names()?.iter().filter(|name| name.as_bytes().len() == 64) {
-            if let Some(size) = self.0.collect_one(name)? {
+        for root in self.0.all_roots()? {
+            if let Some(size) = self.0.collect_one(root)? {
                 collected.objects += 1;
                 collected.bytes += size;
             }
@@ -203,6 +247,22 @@ impl Partial for FsPartial {
         self.staged.publish_object(name, size, &vault.objects, &object_name(name), &tree_name(name))?;
         Ok(Sealed { root, size })
     }
+
+    fn adopt(
+        mut self: Box<Self>,
+        root: ObjectId,
+        size: u64,
+        reference: Reference,
+    ) -> Result<Sealed, VaultError> {
+        let _shared = self.vault.removing.read().unwrap_or_else(PoisonError::into_inner);
+        let name = Root(root.0);
+        if !self.vault.settled(name, size)? {
+            return Err(VaultError::NotFound);
+        }
+        self.vault.add_reference(name, reference)?;
+        self.staged.adopt(name, size)?;
+        Ok(Sealed { root, size })
+    }
 }
 
 struct FsObject {
@@ -237,6 +297,19 @@ pub(crate) fn read_at(file: &File, offset: u64, into: &mut [u8]) -> Result<usize
         }
     }
     Ok(filled)
+}
+
+/// So many bytes in lower-case hexadecimal, as names in the vault are written.
+fn hex<const N: usize>(name: &[u8]) -> Option<[u8; N]> {
+    let digit = |byte: &u8| matches!(byte, b'0'..=b'9' | b'a'..=b'f');
+    if name.len() != 2 * N || !name.iter().all(digit) {
+        return None;
+    }
+    let mut bytes = [0; N];
+    for (byte, digits) in bytes.iter_mut().zip(name.chunks(2)) {
+        *byte = u8::from_str_radix(std::str::from_utf8(digits).ok()?, 16).ok()?;
+    }
+    Some(bytes)
 }
 
 fn object_name(root: Root) -> SafeName {

@@ -127,8 +127,13 @@ pub trait Partial: Send {
 
     /// Makes an object of it: exactly `size` bytes, named `root`, kept by `reference`, all of it durable on return.
     ///
-    /// The transfer is remembered as sealed until [`Vault::discard`]. If the object exists already, it is referenced.
+    /// The transfer is remembered as sealed until [`Vault::discard`]. If the object exists already, these bytes take its
+    /// place: they were verified just now, and those may have decayed. Whoever has it open reads on.
     fn seal(self: Box<Self>, root: ObjectId, size: u64, reference: Reference) -> Result<Sealed, VaultError>;
+
+    /// Takes an object that is there for what would have been written: it is kept by `reference` too, and the transfer
+    /// is remembered as sealed. [`VaultError::NotFound`] if there is none of that root and size.
+    fn adopt(self: Box<Self>, root: ObjectId, size: u64, reference: Reference) -> Result<Sealed, VaultError>;
 }
 
 /// A sealed object, open for reading.
@@ -151,6 +156,9 @@ pub trait Vault: Send + Sync + 'static {
     /// Forgets a transfer: its partial data, or that it was sealed. Objects stay. Unknown is no error.
     fn discard(&self, transfer: Transfer) -> Result<(), VaultError>;
 
+    /// What is remembered of one transfer.
+    fn transfer(&self, transfer: Transfer) -> Result<Option<Remembered>, VaultError>;
+
     /// The transfers that are remembered.
     fn transfers(&self) -> Result<Vec<Remembered>, VaultError>;
 
@@ -163,7 +171,13 @@ pub trait Vault: Send + Sync + 'static {
     /// Takes a reference away. Unknown is no error; the object goes at the next collection.
     fn release(&self, root: ObjectId, reference: Reference) -> Result<(), VaultError>;
 
-    /// Removes the objects that nobody references.
+    /// Every root of which there is something: an object, or a reference that outlived one.
+    fn roots(&self) -> Result<Vec<ObjectId>, VaultError>;
+
+    /// Who keeps an object, or would if it were there.
+    fn references(&self, root: ObjectId) -> Result<Vec<Reference>, VaultError>;
+
+    /// Removes the objects that nobody references. One that is open stays readable to whoever has it.
     fn collect(&self) -> Result<Collected, VaultError>;
 }
 

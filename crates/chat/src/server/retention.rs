@@ -18,11 +18,20 @@ use crate::stored::{self, RoomRecord, chain_key, edits_key, room_key, rooms_pref
 /// Rooms looked at in one read.
 const PAGE: usize = 256;
 
+/// What a room keeps.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Kept {
+    /// How long, and how much.
+    pub retention: Retention,
+    /// The oldest event that it has.
+    pub first: u64,
+}
+
 /// Sets how long a room keeps its events.
 //= S4.95
 pub(crate) async fn retain(core: &Core, member: &dyn Member, ask: &Retain) -> Result<(), Refusal> {
-    let Retention { age_ms, events } = ask.retention;
-    if age_ms == Some(0) || events == Some(0) {
+    let Retention { age_ms, events, files_ms } = ask.retention;
+    if age_ms == Some(0) || events == Some(0) || files_ms == Some(0) {
         return Err(Refusal::Invalid("a room keeps something: a limit of retention is at least 1"));
     }
     let retention = Some(ask.retention).filter(|retention| *retention != Retention::default());
@@ -81,7 +90,7 @@ impl Core {
     /// Forgets what one room need no longer keep.
     //= S4.96
     async fn apply_retention(&self, room: &LiveRoom) -> Result<(), Refusal> {
-        let Some(Retention { age_ms, events }) = room.record().record.retention else { return Ok(()) };
+        let Some(Retention { age_ms, events, .. }) = room.record().record.retention else { return Ok(()) };
         self.refresh(room).await?;
         let log = room.log();
         let mut through = events.map_or(0, |events| log.last.saturating_sub(events));

@@ -81,7 +81,7 @@ pub(crate) enum Room {
     },
     #[command(flatten)]
     Members(members::Membership),
-    /// Show how long a room keeps its events, or set it
+    /// Show how long a room keeps its events and files, or set it; what is not named stays as it is
     Retention {
         /// The room
         room: String,
@@ -91,6 +91,9 @@ pub(crate) enum Room {
         /// Only so many of the newest stay
         #[arg(long, value_name = "N", conflicts_with = "forever")]
         events: Option<u64>,
+        /// The content of files that are older than this goes, and their events stay: 30d
+        #[arg(long, value_name = "TIME", value_parser = duration, conflicts_with = "forever")]
+        files: Option<Duration>,
         /// Nothing goes
         #[arg(long)]
         forever: bool,
@@ -136,6 +139,8 @@ struct JsonRetention {
     age_ms: Option<u64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     events: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    files_ms: Option<u64>,
 }
 
 /// A room that a command is about, and a connection to its server.
@@ -190,11 +195,11 @@ impl Room {
             Self::Pins { room } => pins(global, &room).await,
             Self::Read { room, event } => read(global, &room, event).await,
             Self::Members(members) => members.run(global).await,
-            Self::Retention { room, age, events, forever } => {
-                let age_ms = age.map(|age| u64::try_from(age.as_millis()).unwrap_or(u64::MAX >> 11));
-                let wanted = Retention { age_ms, events };
+            Self::Retention { room, age, events, files, forever } => {
+                let ms = |time: Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX >> 11);
+                let wanted = Retention { age_ms: age.map(ms), events, files_ms: files.map(ms) };
                 let wanted = (forever || wanted != Retention::default()).then_some(wanted);
-                retention(global, &room, wanted).await
+                retention(global, &room, wanted, forever).await
             }
             Self::Trim { room, through } => {
                 let open = Open::room(global, &room).await?;
@@ -261,11 +266,18 @@ async fn read(global: &Global, room: &str, event: Option<u64>) -> Result {
     output::line(format_args!("{}: {unread} unread", open.name))
 }
 
-async fn retention(global: &Global, room: &str, wanted: Option<Retention>) -> Result {
+async fn retention(global: &Global, room: &str, wanted: Option<Retention>, forever: bool) -> Result {
     let open = Open::room(global, room).await?;
     let info = match wanted {
         None => open.info().await?,
-        Some(retention) => {
+        Some(wanted) => {
+            let known = if forever { None } else { open.info().await?.retention };
+            let known = known.unwrap_or_default();
+            let retention = Retention {
+                age_ms: wanted.age_ms.or(known.age_ms),
+                events: wanted.events.or(known.events),
+                files_ms: wanted.files_ms.or(known.files_ms),
+            };
             let retain = Retain { room: open.named(), retention };
             open.chat.retain(&retain).await.map_err(|error| open.trouble(error))?
         }
@@ -275,17 +287,22 @@ async fn retention(global: &Global, room: &str, wanted: Option<Retention>) -> Re
 }
 
 fn kept(retention: Option<Retention>) -> String {
-    let Some(Retention { age_ms, events }) = retention else { return "everything".to_owned() };
-    let age = age_ms.map(|age_ms| match age_ms / 1_000 {
+    let Some(Retention { age_ms, events, files_ms }) = retention else { return "everything".to_owned() };
+    let time = |ms: u64| match ms / 1_000 {
         days if days % 86_400 == 0 && days > 0 => format!("{} days", days / 86_400),
         hours if hours % 3_600 == 0 && hours > 0 => format!("{} hours", hours / 3_600),
         seconds => format!("{seconds} seconds"),
-    });
-    match (events, age) {
+    };
+    let kept = match (events, age_ms.map(time)) {
         (Some(events), Some(age)) => format!("the newest {events} events, none older than {age}"),
         (Some(events), None) => format!("the newest {events} events"),
         (None, Some(age)) => format!("the events of the last {age}"),
+        (None, None) if files_ms.is_some() => "every event".to_owned(),
         (None, None) => "everything".to_owned(),
+    };
+    match files_ms.map(time) {
+        Some(files) => format!("{kept}, and files for {files}"),
+        None => kept,
     }
 }
 
@@ -315,7 +332,11 @@ fn print(room: &Info, json: bool) -> Result {
             unread,
             mentions,
             chain: head.chain.to_string(),
-            retention: room.retention.map(|Retention { age_ms, events }| JsonRetention { age_ms, events }),
+            retention: room.retention.map(|Retention { age_ms, events, files_ms }| JsonRetention {
+                age_ms,
+                events,
+                files_ms,
+            }),
         });
     }
     let mut line = match head.last {

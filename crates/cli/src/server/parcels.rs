@@ -1,27 +1,34 @@
 //! Parcels in rooms: what files ask of the room log, answered over chat and the store.
 //!
 //! A parcel is one record, [`ParcelRecord`], under its transfer id. It is written before the event `parcel`, so that
-//! a crash between the two is found: if the event is not there, nobody has been told of the parcel, and it is forgotten. Both
-//! events have ids derived from the transfer, so writing them again is writing them once. Spec: chapter 5, "In a room".
+//! a crash between the two is found: if the event is not there, nobody has been told of the parcel, and it is forgotten. All
+//! its events have ids derived from the transfer, so writing them again is writing them once. The record is what says
+//! whether the vault keeps anything for it ([`Holds`]). Spec: chapter 5, "In a room".
+
+mod expiry;
+mod record;
 
 use std::sync::Arc;
 
 use hikyaku::{ErrorCode, Failure};
 use hikyaku_accounts::Permission;
-use hikyaku_chat::{Author, Authority, ChatServer, Member, NewEvent, Operation, Refusal};
+use hikyaku_chat::{Authority, ChatServer, Member, NewEvent, Operation, Refusal};
 use hikyaku_files::Rooms;
-use hikyaku_files::rooms::{Announced, OpenParcel, Owner, Resolved};
-use hikyaku_storage::{Batch, Key, Store, StoreError, Versioned};
+use hikyaku_files::rooms::{Announced, Content, Holds, OpenParcel, Owner, Resolved};
+use hikyaku_storage::{Batch, Store, StoreError, Versioned};
 use hikyaku_wire::cbor;
-use hikyaku_wire::chat::{DeviceId, Kind, MessageId, RoomId, RoomRef, Sent, UserId};
+use hikyaku_wire::chat::{Kind, MessageId, RoomId, RoomRef, Sent};
 use hikyaku_wire::files::{Target, Wanted};
 use hikyaku_wire::parcel::{EndStatus, EventRef, Parcel, ParcelEnd, TransferId};
-use minicbor::{Decode, Encode};
+use minicbor::Decode;
 
 use super::context::Context;
+use record::{ParcelRecord, Place, end_id, open_key, place_key, record_key, records_prefix};
 
 /// Records read at once.
 const PAGE: usize = 256;
+/// Milliseconds since 1970.
+type Clock = Arc<dyn Fn() -> u64 + Send + Sync>;
 /// How often a record is written again when someone else changed it meanwhile.
 const ATTEMPTS: usize = 16;
 
@@ -30,54 +37,12 @@ const ATTEMPTS: usize = 16;
 pub(crate) struct Parcels {
     chat: ChatServer,
     store: Arc<dyn Store>,
-}
-
-/// Everything about one parcel.
-#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
-#[cbor(map)]
-struct ParcelRecord {
-    #[n(0)]
-    room: RoomId,
-    #[n(1)]
-    room_name: String,
-    #[n(2)]
-    parcel: Parcel,
-    #[n(3)]
-    author: UserId,
-    #[n(4)]
-    author_name: String,
-    #[n(5)]
-    device: DeviceId,
-    /// Where the event `parcel` is, once it is there.
-    #[n(6)]
-    place: Option<Place>,
-    /// How it ended, once it has.
-    #[n(7)]
-    end: Option<ParcelEnd>,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Encode, Decode)]
-#[cbor(map)]
-struct Place {
-    #[n(0)]
-    epoch: u32,
-    #[n(1)]
-    seq: u64,
-}
-
-impl ParcelRecord {
-    fn author(&self) -> Author {
-        Author { id: self.author, name: self.author_name.clone(), device: self.device }
-    }
-
-    fn event(&self, place: Place) -> EventRef {
-        EventRef { room: self.room_name.clone(), epoch: Some(place.epoch), seq: place.seq }
-    }
+    clock: Clock,
 }
 
 impl Parcels {
     pub(crate) fn new(chat: ChatServer, store: Arc<dyn Store>) -> Self {
-        Self { chat, store }
+        Self { chat, store, clock: Arc::new(hikyaku_accounts::system_time) }
     }
 
     /// Writes the event `parcel` if it is not there yet, and notes its place.
@@ -146,15 +111,9 @@ impl Parcels {
     /// Writes a record over the version it was read at; false if that version is no longer there.
     async fn write(&self, record: &ParcelRecord, version: u64) -> Result<bool, Failure> {
         let transfer = record.parcel.transfer;
-        let mut batch =
+        let batch =
             Batch::new().check(record_key(transfer), version).put(record_key(transfer), cbor::encode(record));
-        if let Some(place) = record.place {
-            batch = batch.put(place_key(record.room, place.seq), transfer.0.to_vec());
-        }
-        batch = match record.end {
-            None => batch.put(open_key(Some(transfer)), transfer.0.to_vec()),
-            Some(_) => batch.delete(open_key(Some(transfer))),
-        };
+        let batch = record.index(batch);
         match self.store.commit(batch).await {
             Ok(_) => Ok(true),
             Err(error) if error.is_conflict() => Ok(false),
@@ -220,6 +179,7 @@ impl Rooms<Context> for Parcels {
                     device: author.device,
                     place: None,
                     end: None,
+                    kept: None,
                 };
                 if !self.write(&record, 0).await? {
                     return Err(Failure::new(
@@ -245,12 +205,12 @@ impl Rooms<Context> for Parcels {
         Ok(Announced { event: record.event(place), end: record.end })
     }
 
-    async fn conclude(&self, event: &EventRef, end: &ParcelEnd) -> Result<(), Failure> {
+    async fn conclude(&self, event: &EventRef, end: &ParcelEnd) -> Result<ParcelEnd, Failure> {
         let room = self.room(&event.room).await?;
         let transfer = self.at(room, event.seq).await?.ok_or_else(unknown)?;
         let (record, _) = self.read(transfer).await?.ok_or_else(unknown)?;
-        if record.end.is_some() {
-            return Ok(());
+        if let Some(end) = record.end {
+            return Ok(end);
         }
         let closing = NewEvent {
             kind: Kind::PARCEL_END,
@@ -258,20 +218,23 @@ impl Rooms<Context> for Parcels {
             body: cbor::encode(end).into(),
             refs: vec![event.seq],
         };
-        match self.chat.append_event(record.room, Authority::Server(record.author()), closing).await {
-            Ok(_) => {
-                let end = end.clone();
-                self.change(transfer, move |record| record.end = Some(end.clone())).await?;
-            }
+        let end = match self.chat.append_event(record.room, Authority::Server(record.author()), closing).await
+        {
+            Ok(_) => end.clone(),
             // An end was written before and could not be noted: the log is right, the record follows it.
             Err(Refusal::IdReused { seq }) => {
                 let written = self.chat.event(record.room, seq).await?.and_then(|event| event.body);
-                let end: ParcelEnd = decode(&written.ok_or_else(unknown)?)?;
-                self.change(transfer, move |record| record.end = Some(end.clone())).await?;
+                decode(&written.ok_or_else(unknown)?)?
+            }
+            // Nobody can name it any more. Nobody is told, and nothing is kept.
+            Err(Refusal::RefTrimmed { .. }) => {
+                ParcelEnd { status: EndStatus::Aborted, root: None, ..end.clone() }
             }
             Err(refusal) => return Err(refusal.into()),
-        }
-        Ok(())
+        };
+        let now = (self.clock)();
+        let record = self.change(transfer, move |record| record.conclude(end.clone(), now)).await?;
+        record.end.ok_or_else(unknown)
     }
 
     async fn resolve(&self, context: &Context, wanted: &Wanted) -> Result<Resolved, Failure> {
@@ -295,6 +258,10 @@ impl Rooms<Context> for Parcels {
                 let (name, kind) = (record.parcel.name.clone(), record.parcel.kind);
                 Ok(Resolved { transfer, name, root, kind, meta: record.parcel.meta })
             }
+            Some(ParcelEnd { status: EndStatus::Expired, .. }) => Err(Failure::new(
+                ErrorCode::NOT_FOUND,
+                "this parcel has expired: its room keeps files no longer",
+            )),
             Some(_) => {
                 Err(Failure::new(ErrorCode::NOT_FOUND, "this parcel was given up before it was whole"))
             }
@@ -320,6 +287,31 @@ impl Rooms<Context> for Parcels {
             }
         }
     }
+
+    async fn holds(&self, transfer: TransferId) -> Result<Option<Holds>, Failure> {
+        Ok(self.read(transfer).await?.map(|(record, _)| record.holds()))
+    }
+
+    async fn contents(&self, after: Option<TransferId>) -> Result<Vec<Content>, Failure> {
+        let mut after = after.map(record_key);
+        loop {
+            let page = self.store.scan(records_prefix(), after, PAGE).await;
+            let page = page.map_err(|error| store_failure(&error))?;
+            let Some((last, _)) = page.last() else { return Ok(Vec::new()) };
+            after = Some(last.clone());
+            let records = page.iter().map(|(_, found)| decode::<ParcelRecord>(&found.value));
+            let contents = records.filter_map(|record| record.map(|record| record.content()).transpose());
+            let contents = contents.collect::<Result<Vec<_>, _>>()?;
+            // A page of parcels that were all given up is not the end.
+            if !contents.is_empty() {
+                return Ok(contents);
+            }
+        }
+    }
+
+    async fn expire(&self) -> Result<Vec<Content>, Failure> {
+        self.expire_some().await
+    }
 }
 
 /// A stored file that a room promises.
@@ -334,7 +326,7 @@ pub(crate) struct SettledParcel {
 pub(crate) async fn settled(store: &dyn Store) -> Result<(Vec<SettledParcel>, Vec<String>), StoreError> {
     let (mut parcels, mut unreadable, mut after) = (Vec::new(), Vec::new(), None);
     loop {
-        let page = store.scan(Key::from("parcel/"), after.take(), PAGE).await?;
+        let page = store.scan(records_prefix(), after.take(), PAGE).await?;
         let Some((last, _)) = page.last() else { return Ok((parcels, unreadable)) };
         after = Some(last.clone());
         for (key, found) in &page {
@@ -349,25 +341,6 @@ pub(crate) async fn settled(store: &dyn Store) -> Result<(Vec<SettledParcel>, Ve
             }
         }
     }
-}
-
-/// The id of the event `parcel-end`: the transfer's, which the event `parcel` has, with one bit changed.
-fn end_id(transfer: TransferId) -> MessageId {
-    let mut id = transfer.0;
-    id[0] ^= 0x80;
-    MessageId(id)
-}
-
-fn record_key(transfer: TransferId) -> Key {
-    Key::join([&b"parcel/"[..], &transfer.0])
-}
-
-fn open_key(transfer: Option<TransferId>) -> Key {
-    Key::join([&b"parcel-open/"[..], transfer.as_ref().map_or(&[][..], |transfer| &transfer.0)])
-}
-
-fn place_key(room: RoomId, seq: u64) -> Key {
-    Key::join([&b"parcel-at/"[..], &room.0, &seq.to_be_bytes()])
 }
 
 fn transfer_id(bytes: &[u8]) -> Result<TransferId, Failure> {

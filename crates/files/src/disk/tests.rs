@@ -27,6 +27,8 @@ use crate::vault::FsVault;
 use crate::walk::WalkOptions;
 use crate::writer::{Work, write_all};
 
+mod life;
+
 const TRANSFER: TransferId = TransferId([7; 16]);
 
 /// A directory in memory, where there is one: thousands of synchronisations are made here.
@@ -286,6 +288,8 @@ fn an_object_is_whole_or_not_there_whichever_call_fails() {
         let mut found = vec![0; data.len() + 1];
         let read = object.read(0, &mut found).unwrap();
         assert!(found[..read] == data);
+        let values = fs::File::open(at.join(format!("vault/objects/{}.tree", ObjectId(root)))).unwrap();
+        assert!(tree::proves(&values, data.len() as u64, Root(root)).unwrap(), "the values are whole, too");
         assert_eq!(vault.collect().unwrap().objects, 0, "what has its name has its reference");
     };
     let faults = every_call(|_| {}, receive, check);

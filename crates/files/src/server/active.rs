@@ -24,12 +24,13 @@ pub(super) struct Active {
 }
 
 struct Slot {
-    owner: Owner,
+    /// Who receives it; `None` while the server itself puts it in order.
+    owner: Option<Owner>,
     stop: Arc<Notify>,
     gone: watch::Receiver<()>,
 }
 
-/// Held as long as a transfer is being received: by the thread that writes it.
+/// Held as long as a transfer is being received: by the thread that writes it, and until its end is written.
 pub(super) struct Guard {
     active: Active,
     transfer: TransferId,
@@ -63,10 +64,16 @@ impl Active {
         }
     }
 
+    /// Takes a transfer that nobody receives, for the server itself: whoever offers it meanwhile waits.
+    pub(super) fn hold(&self, transfer: TransferId) -> Option<Guard> {
+        let mut slots = self.lock();
+        (!slots.contains_key(&transfer)).then(|| self.insert(&mut slots, transfer, None))
+    }
+
     fn try_take(&self, transfer: TransferId, owner: Owner) -> Result<Result<Guard, watch::Receiver<()>>> {
         let mut slots = self.lock();
         if let Some(slot) = slots.get(&transfer) {
-            if slot.owner != owner {
+            if slot.owner.is_some_and(|other| other != owner) {
                 return Err(FilesError::Taken);
             }
             slot.stop.notify_one();
@@ -75,10 +82,19 @@ impl Active {
         if slots.len() >= self.max {
             return Err(FilesError::Limit { name: "max_puts", limit: self.max as u64 });
         }
+        Ok(Ok(self.insert(&mut slots, transfer, Some(owner))))
+    }
+
+    fn insert(
+        &self,
+        slots: &mut HashMap<TransferId, Slot>,
+        transfer: TransferId,
+        owner: Option<Owner>,
+    ) -> Guard {
         let (sender, gone) = watch::channel(());
         let stop = Arc::new(Notify::new());
         slots.insert(transfer, Slot { owner, stop: stop.clone(), gone });
-        Ok(Ok(Guard { active: self.clone(), transfer, stop, _gone: sender }))
+        Guard { active: self.clone(), transfer, stop, _gone: sender }
     }
 
     fn lock(&self) -> MutexGuard<'_, HashMap<TransferId, Slot>> {
@@ -110,6 +126,21 @@ mod tests {
         });
         active.take(ID, [1; 16]).await.unwrap();
         thread.await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn whoever_offers_what_is_being_put_in_order_waits() {
+        let active = Active::new(1);
+        let held = active.hold(ID).unwrap();
+        assert!(active.hold(ID).is_none());
+        let taking = active.clone();
+        let newcomer = tokio::spawn(async move { taking.take(ID, [1; 16]).await });
+        tokio::task::yield_now().await;
+        drop(held);
+        let guard = newcomer.await.unwrap().unwrap();
+        assert!(active.hold(ID).is_none());
+        drop(guard);
+        active.hold(ID).unwrap();
     }
 
     #[tokio::test]

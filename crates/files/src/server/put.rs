@@ -192,23 +192,24 @@ impl<C: Send + Sync + 'static, R: Rooms<C>> FilesServer<C, R> {
             self.discard(offer.transfer).await?;
             return Ok(receipt(offer, ended(end)?, announced.event));
         }
-        let sealed = match reserved {
-            Reserved::Sealed(sealed) => sealed,
+        let (sealed, _guard) = match reserved {
+            Reserved::Sealed(sealed) => (sealed, guard),
             Reserved::Open(partial) => {
-                match self.receive_object(offer, partial, guard, sender, receiver).await {
+                let (received, guard) = self.receive_object(offer, partial, guard, sender, receiver).await?;
+                match received {
                     Err(error @ FilesError::RootMismatch { .. }) => {
                         self.conclude(&announced.event, None).await?;
                         self.discard(offer.transfer).await?;
                         return Err(error);
                     }
-                    sealed => sealed?,
+                    received => (received?, guard),
                 }
             }
         };
         //= S5.36
-        self.conclude(&announced.event, Some(sealed)).await?;
+        let end = self.conclude(&announced.event, Some(sealed)).await?;
         self.discard(offer.transfer).await?;
-        Ok(receipt(offer, sealed, announced.event))
+        Ok(receipt(offer, ended(&end)?, announced.event))
     }
 
     async fn reserve(&self, offer: &Offer) -> Result<Reserved> {
@@ -226,6 +227,8 @@ impl<C: Send + Sync + 'static, R: Rooms<C>> FilesServer<C, R> {
         .await
     }
 
+    /// Receives and seals. The guard comes back with what came of it: until the parcel has its end, nobody else may
+    /// begin with it.
     async fn receive_object(
         &self,
         offer: &Offer,
@@ -233,15 +236,26 @@ impl<C: Send + Sync + 'static, R: Rooms<C>> FilesServer<C, R> {
         guard: Guard,
         sender: &mut Sender,
         receiver: &mut Receiver,
-    ) -> Result<Sealed> {
+    ) -> Result<(Result<Sealed>, Guard)> {
         let receiving = self.accept(sender, offer, partial.mark()).await?;
         let (to, work) = mpsc::channel(QUEUE);
         let (stop, reference) = (guard.stop.clone(), Reference(offer.transfer.0));
         let thread = tokio::task::spawn_blocking(move || {
-            let _guard = guard;
             let mut partial = partial;
-            let (root, size) = write_all(&mut partial, receiving, work, &Progress::none())?;
-            Ok(partial.seal(ObjectId(root.0), size, reference)?)
+            let written = write_all(&mut partial, receiving, work, &Progress::none());
+            let sealed = match written {
+                Ok((root, size)) => partial.seal(ObjectId(root.0), size, reference).map_err(FilesError::from),
+                Err(error) => {
+                    // The next one who takes this transfer opens the same file.
+                    drop(partial);
+                    Err(error)
+                }
+            };
+            // The feed's word counts before this thread's, where it says that the feed ended.
+            match sealed {
+                Err(error @ FilesError::Exchange(_)) => Err(error),
+                sealed => Ok((sealed, guard)),
+            }
         });
         drive(receiver, to, thread, &stop, &Progress::none()).await
     }

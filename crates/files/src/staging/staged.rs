@@ -15,6 +15,7 @@ use crate::disk::{self, Call, Promise};
 use crate::jail::{Dir, FileId, set_metadata};
 use crate::journal::{Contents, Record};
 use crate::names::SafeName;
+use crate::tree;
 
 /// A journal longer than this is started afresh.
 pub(super) const COMPACT_AT: u64 = 256 * 1024;
@@ -130,7 +131,9 @@ impl Staged {
         self.record(Record::Settled { root, size }, false)
     }
 
-    /// As [`Staged::publish`], into a vault: the tree goes first, and content that is there already is enough.
+    /// As [`Staged::publish`], into a vault: the tree goes first. What has the names already is replaced: these bytes
+    /// were verified just now, and those may have decayed. Only a tree that proves its root stays: it may be this
+    /// transfer's own, from before a crash between the two names, and ours then begins behind the last mark.
     pub(crate) fn publish_object(
         &mut self,
         root: Root,
@@ -146,14 +149,20 @@ impl Staged {
         self.finish(size, &meta)?;
         let inode = FileId::of_file(&self.file)?.inode;
         self.record(Record::Sealing { root, size, inode }, true)?;
-        for (part, name) in [(&self.names.tree, tree), (&self.names.part, name)] {
-            match self.dir.publish(part, into, name) {
-                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => self.dir.remove(part)?,
-                result => result?,
-            }
+        match into.open_file(tree, false)? {
+            Some(known) if tree::proves(&known, size, root)? => self.dir.remove(&self.names.tree)?,
+            _ => self.dir.rename(&self.names.tree, into, tree, true)?,
         }
+        self.dir.rename(&self.names.part, into, name, true)?;
         into.sync()?;
         self.record(Record::Settled { root, size }, false)
+    }
+
+    /// Notes that an object which is there is what would have been staged, and removes what was.
+    pub(crate) fn adopt(&mut self, root: Root, size: u64) -> Result<(), VaultError> {
+        self.record(Record::Settled { root, size }, true)?;
+        self.dir.remove(&self.names.tree)?;
+        Ok(self.dir.remove(&self.names.part)?)
     }
 
     /// The directory of a tree that is being made, made on the first call.

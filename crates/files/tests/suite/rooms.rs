@@ -139,3 +139,55 @@ async fn unfinished_transfers_are_bounded() {
     assert_eq!(error.code(), ErrorCode::LIMIT);
     assert!(error.to_string().contains("max_partials (1)"), "{error}");
 }
+
+//= S5.71 (test)
+#[tokio::test]
+async fn what_has_expired_in_one_room_stays_for_the_other_and_goes_with_the_last() {
+    let world = World::new();
+    let (path, data) = world.file("f", 100_000);
+    world.send(&path, room()).await.unwrap();
+    world.send(&path, room()).await.unwrap();
+    world.rooms.log().over = vec![1];
+    let swept = world.server.sweep().await.unwrap();
+    assert_eq!((swept.expired, swept.collected.objects), (1, 0));
+    assert_eq!(code(world.get(&event(1)).await), ErrorCode::NOT_FOUND);
+    let fetched = world.get(&event(2)).await.unwrap();
+    assert_eq!(fetched.receipt.root.0, *blake3::hash(&data).as_bytes());
+    world.rooms.log().over = vec![2];
+    let swept = world.server.sweep().await.unwrap();
+    assert_eq!((swept.expired, swept.collected.objects, swept.collected.bytes), (1, 1, 100_000));
+    for directory in ["vault/objects", "vault/refs", "vault/partials"] {
+        assert!(names(&world.path(directory)).is_empty(), "{directory}");
+    }
+}
+
+//= S5.70 (test)
+#[tokio::test]
+async fn the_rooms_say_what_the_vault_keeps() {
+    let world = World::new();
+    let (path, _) = world.file("f", 100_000);
+    world.send(&path, room()).await.unwrap();
+    let root = names(&world.path("vault/refs")).remove(0);
+    // Of nobody's parcel, as a crash before the room was told would leave it; and the true one is lost.
+    std::fs::remove_dir_all(world.path("vault/refs").join(&root)).unwrap();
+    std::fs::create_dir(world.path("vault/refs").join(&root)).unwrap();
+    std::fs::write(world.path("vault/refs").join(&root).join("ee".repeat(16)), "").unwrap();
+    let swept = world.server.sweep().await.unwrap();
+    assert_eq!((swept.released, swept.restored, swept.collected.objects), (1, 1, 0));
+    world.get(&event(1)).await.unwrap();
+    std::fs::remove_file(world.path("vault/objects").join(&root)).unwrap();
+    assert_eq!(world.server.sweep().await.unwrap().lost, 0, "its reference is there: doctor tells");
+    std::fs::remove_dir_all(world.path("vault/refs").join(&root)).unwrap();
+    assert_eq!(world.server.sweep().await.unwrap().lost, 1);
+}
+
+#[tokio::test]
+async fn a_sender_whose_parcel_was_given_up_meanwhile_gets_no_receipt() {
+    let world = World::new();
+    world.rooms.log().aborts = true;
+    let (path, _) = world.file("f", 100_000);
+    assert_eq!(code(world.send(&path, room()).await), ErrorCode::TRANSFER_UNKNOWN);
+    assert_eq!(world.rooms.end(1).unwrap().status, EndStatus::Aborted);
+    let swept = world.server.sweep().await.unwrap();
+    assert_eq!((swept.released, swept.collected.objects), (1, 1));
+}

@@ -5,14 +5,14 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use hikyaku::{Connection, ErrorCode, Exchange, Failure, Router};
-use hikyaku_files::rooms::{Announced, OpenParcel, Owner, Resolved};
+use hikyaku_files::rooms::{Announced, Content, Holds, OpenParcel, Owner, Resolved};
 use hikyaku_files::{
     Destination, DropDir, DropOptions, FilesClient, FilesError, FilesLimits, FilesServer, FsVault, Outgoing,
     Progress, Rooms,
 };
 use hikyaku_storage::vault::Vault;
 use hikyaku_wire::files::{Component, Receipt, Target, Wanted};
-use hikyaku_wire::parcel::{EndStatus, EventRef, Parcel, ParcelEnd};
+use hikyaku_wire::parcel::{EndStatus, EventRef, Parcel, ParcelEnd, TransferId};
 
 pub(crate) type Server = FilesServer<Owner, RoomsModel>;
 
@@ -29,6 +29,10 @@ pub(crate) struct Log {
     pub(crate) ends: BTreeMap<u64, ParcelEnd>,
     pub(crate) denied: bool,
     pub(crate) conclude_fails: bool,
+    /// Somebody gives up every parcel right before its end.
+    pub(crate) aborts: bool,
+    /// Parcels whose time is over.
+    pub(crate) over: Vec<u64>,
 }
 
 impl RoomsModel {
@@ -73,13 +77,16 @@ impl Rooms<Owner> for RoomsModel {
         Ok(Announced { end: log.ends.get(&event.seq).cloned(), event })
     }
 
-    async fn conclude(&self, event: &EventRef, end: &ParcelEnd) -> Result<(), Failure> {
+    async fn conclude(&self, event: &EventRef, end: &ParcelEnd) -> Result<ParcelEnd, Failure> {
         let mut log = self.log();
         if log.conclude_fails {
             return Err(Failure::new(ErrorCode::UNAVAILABLE, "the room log is down"));
         }
-        log.ends.entry(event.seq).or_insert_with(|| end.clone());
-        Ok(())
+        if log.aborts {
+            let end = ParcelEnd { status: EndStatus::Aborted, root: None, bytes: None, ..end.clone() };
+            log.ends.entry(event.seq).or_insert(end);
+        }
+        Ok(log.ends.entry(event.seq).or_insert_with(|| end.clone()).clone())
     }
 
     async fn resolve(&self, _: &Owner, wanted: &Wanted) -> Result<Resolved, Failure> {
@@ -109,6 +116,57 @@ impl Rooms<Owner> for RoomsModel {
         Ok(open
             .map(|index| OpenParcel { transfer: log.parcels[index].1.transfer, event: log.event(index) })
             .collect())
+    }
+
+    async fn holds(&self, transfer: TransferId) -> Result<Option<Holds>, Failure> {
+        Ok(self.log().holds(transfer))
+    }
+
+    async fn contents(&self, after: Option<TransferId>) -> Result<Vec<Content>, Failure> {
+        let log = self.log();
+        let mut contents: Vec<_> = log
+            .parcels
+            .iter()
+            .filter_map(|(_, parcel)| match log.holds(parcel.transfer) {
+                Some(Holds::Content(root)) => Some(Content { transfer: parcel.transfer, root }),
+                _ => None,
+            })
+            .filter(|content| after.is_none_or(|after| content.transfer > after))
+            .collect();
+        contents.sort_by_key(|content| content.transfer);
+        contents.truncate(2);
+        Ok(contents)
+    }
+
+    async fn expire(&self) -> Result<Vec<Content>, Failure> {
+        let mut log = self.log();
+        let mut expired = Vec::new();
+        for seq in std::mem::take(&mut log.over) {
+            let transfer = log.parcels[usize::try_from(seq - 1).unwrap()].1.transfer;
+            if let Some(Holds::Content(root)) = log.holds(transfer) {
+                let end = ParcelEnd {
+                    parcel: seq,
+                    status: EndStatus::Expired,
+                    root: None,
+                    bytes: None,
+                    entries: None,
+                };
+                log.ends.insert(seq, end);
+                expired.push(Content { transfer, root });
+            }
+        }
+        Ok(expired)
+    }
+}
+
+impl Log {
+    fn holds(&self, transfer: TransferId) -> Option<Holds> {
+        let index = self.parcels.iter().position(|(_, parcel)| parcel.transfer == transfer)?;
+        Some(match self.ends.get(&(index as u64 + 1)) {
+            None => Holds::Open,
+            Some(ParcelEnd { status: EndStatus::Settled, root: Some(root), .. }) => Holds::Content(*root),
+            Some(_) => Holds::Nothing,
+        })
     }
 }
 

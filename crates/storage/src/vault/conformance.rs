@@ -14,7 +14,7 @@ type Promise = fn(&dyn Vault);
 
 /// Runs the whole suite, each promise on a vault of its own; `make` is told the promise's name.
 pub fn run(make: &mut dyn FnMut(&str) -> Box<dyn Vault>) {
-    let promises: [(&str, Promise); 9] = [
+    let promises: [(&str, Promise); 12] = [
         ("a sealed object reads back", a_sealed_object_reads_back),
         ("nothing unsealed can be opened", nothing_unsealed_can_be_opened),
         ("a transfer goes on after its mark", a_transfer_goes_on_after_its_mark),
@@ -22,6 +22,9 @@ pub fn run(make: &mut dyn FnMut(&str) -> Box<dyn Vault>) {
         ("a sealed transfer is remembered until discarded", a_sealed_transfer_is_remembered_until_discarded),
         ("the same content twice is one object", the_same_content_twice_is_one_object),
         ("only unreferenced objects are collected", only_unreferenced_objects_are_collected),
+        ("what is there can be taken instead of being written", what_is_there_can_be_taken),
+        ("references are told", references_are_told),
+        ("a collection takes nothing from a reader", a_collection_takes_nothing_from_a_reader),
         ("a discarded transfer begins anew", a_discarded_transfer_begins_anew),
         ("an empty object is an object", an_empty_object_is_an_object),
     ];
@@ -133,6 +136,58 @@ pub fn the_same_content_twice_is_one_object(vault: &dyn Vault) {
     assert_eq!(contents(vault, ROOT), b"data");
     vault.release(ROOT, REF_2).expect("a release");
     assert_eq!(vault.collect().expect("a collection").objects, 1);
+}
+
+/// An object that is there is a transfer's as if its bytes had come; one that is not there, or not of that size, is not.
+pub fn what_is_there_can_be_taken(vault: &dyn Vault) {
+    put(vault, 1, ROOT, b"data", REF);
+    for (root, size) in [(OTHER, 4), (ROOT, 5), (ROOT, 3)] {
+        assert!(matches!(open(vault, 2).adopt(root, size, REF_2), Err(VaultError::NotFound)));
+        assert!(vault.references(root).expect("a list").iter().all(|reference| *reference == REF));
+    }
+    let sealed = open(vault, 2).adopt(ROOT, 4, REF_2).expect("it is there");
+    assert_eq!(sealed, Sealed { root: ROOT, size: 4 });
+    assert!(matches!(vault.reserve(Transfer([2; 16]), None), Ok(Reserved::Sealed(found)) if found == sealed));
+    let known = vault.transfer(Transfer([2; 16])).expect("a look").expect("it is remembered");
+    assert_eq!(known.sealed, Some(sealed));
+    vault.release(ROOT, REF).expect("a release");
+    assert_eq!(vault.collect().expect("a collection").objects, 0);
+    vault.discard(Transfer([2; 16])).expect("a discard");
+    assert!(vault.transfer(Transfer([2; 16])).expect("a look").is_none());
+    vault.release(ROOT, REF_2).expect("a release");
+    assert_eq!(vault.collect().expect("a collection").objects, 1);
+    assert!(matches!(open(vault, 3).adopt(ROOT, 4, REF), Err(VaultError::NotFound)));
+}
+
+/// Which objects there are and who keeps them.
+pub fn references_are_told(vault: &dyn Vault) {
+    assert!(vault.roots().expect("a list").is_empty());
+    put(vault, 1, ROOT, b"data", REF);
+    put(vault, 2, OTHER, b"other", REF);
+    vault.reference(ROOT, REF_2).expect("a reference");
+    let sorted = |mut list: Vec<Reference>| {
+        list.sort();
+        list
+    };
+    assert_eq!(vault.roots().expect("a list").len(), 2);
+    assert_eq!(sorted(vault.references(ROOT).expect("a list")), [REF, REF_2]);
+    vault.release(OTHER, REF).expect("a release");
+    assert!(vault.references(OTHER).expect("a list").is_empty());
+    assert_eq!(vault.roots().expect("a list").len(), 2, "it is still there");
+    vault.collect().expect("a collection");
+    assert_eq!(vault.roots().expect("a list"), [ROOT]);
+}
+
+/// Whoever has an object open reads it to its end.
+pub fn a_collection_takes_nothing_from_a_reader(vault: &dyn Vault) {
+    put(vault, 1, ROOT, b"data", REF);
+    let object = vault.open(ROOT).expect("an object");
+    vault.release(ROOT, REF).expect("a release");
+    assert_eq!(vault.collect().expect("a collection").objects, 1);
+    let mut bytes = [0; 4];
+    assert_eq!(object.read(0, &mut bytes).expect("a read"), 4);
+    assert_eq!(&bytes, b"data");
+    assert!(matches!(vault.open(ROOT), Err(VaultError::NotFound)));
 }
 
 /// A referenced object stays, an unreferenced one goes, a partial is left alone.

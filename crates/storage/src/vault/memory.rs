@@ -106,6 +106,10 @@ impl Vault for MemoryVault {
         Ok(())
     }
 
+    fn transfer(&self, transfer: Transfer) -> Result<Option<Remembered>, VaultError> {
+        Ok(self.transfers()?.into_iter().find(|known| known.transfer == transfer))
+    }
+
     fn transfers(&self) -> Result<Vec<Remembered>, VaultError> {
         let inner = self.lock();
         let idle = |entry: &Entry| entry.touched.map_or(Duration::ZERO, |at| at.elapsed());
@@ -134,6 +138,18 @@ impl Vault for MemoryVault {
     fn release(&self, root: ObjectId, reference: Reference) -> Result<(), VaultError> {
         self.lock().references.remove(&(root, reference));
         Ok(())
+    }
+
+    fn roots(&self) -> Result<Vec<ObjectId>, VaultError> {
+        let inner = self.lock();
+        let referenced = inner.references.iter().map(|(root, _)| *root);
+        Ok(inner.objects.keys().copied().chain(referenced).collect::<BTreeSet<_>>().into_iter().collect())
+    }
+
+    fn references(&self, root: ObjectId) -> Result<Vec<Reference>, VaultError> {
+        let inner = self.lock();
+        let of_root = inner.references.iter().filter(|(other, _)| *other == root);
+        Ok(of_root.map(|(_, reference)| *reference).collect())
     }
 
     fn collect(&self) -> Result<Collected, VaultError> {
@@ -201,8 +217,17 @@ impl Partial for MemoryPartial {
         }
         let sealed = Sealed { root, size };
         entry.sealed = Some(sealed);
-        inner.objects.entry(root).or_insert(Arc::new(std::mem::take(&mut entry.contents)));
-        entry.contents = Contents::default();
+        inner.objects.insert(root, Arc::new(std::mem::take(&mut entry.contents)));
+        inner.references.insert((root, reference));
+        Ok(sealed)
+    }
+
+    fn adopt(self: Box<Self>, root: ObjectId, size: u64, reference: Reference) -> Result<Sealed, VaultError> {
+        let inner = &mut *self.vault.lock();
+        let there = inner.objects.get(&root).is_some_and(|object| object.data.len() as u64 == size);
+        let entry = inner.transfers.get_mut(&self.transfer).filter(|_| there).ok_or(VaultError::NotFound)?;
+        let sealed = Sealed { root, size };
+        (entry.sealed, entry.contents) = (Some(sealed), Contents::default());
         inner.references.insert((root, reference));
         Ok(sealed)
     }

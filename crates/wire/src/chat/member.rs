@@ -175,7 +175,7 @@ pub struct ReadPosition {
     pub mentions: u32,
 }
 
-/// How long a room keeps its events. Without either limit, for ever.
+/// How long a room keeps its events, and the content of its parcels. Without a limit, for ever.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Encode, Decode)]
 #[cbor(map)]
 pub struct Retention {
@@ -185,9 +185,12 @@ pub struct Retention {
     /// The most events.
     #[n(1)]
     pub events: Option<u64>,
+    /// The longest time that the content of a settled parcel is kept, in milliseconds; its events stay.
+    #[n(2)]
+    pub files_ms: Option<u64>,
 }
 
-/// Sets how long a room keeps its events; answered with [`Room`](super::Room).
+/// Sets how long a room keeps its events and files; answered with [`Room`](super::Room).
 #[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
 #[cbor(map)]
 pub struct Retain {

@@ -42,7 +42,7 @@ fn room() -> Room {
         topic: Some("on call".into()),
         pins: vec![1, 2],
         read: Some(read()),
-        retention: Some(Retention { age_ms: Some(5), events: None }),
+        retention: Some(Retention { age_ms: Some(5), events: None, files_ms: None }),
     }
 }
 

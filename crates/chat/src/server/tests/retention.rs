@@ -13,7 +13,7 @@ impl World {
     }
 
     async fn retain(&self, age_ms: Option<u64>, events: Option<u64>) -> Result<(), Refusal> {
-        let ask = Retain { room: OPS.into(), retention: Retention { age_ms, events } };
+        let ask = Retain { room: OPS.into(), retention: Retention { age_ms, events, files_ms: None } };
         retention::retain(&self.core, &*self.somebody(0), &ask).await
     }
 }
@@ -111,7 +111,7 @@ async fn a_trim_takes_pins_with_it_and_leaves_the_topic() {
 async fn only_its_owners_say_how_long_a_room_keeps_its_events() {
     let world = World::new(Limits::default()).await;
     world.say(OPS, "x").await;
-    let ask = Retain { room: OPS.into(), retention: Retention { age_ms: None, events: Some(1) } };
+    let ask = Retain { room: OPS.into(), retention: Retention { events: Some(1), ..Retention::default() } };
     let refused = retention::retain(&world.core, &*world.somebody(1), &ask).await;
     assert!(matches!(refused, Err(Refusal::Denied(_))), "{refused:?}");
     assert_eq!(world.core.room(OPS).await.unwrap().record().record.retention, None);

@@ -1,14 +1,15 @@
 //! Parcels announced by somebody who may no longer, and by a server that died while it announced them.
 
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use hikyaku::KeyId;
 use hikyaku::{Router, local};
 use hikyaku_accounts::{Accounts, DeviceId as AccountDevice, InviteWish, IssuedInvite, Redemption, Session};
 use hikyaku_chat::{ChatClient, Limits};
 use hikyaku_storage::memory::MemoryStore;
-use hikyaku_storage::{Committed, Head, Page, Pending, RoomId as StoreRoom};
-use hikyaku_wire::parcel::EntryKind;
+use hikyaku_storage::{Committed, Head, Key, Page, Pending, RoomId as StoreRoom};
+use hikyaku_wire::chat::{Retain, Retention, Trim};
+use hikyaku_wire::parcel::{EntryKind, Root};
 use tokio::sync::Semaphore;
 
 use super::*;
@@ -69,6 +70,10 @@ struct World {
     accounts: Accounts,
     parcels: Parcels,
     member: Context,
+    /// The owner's.
+    client: ChatClient,
+    /// The parcels' clock.
+    now: Arc<AtomicU64>,
 }
 
 const OPS: RoomId = RoomId([7; 16]);
@@ -94,9 +99,13 @@ impl World {
         let router = Arc::new(Router::new().route("chat/1", chat.clone()));
         let _server = local::serve(server, key(1), owner.again(), router, hikyaku::Limits::default());
         let client = local::connect(client, Router::new(), hikyaku::Limits::default()).await.unwrap();
-        ChatClient::new(client).create_room(OPS, "ops", None).await.unwrap();
-        let parcels = Parcels::new(chat, store.clone());
-        Self { store, accounts, parcels, member }
+        let client = ChatClient::new(client);
+        client.create_room(OPS, "ops", None).await.unwrap();
+        let now = Arc::new(AtomicU64::new(1_000));
+        let ticking = now.clone();
+        let clock: Clock = Arc::new(move || ticking.load(Ordering::SeqCst));
+        let parcels = Parcels { chat, store: store.clone(), clock };
+        Self { store, accounts, parcels, member, client, now }
     }
 
     async fn revoke_member(&self) {
@@ -109,6 +118,36 @@ impl World {
     async fn left(&self) -> (usize, usize) {
         let records = self.store.scan(Key::from("parcel/"), None, 10).await.unwrap().len();
         (records, self.store.scan(Key::from("parcel-open/"), None, 10).await.unwrap().len())
+    }
+
+    /// Announces a parcel and settles it, at a time of the parcels' clock.
+    async fn settle(&self, number: u8) -> EventRef {
+        let announced = self.parcels.announce(&self.member, "ops", &parcel(number)).await.unwrap();
+        let root = Some(Root([number; 32]));
+        let (parcel, status, bytes) = (announced.event.seq, EndStatus::Settled, Some(1));
+        let end = ParcelEnd { parcel, status, root, bytes, entries: None };
+        assert_eq!(self.parcels.conclude(&announced.event, &end).await.unwrap(), end);
+        announced.event
+    }
+
+    async fn retain(&self, retention: Retention) {
+        let room = RoomRef::Name("ops".to_owned());
+        self.client.retain(&Retain { room, retention }).await.unwrap();
+    }
+
+    /// The ends of parcels in the room: which parcel, and how.
+    async fn ends(&self) -> Vec<(u64, EndStatus)> {
+        let page = self.store.events(StoreRoom(OPS.0), 1, 1_000, usize::MAX).await.unwrap();
+        let events = page.events.iter().map(|event| hikyaku_chat::Event::from_record(&event.record).unwrap());
+        let ends = events.filter(|event| event.envelope.kind == Kind::PARCEL_END);
+        ends.map(|event| decode::<ParcelEnd>(&event.body.unwrap()).unwrap())
+            .map(|end| (end.parcel, end.status))
+            .collect()
+    }
+
+    /// How many parcels the index of what is kept has.
+    async fn kept(&self) -> usize {
+        self.store.scan(Key::from("parcel-kept/"), None, 10).await.unwrap().len()
     }
 
     async fn last(&self) -> u64 {
@@ -168,4 +207,109 @@ async fn a_parcel_that_nobody_was_told_of_is_forgotten_at_the_next_start() {
     assert_eq!(open.len(), 1);
     assert_eq!((open[0].transfer, &open[0].event), (TransferId([1; 16]), &announced.event));
     assert_eq!((world.last().await, world.left().await), (1, (1, 1)));
+}
+
+fn content(number: u8) -> Content {
+    Content { transfer: TransferId([number; 16]), root: Root([number; 32]) }
+}
+
+//= S5.71 (test)
+#[tokio::test]
+async fn files_that_are_older_than_their_room_keeps_them_expire_once() {
+    let world = World::new().await;
+    let first = world.settle(1).await;
+    world.now.store(5_000, Ordering::SeqCst);
+    world.settle(2).await;
+    assert_eq!(world.parcels.expire().await.unwrap(), [], "nothing was said of files");
+    world.retain(Retention { files_ms: Some(10_000), ..Retention::default() }).await;
+    world.now.store(10_999, Ordering::SeqCst);
+    assert_eq!(world.parcels.expire().await.unwrap(), []);
+    world.now.store(11_000, Ordering::SeqCst);
+    assert_eq!(world.parcels.holds(TransferId([1; 16])).await.unwrap(), Some(Holds::Content(Root([1; 32]))));
+    assert_eq!(world.parcels.expire().await.unwrap(), [content(1)]);
+    assert_eq!(world.parcels.expire().await.unwrap(), []);
+    assert_eq!(world.parcels.holds(TransferId([1; 16])).await.unwrap(), Some(Holds::Nothing));
+    let wanted = Wanted::Event(first.clone());
+    let failure = world.parcels.resolve(&world.member, &wanted).await.unwrap_err();
+    assert!(failure.message.contains("expired"), "{failure:?}");
+    assert_eq!(world.parcels.contents(None).await.unwrap(), [content(2)]);
+    assert_eq!(world.parcels.contents(Some(TransferId([2; 16]))).await.unwrap(), []);
+    let ends = world.ends().await;
+    assert_eq!(ends, [(1, EndStatus::Settled), (3, EndStatus::Settled), (1, EndStatus::Expired)]);
+    assert_eq!(world.kept().await, 1);
+    // Whoever ends it again learns how it ended.
+    let end = ParcelEnd { parcel: 1, status: EndStatus::Aborted, root: None, bytes: None, entries: None };
+    assert_eq!(world.parcels.conclude(&first, &end).await.unwrap().status, EndStatus::Expired);
+}
+
+//= S5.71 (test)
+#[tokio::test]
+async fn a_crash_between_the_event_and_its_record_writes_the_event_once() {
+    let world = World::new().await;
+    world.settle(1).await;
+    let (before, _) = world.parcels.read(TransferId([1; 16])).await.unwrap().unwrap();
+    world.retain(Retention { files_ms: Some(1), ..Retention::default() }).await;
+    world.now.store(2_000, Ordering::SeqCst);
+    assert_eq!(world.parcels.expire().await.unwrap(), [content(1)]);
+    let (_, version) = world.parcels.read(TransferId([1; 16])).await.unwrap().unwrap();
+    assert!(world.parcels.write(&before, version).await.unwrap(), "the record as it was before");
+    assert_eq!(world.parcels.expire().await.unwrap(), [content(1)]);
+    assert_eq!(world.ends().await, [(1, EndStatus::Settled), (1, EndStatus::Expired)]);
+}
+
+//= S5.71 (test)
+#[tokio::test]
+async fn files_go_with_the_events_that_name_them_and_nobody_is_told() {
+    let world = World::new().await;
+    world.settle(1).await;
+    world.settle(2).await;
+    let trim = Trim { room: RoomRef::Name("ops".to_owned()), epoch: 1, through: 2 };
+    world.client.trim(&trim).await.unwrap();
+    assert_eq!(world.parcels.expire().await.unwrap(), [content(1)]);
+    assert_eq!(world.parcels.expire().await.unwrap(), []);
+    assert_eq!((world.ends().await, world.kept().await), (vec![(3, EndStatus::Settled)], 1));
+    // One that is trimmed while it is on its way can be named by nobody either.
+    let announced = world.parcels.announce(&world.member, "ops", &parcel(3)).await.unwrap();
+    let through = announced.event.seq;
+    world.client.trim(&Trim { through, ..trim }).await.unwrap();
+    let (root, bytes) = (Some(Root([3; 32])), Some(1));
+    let end = ParcelEnd { parcel: through, status: EndStatus::Settled, root, bytes, entries: None };
+    let ended = world.parcels.conclude(&announced.event, &end).await.unwrap();
+    assert_eq!(ended.status, EndStatus::Aborted);
+    assert_eq!(world.parcels.open_parcels().await.unwrap(), []);
+}
+
+#[tokio::test]
+async fn parcels_of_an_earlier_release_have_their_time_from_now_on() {
+    let world = World::new().await;
+    world.settle(1).await;
+    let (mut record, version) = world.parcels.read(TransferId([1; 16])).await.unwrap().unwrap();
+    let batch = Batch::new().delete(record::kept_key(OPS, 1_000, TransferId([1; 16])));
+    world.store.commit(batch).await.unwrap();
+    record.kept = None;
+    assert!(world.parcels.write(&record, version).await.unwrap());
+    world.retain(Retention { files_ms: Some(1_000), ..Retention::default() }).await;
+    world.now.store(50_000, Ordering::SeqCst);
+    assert_eq!(world.parcels.expire().await.unwrap(), []);
+    world.now.store(51_000, Ordering::SeqCst);
+    assert_eq!(world.parcels.expire().await.unwrap(), [content(1)]);
+}
+
+#[tokio::test]
+async fn more_files_than_one_round_takes_expire_in_several_in_every_room() {
+    let world = World::new().await;
+    for number in 1..=150 {
+        world.settle(number).await;
+    }
+    world.retain(Retention { files_ms: Some(1), ..Retention::default() }).await;
+    world.now.store(2_000, Ordering::SeqCst);
+    let mut expired = 0;
+    loop {
+        let some = world.parcels.expire().await.unwrap();
+        if some.is_empty() {
+            break;
+        }
+        expired += some.len();
+    }
+    assert_eq!((expired, world.kept().await), (150, 0));
 }

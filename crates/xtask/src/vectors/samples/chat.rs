@@ -97,7 +97,8 @@ fn members() -> Vec<Sample> {
     let promote = ChangeMember { change, user: Some(user), role, ..join.clone() };
     let left = Membership { user, name: "ben".into(), role: None };
     let member = Member { user, name: "ben".into(), role: MemberRole::Member, since_ms: NOW };
-    let retention = Retention { age_ms: Some(7_776_000_000), events: Some(10_000) };
+    let retention =
+        Retention { age_ms: Some(7_776_000_000), events: Some(10_000), files_ms: Some(2_592_000_000) };
     vec![
         sample("change-member", "joining", &join),
         sample("change-member", "a new role", &promote),
@@ -157,7 +158,7 @@ fn rooms() -> Vec<Sample> {
         topic: Some("what runs, and what does not".into()),
         pins: vec![3, 11],
         read: Some(position()),
-        retention: Some(Retention { age_ms: Some(7_776_000_000), events: None }),
+        retention: Some(Retention { age_ms: Some(7_776_000_000), ..Retention::default() }),
         ..room()
     };
     let described = Create { topic: Some("what runs, and what does not".into()), ..create.clone() };
