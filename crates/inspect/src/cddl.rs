@@ -198,9 +198,12 @@ impl Parser {
         }
     }
 
-    /// The rest of `[* type]` or `[type, type]`
+    /// The rest of `[* type]`, `[1*256 type]` or `[type, type]`
     fn array(&mut self) -> Type {
+        let least = matches!(self.tokens.get(self.at), Some(Token::Number(_)));
+        self.at += usize::from(least && self.tokens.get(self.at + 1) == Some(&Token::Mark('*')));
         if self.takes('*') || self.takes('+') {
+            self.at += usize::from(matches!(self.tokens.get(self.at), Some(Token::Number(_))));
             let ty = self.ty();
             self.takes(']');
             return Type::Repeat(Box::new(ty));
