@@ -144,7 +144,7 @@ impl Patience {
             }
             return ended;
         }
-        let mut watched = true;
+        let (mut watched, mut heard) = (true, moments.borrow().heard);
         loop {
             let patient = tokio::time::timeout_at((self.moved_at + Self::LIMIT).into(), moments.changed());
             tokio::select! {
@@ -154,8 +154,12 @@ impl Patience {
                     Err(_) => return Err(stalled().into()),
                 },
             }
-            let bytes = moments.borrow().bytes;
-            self.note(bytes);
+            let moment = *moments.borrow();
+            self.note(moment.bytes);
+            // A sender that is away is waited for as long as the server says so.
+            if std::mem::replace(&mut heard, moment.heard) != moment.heard {
+                self.moved_at = Instant::now();
+            }
         }
     }
 

@@ -9,9 +9,9 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use hikyaku::{CallOptions, Connection, Receiver, Sender};
+use hikyaku::{CallOptions, Connection, ErrorCode, Receiver, Retry, Sender};
 use hikyaku_wire::files::{
-    Accept, Answer, GET, Head, Offer, PROTOCOL, PUT, PutOptions, Receipt, Request, Wanted, Wants,
+    Accept, Answer, Close, GET, Head, Offer, PROTOCOL, PUT, PutOptions, Receipt, Request, Wanted, Wants,
 };
 use tokio::sync::{Notify, mpsc};
 
@@ -140,15 +140,45 @@ impl FilesClient {
         acknowledge(receipt, offer, size, &mut sender, &mut receiver).await
     }
 
-    /// Fetches a file, or goes on fetching it.
+    /// Fetches a parcel, or goes on fetching it: whole from the server, or behind its sender while that is still sending.
+    ///
+    /// A parcel that was given up leaves nothing behind.
     pub async fn get_file(
         &self,
         wanted: &Wanted,
         into: &Destination,
         progress: &Progress,
     ) -> Result<Fetched> {
+        let error = match self.get_attempt(wanted, into, progress).await {
+            Err(FilesError::Exchange(error)) => error,
+            done => return done,
+        };
+        let moment = progress.moment();
+        let is_begun = moment.from > 0;
+        let forget = async || match moment.transfer {
+            Some(transfer) => {
+                let into = into.directory.clone();
+                blocking(move || incoming::forget(&into, transfer)).await
+            }
+            None => Ok(()),
+        };
+        match error.code() {
+            //= S5.83
+            ErrorCode::NOT_FOUND => forget().await?,
+            // What is here is not the beginning of what is there: provisional bytes of a sender that began again.
+            //= S5.85
+            ErrorCode::SOURCE_CHANGED | ErrorCode::RANGE_INVALID if is_begun => {
+                forget().await?;
+                return self.get_attempt(wanted, into, progress).await;
+            }
+            _ => {}
+        }
+        Err(error.into())
+    }
+
+    async fn get_attempt(&self, wanted: &Wanted, into: &Destination, progress: &Progress) -> Result<Fetched> {
         let (mut sender, mut receiver) = self.open(GET).await?.split();
-        sender.send(&Request { wanted: wanted.clone() }).await?;
+        sender.send(&Request::live(wanted.clone())).await?;
         let head: Head = receiver.receive().await?;
         let (known, destination) = (head.clone(), into.clone());
         let mut incoming = match blocking(move || Incoming::open(known, &destination)).await? {
@@ -163,6 +193,7 @@ impl FilesClient {
         let size = head.size.filter(|_| wants.is_none());
         let receiving = Receiving::resume(incoming.mark(), size, into.max_size);
         progress.began(head.transfer, receiving.offset(), head.size);
+        progress.arrived(head.arrival);
         sender.send(&acceptance(head.transfer, &receiving, wants.is_some())).await?;
         let (to, work) = mpsc::channel(QUEUE);
         let (reporting, is_listed) = (progress.clone(), wants.is_some());
@@ -228,6 +259,15 @@ pub(crate) async fn deliver(
         sent = reader::send(sender, reading, progress) => sent,
         said = &mut early => return Err(said.err().unwrap_or(FilesError::Order("an answer before the end"))),
     };
+    report(sent, early, sender).await
+}
+
+/// What the receiver says of what was sent; why nothing was, to it.
+pub(crate) async fn report(
+    sent: Result<Close>,
+    early: impl Future<Output = Result<Answer>>,
+    sender: &mut Sender,
+) -> Result<Receipt> {
     match sent {
         Ok(close) => match early.await? {
             Answer::Receipt(receipt) if receipt.root == close.root && receipt.size == close.size => {
@@ -250,7 +290,7 @@ pub(crate) async fn deliver(
 }
 
 /// The answer that is not one to a listing: those go to whoever reads.
-async fn conclusion(receiver: &mut Receiver, answers: mpsc::Sender<Wants>) -> Result<Answer> {
+pub(crate) async fn conclusion(receiver: &mut Receiver, answers: mpsc::Sender<Wants>) -> Result<Answer> {
     loop {
         match answer(receiver).await? {
             // Whoever does not wait for answers has not listed anything, or has ended and says why itself.
@@ -294,5 +334,9 @@ fn tell(error: FilesError) -> (hikyaku::Failure, FilesError) {
         FilesError::Source { .. } | FilesError::Vault(_) => "the other side's disk failed".to_owned(),
         error => error.to_string(),
     };
-    (hikyaku::Failure::new(error.code(), message), error)
+    let retry = match &error {
+        FilesError::Rewritten => Retry::After(Duration::from_millis(100)),
+        _ => Retry::No,
+    };
+    (hikyaku::Failure::new(error.code(), message).with_retry(retry), error)
 }

@@ -83,6 +83,12 @@ pub enum FilesError {
         /// Its value.
         limit: u64,
     },
+    /// The sender gave the parcel up, or its time was over.
+    #[error("this parcel was given up before it was whole")]
+    Aborted,
+    /// The sender of a parcel on its way began again before what was read already.
+    #[error("the sender began again before what was read; what was read is compared")]
+    Rewritten,
     /// The source is not what it was when it was offered.
     #[error("the file changed while it was being sent: {0}")]
     SourceChanged(&'static str),
@@ -122,6 +128,8 @@ impl FilesError {
             Self::DropDisabled => ErrorCode::DROP_DISABLED,
             Self::Kind => ErrorCode::FAILED,
             Self::Limit { .. } => ErrorCode::LIMIT,
+            Self::Aborted => ErrorCode::NOT_FOUND,
+            Self::Rewritten => ErrorCode::UNAVAILABLE,
             Self::SourceChanged(_) => ErrorCode::SOURCE_CHANGED,
             Self::Source { error, .. } => io_code(error),
             Self::Order(_) => ErrorCode::INVALID_MESSAGE,
@@ -155,6 +163,7 @@ impl FilesError {
         let code = self.code();
         let retry = match &self {
             Self::Vault(VaultError::Busy) => Retry::After(Duration::from_secs(1)),
+            Self::Rewritten => Retry::After(Duration::from_millis(100)),
             _ => Retry::No,
         };
         let message = match &self {

@@ -18,6 +18,7 @@ pub mod journal;
 pub mod names;
 mod object_tree;
 pub mod pace;
+mod passage;
 pub mod pipe;
 pub mod progress;
 pub mod quota;

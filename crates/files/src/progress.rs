@@ -7,10 +7,12 @@ use std::time::{Duration, Instant};
 
 use hikyaku::Waits;
 use hikyaku_wire::bundle::Reason;
+use hikyaku_wire::files::Arrival;
 use hikyaku_wire::parcel::TransferId;
 use tokio::sync::watch;
 
 use crate::pace::Pace;
+use crate::server::passages::Writing;
 
 /// A moment of a transfer. Rates are for the one who looks: it knows when it looked.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -23,6 +25,10 @@ pub struct Moment {
     pub bytes: u64,
     /// The size, once it is known.
     pub total: Option<u64>,
+    /// Of a parcel that is fetched while it is sent: how far its sender is.
+    pub arrival: Option<Arrival>,
+    /// How often the other side said so: it is alive, also when nothing moves.
+    pub heard: u64,
 }
 
 /// Something that is known of one entry of a tree while it passes.
@@ -60,6 +66,8 @@ pub struct Progress {
     observer: Option<Observer>,
     /// The offset up to which files were told of: what is walked again after a break is not told again.
     told: Arc<AtomicU64>,
+    /// Those who read what is written are told too.
+    readers: Option<Arc<Writing>>,
 }
 
 impl Progress {
@@ -67,7 +75,7 @@ impl Progress {
     pub fn new() -> (Self, watch::Receiver<Moment>) {
         let (moments, receiver) = watch::channel(Moment::default());
         let (meter, local, told) = (Meter::default(), Meter::default(), Arc::default());
-        (Self { moments, meter, local, pace: None, observer: None, told }, receiver)
+        (Self { moments, meter, local, pace: None, observer: None, told, readers: None }, receiver)
     }
 
     /// A progress that nobody looks at.
@@ -80,6 +88,11 @@ impl Progress {
     pub fn observed(mut self, observer: Observer) -> Self {
         self.observer = Some(observer);
         self
+    }
+
+    /// The same, and others read what is written.
+    pub(crate) fn read_by(self, readers: Writing) -> Self {
+        Self { readers: Some(Arc::new(readers)), ..self }
     }
 
     /// The same, and not faster than this.
@@ -131,7 +144,9 @@ impl Progress {
     }
 
     pub(crate) fn began(&self, transfer: TransferId, from: u64, total: Option<u64>) {
-        self.moments.send_replace(Moment { transfer: Some(transfer), from, bytes: from, total });
+        self.moments.send_modify(|moment| {
+            *moment = Moment { transfer: Some(transfer), from, bytes: from, total, ..*moment };
+        });
     }
 
     /// So many more bytes need not be sent: they are there already.
@@ -144,7 +159,23 @@ impl Progress {
         }
     }
 
+    /// The other side says how far the sender of a parcel on its way is; `None`: it is not on its way.
+    pub(crate) fn arrived(&self, arrival: impl Into<Option<Arrival>>) {
+        let arrival = arrival.into();
+        self.moments.send_modify(|moment| {
+            (moment.arrival, moment.heard) = (arrival, moment.heard + 1);
+        });
+    }
+
+    /// As it is now.
+    pub(crate) fn moment(&self) -> Moment {
+        *self.moments.borrow()
+    }
+
     pub(crate) fn reached(&self, bytes: u64) {
+        if let Some(readers) = &self.readers {
+            readers.reach(bytes);
+        }
         self.moments.send_modify(|moment| moment.bytes = bytes);
     }
 }

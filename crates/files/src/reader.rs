@@ -1,10 +1,12 @@
 //! The sending half of a transfer: a blocking thread that reads, a bounded channel, and the network.
 
+pub(crate) mod growing;
+
 use std::time::Instant;
 
 use bytes::Bytes;
 use hikyaku_storage::vault::Object;
-use hikyaku_wire::files::{BLOCK_LEN, Block, CV_LEN, Close, GROUP_LEN, List, Step};
+use hikyaku_wire::files::{Accept, BLOCK_LEN, Block, CV_LEN, Close, GROUP_LEN, List, Step};
 use hikyaku_wire::parcel::Root;
 use tokio::sync::mpsc;
 
@@ -55,14 +57,14 @@ pub(crate) struct ObjectReading {
 
 impl ObjectReading {
     //= S5.10
-    pub(crate) fn new(object: Box<dyn Object>, root: Root, from: u64) -> Result<Self> {
-        if !from.is_multiple_of(GROUP_LEN) || from > object.size() {
-            return Err(FilesError::Range {
-                reason: "bytes that are not there are asked for",
-                offset: from,
-                len: 0,
-            });
+    //= S5.16
+    pub(crate) fn new(object: Box<dyn Object>, root: Root, accept: &Accept) -> Result<Self> {
+        let from = accept.from;
+        if from > object.size() {
+            let reason = "bytes that are not there are asked for";
+            return Err(FilesError::Range { reason, offset: from, len: 0 });
         }
+        growing::check_prefix(&*object, from, accept.prefix)?;
         Ok(Self { object, root, offset: from })
     }
 }

@@ -18,15 +18,17 @@ pub struct Announced {
     pub end: Option<ParcelEnd>,
 }
 
-/// A parcel that can be fetched.
+/// A parcel that can be fetched, or will be.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Resolved {
     /// The transfer that brought it.
     pub transfer: TransferId,
     /// Its name.
     pub name: Vec<u8>,
-    /// Its root.
-    pub root: Root,
+    /// Its root; `None` as long as it is still being sent.
+    pub root: Option<Root>,
+    /// Its size, where the sender said it.
+    pub size: Option<u64>,
     /// Whether it is a file or a tree.
     pub kind: EntryKind,
     /// Its metadata.
@@ -100,7 +102,7 @@ pub trait Rooms<C>: Send + Sync + 'static {
         end: &ParcelEnd,
     ) -> impl Future<Output = Result<ParcelEnd, Failure>> + Send;
 
-    /// Finds a parcel that the speaker may read and that is settled.
+    /// Finds a parcel that the speaker may read and that was not given up.
     fn resolve(&self, context: &C, wanted: &Wanted)
     -> impl Future<Output = Result<Resolved, Failure>> + Send;
 

@@ -6,6 +6,8 @@
 
 mod active;
 mod get;
+mod live;
+pub(crate) mod passages;
 pub(crate) mod put;
 mod sweep;
 
@@ -22,8 +24,10 @@ use tokio::sync::Semaphore;
 use crate::BULK_PRIORITY;
 use crate::drop_dir::DropDir;
 use crate::error::Result;
+use crate::passage::End;
 use crate::rooms::Rooms;
 use active::Active;
+use passages::Passages;
 
 pub use sweep::Swept;
 
@@ -66,6 +70,7 @@ struct Shared<R> {
     drop_dir: Option<DropDir>,
     limits: FilesLimits,
     active: Active,
+    passages: Passages,
     gets: Semaphore,
 }
 
@@ -78,8 +83,9 @@ impl<C, R> Clone for FilesServer<C, R> {
 impl<C: Send + Sync + 'static, R: Rooms<C>> FilesServer<C, R> {
     /// A server over these rooms, this vault and, if there is one, this drop directory.
     pub fn new(rooms: R, vault: Arc<dyn Vault>, drop_dir: Option<DropDir>, limits: FilesLimits) -> Self {
+        let passages = Passages::default();
         let (active, gets) = (Active::new(limits.max_puts), Semaphore::new(limits.max_gets));
-        let shared = Arc::new(Shared { rooms, vault, drop_dir, limits, active, gets });
+        let shared = Arc::new(Shared { rooms, vault, drop_dir, limits, active, passages, gets });
         Self { shared, context: PhantomData }
     }
 
@@ -99,8 +105,14 @@ impl<C: Send + Sync + 'static, R: Rooms<C>> FilesServer<C, R> {
         self.shared.active.contains(transfer)
     }
 
-    /// Writes how a parcel ended, unless it has ended; returns how it has.
-    async fn conclude(&self, event: &EventRef, sealed: Option<Sealed>) -> Result<ParcelEnd> {
+    /// Ends a parcel, unless it has ended: durably in its room first, then for everybody who reads it. Returns how it has.
+    //= S5.82
+    async fn conclude(
+        &self,
+        transfer: TransferId,
+        event: &EventRef,
+        sealed: Option<Sealed>,
+    ) -> Result<ParcelEnd> {
         let end = ParcelEnd {
             parcel: event.seq,
             status: if sealed.is_some() { EndStatus::Settled } else { EndStatus::Aborted },
@@ -108,7 +120,15 @@ impl<C: Send + Sync + 'static, R: Rooms<C>> FilesServer<C, R> {
             bytes: sealed.map(|sealed| sealed.size),
             entries: None,
         };
-        Ok(self.shared.rooms.conclude(event, &end).await?)
+        let end = self.shared.rooms.conclude(event, &end).await?;
+        let ended = match end {
+            ParcelEnd { status: EndStatus::Settled, root: Some(root), bytes: Some(size), .. } => {
+                End::Settled(root, size)
+            }
+            _ => End::Aborted,
+        };
+        self.shared.passages.end(transfer, ended);
+        Ok(end)
     }
 
     /// Forgets a transfer into the vault, unless somebody writes it.

@@ -22,6 +22,10 @@ mod staged;
 
 pub(crate) use staged::Staged;
 
+mod peek;
+
+pub(crate) use peek::Peek;
+
 /// A directory of temporary files.
 #[derive(Debug)]
 pub(crate) struct Staging {

@@ -14,14 +14,14 @@ use std::path::Path;
 use std::sync::{Arc, PoisonError, RwLock};
 
 use hikyaku_storage::vault::{
-    Collected, Mark, Object, ObjectId, Partial, Reference, Remembered, Reserved, Sealed, Transfer, Vault,
-    VaultError,
+    Collected, Mark, Object, ObjectId, Partial, Peeked, Reference, Remembered, Reserved, Sealed, Transfer,
+    Vault, VaultError,
 };
 use hikyaku_wire::parcel::{Root, TransferId};
 
 use crate::jail::Dir;
 use crate::names::SafeName;
-use crate::staging::{Layout, Left, Opened, Staged, Staging};
+use crate::staging::{Layout, Left, Opened, Peek, Staged, Staging};
 
 /// Objects in a directory of the server's own. Clones share it; processes must not.
 #[derive(Clone)]
@@ -153,6 +153,18 @@ impl Vault for FsVault {
         Ok(Reserved::Open(Box::new(FsPartial { vault: self.0.clone(), staged: *staged })))
     }
 
+    fn peek(&self, transfer: Transfer) -> Result<Peeked, VaultError> {
+        let sealed = match self.0.staging.peek(TransferId(transfer.0))? {
+            Peek::Nothing => return Err(VaultError::NotFound),
+            Peek::Settled(root) => root,
+            Peek::Open { data, tree, verified } => {
+                return Ok(Peeked { object: Box::new(FsGrowing { data, tree }), verified });
+            }
+        };
+        let object = self.open(ObjectId(sealed.0))?;
+        Ok(Peeked { verified: object.size(), object })
+    }
+
     fn discard(&self, transfer: Transfer) -> Result<(), VaultError> {
         self.0.staging.discard(TransferId(transfer.0))
     }
@@ -262,6 +274,26 @@ impl Partial for FsPartial {
         self.vault.add_reference(name, reference)?;
         self.staged.adopt(name, size)?;
         Ok(Sealed { root, size })
+    }
+}
+
+/// The files of a transfer, which keep their bytes under any name and without one.
+struct FsGrowing {
+    data: File,
+    tree: File,
+}
+
+impl Object for FsGrowing {
+    fn size(&self) -> u64 {
+        self.data.metadata().map_or(0, |meta| meta.len())
+    }
+
+    fn read(&self, offset: u64, into: &mut [u8]) -> Result<usize, VaultError> {
+        read_at(&self.data, offset, into)
+    }
+
+    fn read_outboard(&self, offset: u64, into: &mut [u8]) -> Result<usize, VaultError> {
+        read_at(&self.tree, offset, into)
     }
 }
 

@@ -141,6 +141,10 @@ pub(crate) async fn feed(
         let work = match step {
             Step::Close(close) => Work::Close(close),
             Step::List(list) => Work::List(list),
+            Step::Arrival(arrival) => {
+                progress.arrived(arrival);
+                continue;
+            }
             Step::Block(block) => {
                 let pieces = gather(receiver, &block).await?;
                 Work::Block(block, pieces)

@@ -148,10 +148,25 @@ pub trait Object: Send + Sync {
     fn read_outboard(&self, offset: u64, into: &mut [u8]) -> Result<usize, VaultError>;
 }
 
+/// A transfer that somebody may be writing, open for reading.
+pub struct Peeked {
+    /// Its bytes and outboard, as far as they were written: [`Object::size`] grows. Once it is sealed, and after its end,
+    /// this reads on.
+    pub object: Box<dyn Object>,
+    /// What of it is verified and durable; more may be, and whoever writes it knows.
+    pub verified: u64,
+}
+
 /// Whole objects by root.
 pub trait Vault: Send + Sync + 'static {
     /// Opens a transfer, new or known. `size` is a hint: space is checked and may be set aside.
     fn reserve(&self, transfer: Transfer, size: Option<u64>) -> Result<Reserved, VaultError>;
+
+    /// Opens a transfer for reading while it may be written.
+    ///
+    /// # Errors
+    /// [`VaultError::NotFound`] when it was never reserved, or was discarded.
+    fn peek(&self, transfer: Transfer) -> Result<Peeked, VaultError>;
 
     /// Forgets a transfer: its partial data, or that it was sealed. Objects stay. Unknown is no error.
     fn discard(&self, transfer: Transfer) -> Result<(), VaultError>;

@@ -263,6 +263,9 @@ pub enum Step {
     /// What of a tree comes next, so that the receiver says what it wants of it.
     #[n(2)]
     List(#[n(0)] List),
+    /// Of a parcel that is still being sent: how far it is now.
+    #[n(3)]
+    Arrival(#[n(0)] Arrival),
 }
 
 /// Announces one DATA frame.
@@ -318,6 +321,36 @@ pub struct Request {
     /// What is asked for.
     #[n(0)]
     pub wanted: Wanted,
+    /// Whether a parcel that is still being sent is taken too, as it comes.
+    #[n(1)]
+    pub live: Option<bool>,
+    /// The first byte that is wanted, a multiple of [`GROUP_LEN`]: what lies before it is proved and not sent.
+    #[n(2)]
+    pub from: Option<u64>,
+}
+
+impl Request {
+    /// The whole of something that is whole.
+    pub fn new(wanted: Wanted) -> Self {
+        Self { wanted, live: None, from: None }
+    }
+
+    /// The whole of something, also while it is still being sent.
+    pub fn live(wanted: Wanted) -> Self {
+        Self { live: Some(true), ..Self::new(wanted) }
+    }
+}
+
+/// How far a parcel is that is still being sent.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Encode, Decode)]
+#[cbor(map)]
+pub struct Arrival {
+    /// How many bytes are there, from the beginning on, and verified.
+    #[n(0)]
+    pub bytes: u64,
+    /// Whether its sender is sending at this moment.
+    #[n(1)]
+    pub sending: bool,
 }
 
 /// The first answer of `get`: what will come.
@@ -343,6 +376,14 @@ pub struct Head {
     /// Its metadata.
     #[n(5)]
     pub meta: Option<Metadata>,
+    /// Of a parcel that is still being sent: how far it is. What comes then is provisional until the close.
+    #[n(6)]
+    pub arrival: Option<Arrival>,
+    /// What proves the bytes before [`Request::from`]: the chaining values of the whole subtrees that they are, the
+    /// largest first.
+    #[n(7)]
+    #[cbor(with = "minicbor::bytes")]
+    pub before: Option<Vec<u8>>,
 }
 
 impl<C> Encode<C> for Answer {

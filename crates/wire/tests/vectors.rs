@@ -116,6 +116,7 @@ const FILES: &[(&str, Reader)] = &[
     ("offer", again::<files::Offer>),
     ("answer", again::<files::Answer>),
     ("step", again::<files::Step>),
+    ("arrival", again::<files::Arrival>),
     ("file-request", again::<files::Request>),
     ("file-head", again::<files::Head>),
     ("bundle-enter", again::<bundle::Enter>),

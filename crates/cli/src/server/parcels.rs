@@ -253,22 +253,24 @@ impl Rooms<Context> for Parcels {
         {
             return Err(no_parcel(event));
         }
-        match record.end {
-            Some(ParcelEnd { status: EndStatus::Settled, root: Some(root), .. }) => {
-                let (name, kind) = (record.parcel.name.clone(), record.parcel.kind);
-                Ok(Resolved { transfer, name, root, kind, meta: record.parcel.meta })
+        let root = match record.end {
+            Some(ParcelEnd { status: EndStatus::Settled, root: Some(root), .. }) => Some(root),
+            None => None,
+            Some(ParcelEnd { status: EndStatus::Expired, .. }) => {
+                return Err(Failure::new(
+                    ErrorCode::NOT_FOUND,
+                    "this parcel has expired: its room keeps files no longer",
+                ));
             }
-            Some(ParcelEnd { status: EndStatus::Expired, .. }) => Err(Failure::new(
-                ErrorCode::NOT_FOUND,
-                "this parcel has expired: its room keeps files no longer",
-            )),
             Some(_) => {
-                Err(Failure::new(ErrorCode::NOT_FOUND, "this parcel was given up before it was whole"))
+                return Err(Failure::new(
+                    ErrorCode::NOT_FOUND,
+                    "this parcel was given up before it was whole",
+                ));
             }
-            None => {
-                Err(Failure::new(ErrorCode::UNAVAILABLE, "this parcel is still being sent; try again later"))
-            }
-        }
+        };
+        let Parcel { name, kind, bytes: size, meta, .. } = record.parcel;
+        Ok(Resolved { transfer, name, root, size, kind, meta })
     }
 
     async fn open_parcels(&self) -> Result<Vec<OpenParcel>, Failure> {

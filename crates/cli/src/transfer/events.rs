@@ -133,6 +133,11 @@ pub(crate) struct Far {
     pub(crate) eta: Option<u64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) limit: Option<&'static str>,
+    /// Of a parcel that is fetched while it is sent.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) arrived: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) sending: Option<bool>,
 }
 
 #[derive(Serialize)]

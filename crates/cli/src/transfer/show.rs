@@ -226,6 +226,8 @@ impl View {
             rate: self.rate.per_second(),
             eta: remaining.map(|time| time.as_secs()),
             limit: self.limit.map(Stage::name),
+            arrived: moment.arrival.map(|arrival| arrival.bytes),
+            sending: moment.arrival.map(|arrival| arrival.sending),
         }
     }
 
@@ -254,7 +256,15 @@ impl View {
         let total = self.total(moment);
         parts.extend(total.map(|total| format!("{:.0} %", share(moment.bytes, total) * 100.0)));
         let still = now.duration_since(self.moved.0);
-        if still >= STILL {
+        let ahead = moment.arrival.filter(|arrival| arrival.bytes > moment.bytes);
+        if let Some(arrival) =
+            moment.arrival.filter(|arrival| arrival.bytes <= moment.bytes && still >= STILL)
+        {
+            parts.push(match arrival.sending {
+                true => "waiting for the sender".to_owned(),
+                false => "waiting for the sender, who is away".to_owned(),
+            });
+        } else if still >= STILL {
             parts.push(format!("nothing has moved for {} s", still.as_secs()));
         } else {
             parts.extend(self.rate.per_second().map(|rate| format!("{}/s", event::bytes(rate))));
@@ -265,6 +275,10 @@ impl View {
         let about = if moment.total.is_some() { "" } else { "~" };
         let of = total.map(|total| format!(" of {about}{}", event::bytes(total)));
         parts.push(format!("{}{}", event::bytes(moment.bytes), of.unwrap_or_default()));
+        parts.extend(ahead.map(|arrival| {
+            let at = if arrival.sending { "is at" } else { "is away, at" };
+            format!("the sender {at} {}", event::bytes(arrival.bytes))
+        }));
         let passed = self.files.passed.load(Ordering::Relaxed);
         match self.subject.counted.as_ref().and_then(Counted::total) {
             Some((_, files)) => parts.push(format!("{passed} of {files} files")),
@@ -301,7 +315,8 @@ mod tests {
     #[test]
     fn a_line_says_how_far_how_fast_how_long_and_what_limits() {
         let transfer = Some(TransferId([1; 16]));
-        let moment = Moment { transfer, from: 0, bytes: 50 << 20, total: Some(200 << 20) };
+        let moment =
+            Moment { transfer, from: 0, bytes: 50 << 20, total: Some(200 << 20), ..Moment::default() };
         let (mut view, now) = (view(moment), Instant::now());
         assert_eq!(view.whole(Moment::default(), now), "big.iso  connecting");
         view.rate.note(now, 0);
@@ -312,6 +327,22 @@ mod tests {
         assert_eq!(line, "big.iso  25 %  25.00 MiB/s  0:06 left  limited by disk  50.00 MiB of 200.00 MiB");
         let line = view.whole(moment, later + Duration::from_secs(8));
         assert_eq!(line, "big.iso  25 %  nothing has moved for 8 s  50.00 MiB of 200.00 MiB");
+    }
+
+    #[test]
+    fn a_parcel_on_its_way_shows_both_ends_and_for_whom_it_waits() {
+        let transfer = Some(TransferId([1; 16]));
+        let arrival = |bytes, sending| Some(hikyaku_wire::files::Arrival { bytes, sending });
+        let moment = Moment { transfer, bytes: 50 << 20, total: Some(200 << 20), ..Moment::default() };
+        let (mut view, now) = (view(moment), Instant::now());
+        (view.limit, view.moved.0) = (None, now);
+        let at = |arrival, later| view.whole(Moment { arrival, ..moment }, now + Duration::from_secs(later));
+        let far = "big.iso  25 %  50.00 MiB of 200.00 MiB";
+        assert_eq!(at(arrival(80 << 20, true), 0), format!("{far}  the sender is at 80.00 MiB"));
+        assert_eq!(at(arrival(80 << 20, false), 0), format!("{far}  the sender is away, at 80.00 MiB"));
+        assert_eq!(at(arrival(50 << 20, true), 0), far);
+        let waits = at(arrival(50 << 20, false), 9);
+        assert_eq!(waits, "big.iso  25 %  waiting for the sender, who is away  50.00 MiB of 200.00 MiB");
     }
 
     #[test]

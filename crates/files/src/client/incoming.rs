@@ -4,7 +4,7 @@ use std::io;
 
 use hikyaku_storage::vault::{Mark, VaultError};
 use hikyaku_wire::files::{Head, Receipt, Synced, Wants};
-use hikyaku_wire::parcel::{EntryKind, Metadata, Root};
+use hikyaku_wire::parcel::{EntryKind, Metadata, Root, TransferId};
 use tokio::sync::mpsc;
 
 use super::Destination;
@@ -176,9 +176,21 @@ fn staging(into: &Dir) -> Result<Staging> {
     Ok(Staging::new(into.try_clone().map_err(VaultError::Io)?, ".hikyaku-"))
 }
 
+/// What stays the same of a parcel from its beginning to its end. (Its size and root need not: what came is compared with
+/// them and with the hash of what came before.)
+pub(super) fn identity(head: &Head) -> Head {
+    Head { size: None, root: None, arrival: None, before: None, ..head.clone() }
+}
+
+/// Removes what is left of a transfer that will never be whole.
+pub(super) fn forget(into: &std::path::Path, transfer: TransferId) -> Result<()> {
+    let into = Dir::open(into).map_err(VaultError::Io)?;
+    Ok(staging(&into)?.discard(transfer)?)
+}
+
 /// The temporary files of a transfer, or new ones when those that are there are of something else.
 fn stage(head: &Head, into: &Dir, layout: Layout) -> Result<Staged> {
-    let header = hikyaku_wire::cbor::encode(head);
+    let header = hikyaku_wire::cbor::encode(&identity(head));
     let staging = staging(into)?;
     match staging.open(head.transfer, &header, layout, |_, _, _| Ok(false))? {
         Opened::Staged(staged) if staged.header() == header => Ok(*staged),

@@ -13,6 +13,7 @@ use hikyaku_wire::files::{Answer, Block, GET, Head, Receipt, Request, Synced, Wa
 use hikyaku_wire::parcel::Root;
 use tokio::sync::{Notify, mpsc};
 
+use super::incoming::identity;
 use super::{FilesClient, REASON, tell};
 use crate::error::{FilesError, Result};
 use crate::progress::{Progress, Stage};
@@ -52,7 +53,7 @@ impl Poured {
     fn resume(&self, head: &Head) -> Result<Receiving> {
         // Whoever poured for a connection that broke is waited for here.
         let mut state = self.state();
-        if *state.head.get_or_insert_with(|| head.clone()) != *head {
+        if identity(state.head.get_or_insert_with(|| head.clone())) != identity(head) {
             return Err(FilesError::Order("the parcel is another one than before"));
         }
         Ok(Receiving::resume(&state.mark, head.size, MAX_INTEGER))
@@ -110,11 +111,12 @@ impl FilesClient {
     /// Fetches a parcel's bytes to somewhere, or goes on with it. Of a tree these are a bundle.
     pub async fn pour(&self, wanted: &Wanted, to: &Poured, progress: &Progress) -> Result<(Head, Receipt)> {
         let (mut sender, mut receiver) = self.open(GET).await?.split();
-        sender.send(&Request { wanted: wanted.clone() }).await?;
+        sender.send(&Request::live(wanted.clone())).await?;
         let head: Head = receiver.receive().await?;
         let (known, poured) = (head.clone(), to.clone());
         let receiving = blocking(move || poured.resume(&known)).await?;
         progress.began(head.transfer, receiving.offset(), head.size);
+        progress.arrived(head.arrival);
         sender.send(&acceptance(head.transfer, &receiving, false)).await?;
         let (feeding, work) = mpsc::channel(QUEUE);
         let (poured, reporting, promised) = (to.clone(), progress.clone(), head.root);

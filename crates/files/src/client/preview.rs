@@ -77,7 +77,7 @@ impl FilesClient {
         mut tell: impl FnMut(Item),
     ) -> Result<()> {
         let (mut sender, mut receiver) = self.open(GET).await?.split();
-        sender.send(&Request { wanted: wanted.clone() }).await?;
+        sender.send(&Request::new(wanted.clone())).await?;
         let head: hikyaku_wire::files::Head = receiver.receive().await?;
         let destination = into.clone();
         let mut looking =

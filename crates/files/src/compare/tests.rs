@@ -11,7 +11,7 @@ use crate::walk::{Walk, WalkOptions};
 
 fn head(kind: EntryKind, size: u64) -> Head {
     let (transfer, root, meta) = (TransferId([1; 16]), None, None);
-    Head { transfer, name: b"t".to_vec(), kind, size: Some(size), root, meta }
+    Head { transfer, name: b"t".to_vec(), kind, size: Some(size), root, meta, arrival: None, before: None }
 }
 
 fn tree(at: &Path) {

@@ -1,6 +1,6 @@
 //! `get`: a peer fetches a file.
 
-use hikyaku::Exchange;
+use hikyaku::{ErrorCode, Exchange, Failure};
 use hikyaku_storage::vault::ObjectId;
 use hikyaku_wire::files::{Answer, Head, Request};
 use hikyaku_wire::parcel::EntryKind;
@@ -23,17 +23,35 @@ impl<C: Send + Sync + 'static, R: Rooms<C>> FilesServer<C, R> {
             self.shared.gets.try_acquire().map_err(|_| FilesError::Limit { name: "max_gets", limit })?;
         let (mut sender, mut receiver) = exchange.split();
         let request: Request = receiver.receive().await?;
-        let found = self.shared.rooms.resolve(&context, &request.wanted).await?;
+        let mut found = self.shared.rooms.resolve(&context, &request.wanted).await?;
+        if found.root.is_none() {
+            //= S5.80
+            if request.live != Some(true) {
+                let later = "this parcel is still being sent; try again later";
+                return Err(Failure::new(ErrorCode::UNAVAILABLE, later).into());
+            }
+            // Looked at again once its end cannot be missed any more.
+            let waiting = self.shared.passages.wait(found.transfer);
+            found = self.shared.rooms.resolve(&context, &request.wanted).await?;
+            if found.root.is_none() {
+                self.get_live(found, waiting, &mut sender, &mut receiver).await?;
+                receiver.ended().await?;
+                return Ok(sender.finish().await?);
+            }
+        }
+        let Some(root) = found.root else { return Err(FilesError::Unknown("it has no root")) };
         let vault = self.shared.vault.clone();
-        let object = blocking(move || Ok(vault.open(ObjectId(found.root.0))?)).await?;
+        let object = blocking(move || Ok(vault.open(ObjectId(root.0))?)).await?;
         sender
             .send(&Head {
                 transfer: found.transfer,
                 name: found.name,
                 kind: found.kind,
                 size: Some(object.size()),
-                root: Some(found.root),
+                root: Some(root),
                 meta: found.meta,
+                arrival: None,
+                before: None,
             })
             .await?;
         let accept = match receiver.receive().await? {
@@ -46,10 +64,10 @@ impl<C: Send + Sync + 'static, R: Rooms<C>> FilesServer<C, R> {
             if found.kind != EntryKind::Tree {
                 return Err(FilesError::Order("only a tree can be listed"));
             }
-            let reading = Sifting::new(ObjectTree::new(object, found.root), &accept, answers, |_| {})?;
+            let reading = Sifting::new(ObjectTree::new(object, root), &accept, answers, |_| {})?;
             deliver(reading, to, &mut sender, &mut receiver, &progress).await?;
         } else {
-            let reading = ObjectReading::new(object, found.root, accept.from)?;
+            let reading = ObjectReading::new(object, root, &accept)?;
             deliver(reading, to, &mut sender, &mut receiver, &progress).await?;
         }
         receiver.ended().await?;

@@ -198,7 +198,7 @@ impl<C: Send + Sync + 'static, R: Rooms<C>> FilesServer<C, R> {
                 let (received, guard) = self.receive_object(offer, partial, guard, sender, receiver).await?;
                 match received {
                     Err(error @ FilesError::RootMismatch { .. }) => {
-                        self.conclude(&announced.event, None).await?;
+                        self.conclude(offer.transfer, &announced.event, None).await?;
                         self.discard(offer.transfer).await?;
                         return Err(error);
                     }
@@ -207,7 +207,7 @@ impl<C: Send + Sync + 'static, R: Rooms<C>> FilesServer<C, R> {
             }
         };
         //= S5.36
-        let end = self.conclude(&announced.event, Some(sealed)).await?;
+        let end = self.conclude(offer.transfer, &announced.event, Some(sealed)).await?;
         self.discard(offer.transfer).await?;
         Ok(receipt(offer, ended(&end)?, announced.event))
     }
@@ -238,11 +238,13 @@ impl<C: Send + Sync + 'static, R: Rooms<C>> FilesServer<C, R> {
         receiver: &mut Receiver,
     ) -> Result<(Result<Sealed>, Guard)> {
         let receiving = self.accept(sender, offer, partial.mark()).await?;
+        let writing = self.shared.passages.write(offer.transfer, receiving.offset());
         let (to, work) = mpsc::channel(QUEUE);
         let (stop, reference) = (guard.stop.clone(), Reference(offer.transfer.0));
         let thread = tokio::task::spawn_blocking(move || {
             let mut partial = partial;
-            let written = write_all(&mut partial, receiving, work, &Progress::none());
+            let progress = Progress::none().read_by(writing);
+            let written = write_all(&mut partial, receiving, work, &progress);
             let sealed = match written {
                 Ok((root, size)) => partial.seal(ObjectId(root.0), size, reference).map_err(FilesError::from),
                 Err(error) => {

@@ -83,12 +83,12 @@ impl<C: Send + Sync + 'static, R: Rooms<C>> FilesServer<C, R> {
         let Some(_held) = self.shared.active.hold(parcel.transfer) else { return Ok(()) };
         match self.remembered(parcel.transfer).await? {
             Some(Remembered { sealed: Some(sealed), .. }) => {
-                self.conclude(&parcel.event, Some(sealed)).await?;
+                self.conclude(parcel.transfer, &parcel.event, Some(sealed)).await?;
                 swept.settled += 1;
             }
             Some(found) if found.idle < self.shared.limits.expiry => return Ok(()),
             _ => {
-                self.conclude(&parcel.event, None).await?;
+                self.conclude(parcel.transfer, &parcel.event, None).await?;
                 swept.aborted += 1;
             }
         }

@@ -305,7 +305,7 @@ pub(crate) fn tree_head(number: u64, bundle: &[u8]) -> Head {
     let root = Some(Root(*blake3::hash(bundle).as_bytes()));
     let transfer = tree_offer(number, PutOptions::default()).transfer;
     let (name, kind, size) = (b"tree".to_vec(), EntryKind::Tree, Some(bundle.len() as u64));
-    Head { transfer, name, kind, size, root, meta: None }
+    Head { transfer, name, kind, size, root, meta: None, arrival: None, before: None }
 }
 
 /// Fetches a bundle from a server that checks nothing.

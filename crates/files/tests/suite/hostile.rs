@@ -252,6 +252,8 @@ fn head(name: &[u8], data: &[u8]) -> Head {
         size: Some(data.len() as u64),
         root: Some(Root(*blake3::hash(data).as_bytes())),
         meta: None,
+        arrival: None,
+        before: None,
     }
 }
 

@@ -14,10 +14,11 @@ type Promise = fn(&dyn Vault);
 
 /// Runs the whole suite, each promise on a vault of its own; `make` is told the promise's name.
 pub fn run(make: &mut dyn FnMut(&str) -> Box<dyn Vault>) {
-    let promises: [(&str, Promise); 12] = [
+    let promises: [(&str, Promise); 13] = [
         ("a sealed object reads back", a_sealed_object_reads_back),
         ("nothing unsealed can be opened", nothing_unsealed_can_be_opened),
         ("a transfer goes on after its mark", a_transfer_goes_on_after_its_mark),
+        ("a transfer is read while it is written", a_transfer_is_read_while_it_is_written),
         ("a transfer is open once", a_transfer_is_open_once),
         ("a sealed transfer is remembered until discarded", a_sealed_transfer_is_remembered_until_discarded),
         ("the same content twice is one object", the_same_content_twice_is_one_object),
@@ -74,6 +75,32 @@ pub fn a_sealed_object_reads_back(vault: &dyn Vault) {
     let mut outboard = [0; 65];
     assert_eq!(object.read_outboard(0, &mut outboard).expect("a read"), 64);
     assert_eq!((outboard[31], outboard[32]), (1, 2));
+}
+
+/// Whoever peeks sees what was written, knows what of it is durable, and reads on when it is sealed.
+pub fn a_transfer_is_read_while_it_is_written(vault: &dyn Vault) {
+    let transfer = Transfer([1; 16]);
+    assert!(matches!(vault.peek(transfer), Err(VaultError::NotFound)));
+    let mut partial = open(vault, 1);
+    let early = vault.peek(transfer).expect("a look");
+    assert_eq!(early.verified, 0);
+    partial.write(0, b"half", 0, &[7; 32]).expect("a write");
+    let mut bytes = [0; 4];
+    assert_eq!(early.object.read(0, &mut bytes).expect("a read"), 4);
+    assert_eq!(&bytes, b"half");
+    partial.sync(Mark { verified: 4, state: vec![] }).expect("a sync");
+    assert_eq!(vault.peek(transfer).expect("a look").verified, 4);
+    partial.write(4, b"more", 32, &[8; 32]).expect("a write");
+    partial.seal(ROOT, 8, REF).expect("a seal");
+    assert_eq!(early.object.read(4, &mut bytes).expect("a read"), 4);
+    assert_eq!(&bytes, b"more");
+    let late = vault.peek(transfer).expect("a look");
+    assert_eq!((late.verified, late.object.size()), (8, 8));
+    let mut outboard = [0; 64];
+    assert_eq!(late.object.read_outboard(0, &mut outboard).expect("a read"), 64);
+    assert_eq!((outboard[0], outboard[32]), (7, 8));
+    vault.discard(transfer).expect("a discard");
+    assert!(matches!(vault.peek(transfer), Err(VaultError::NotFound)));
 }
 
 /// A partial has no name among the objects.

@@ -5,8 +5,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use super::{
-    Collected, MAX_STATE, Mark, Object, ObjectId, Partial, Reference, Remembered, Reserved, Sealed, Transfer,
-    Vault, VaultError,
+    Collected, MAX_STATE, Mark, Object, ObjectId, Partial, Peeked, Reference, Remembered, Reserved, Sealed,
+    Transfer, Vault, VaultError,
 };
 
 /// A vault in memory; clones share it.
@@ -95,6 +95,13 @@ impl Vault for MemoryVault {
             transfer,
             mark: entry.mark.clone(),
         })))
+    }
+
+    fn peek(&self, transfer: Transfer) -> Result<Peeked, VaultError> {
+        let inner = self.lock();
+        let entry = inner.transfers.get(&transfer).ok_or(VaultError::NotFound)?;
+        let verified = entry.sealed.map_or(entry.mark.verified, |sealed| sealed.size);
+        Ok(Peeked { object: Box::new(MemoryPeek { vault: self.clone(), transfer }), verified })
     }
 
     fn discard(&self, transfer: Transfer) -> Result<(), VaultError> {
@@ -238,6 +245,35 @@ impl Drop for MemoryPartial {
         if let Some(entry) = self.vault.lock().transfers.get_mut(&self.transfer) {
             entry.open = false;
         }
+    }
+}
+
+/// A transfer, wherever its bytes are.
+struct MemoryPeek {
+    vault: MemoryVault,
+    transfer: Transfer,
+}
+
+impl MemoryPeek {
+    fn with<T>(&self, look: impl FnOnce(&Contents) -> T) -> Result<T, VaultError> {
+        let inner = self.vault.lock();
+        let entry = inner.transfers.get(&self.transfer).ok_or(VaultError::NotFound)?;
+        let object = entry.sealed.and_then(|sealed| inner.objects.get(&sealed.root));
+        Ok(look(object.map_or(&entry.contents, |object| object)))
+    }
+}
+
+impl Object for MemoryPeek {
+    fn size(&self) -> u64 {
+        self.with(|contents| contents.data.len() as u64).unwrap_or(0)
+    }
+
+    fn read(&self, offset: u64, into: &mut [u8]) -> Result<usize, VaultError> {
+        self.with(|contents| copy(&contents.data, offset, into))
+    }
+
+    fn read_outboard(&self, offset: u64, into: &mut [u8]) -> Result<usize, VaultError> {
+        self.with(|contents| copy(&contents.outboard, offset, into))
     }
 }
 

@@ -62,7 +62,7 @@ fn every_message_reads_back_as_it_was_written() {
     assert_eq!(back(&block), block);
     let close = Step::Close(Close { entry: Some(2), size: 1, root: Root([9; 32]) });
     assert_eq!(back(&close), close);
-    let request = Request { wanted: Wanted::Transfer(TransferId([4; 16])) };
+    let request = Request { from: Some(65_536), ..Request::live(Wanted::Transfer(TransferId([4; 16]))) };
     assert_eq!(back(&request), request);
     let head = Head {
         transfer: TransferId([4; 16]),
@@ -71,6 +71,8 @@ fn every_message_reads_back_as_it_was_written() {
         size: Some(0),
         root: Some(Root([0; 32])),
         meta: None,
+        arrival: None,
+        before: None,
     };
     assert_eq!(back(&head), head);
     let parcel = Parcel {

@@ -4,8 +4,8 @@ use hikyaku_wire::bundle::{
     Attribute, Done, Enter, FileEnd, FileHead, HardLink, Leave, LeftOut, Reason, Symlink,
 };
 use hikyaku_wire::files::{
-    Accept, Answer, Block, Close, Component, GROUP_LEN, Head, List, Listed, MissingEntry, Offer, Overwrite,
-    PutOptions, Receipt, Request, Step, Synced, Target, TreeReceipt, Verdict, Wanted, Wants,
+    Accept, Answer, Arrival, Block, Close, Component, GROUP_LEN, Head, List, Listed, MissingEntry, Offer,
+    Overwrite, PutOptions, Receipt, Request, Step, Synced, Target, TreeReceipt, Verdict, Wanted, Wants,
 };
 use hikyaku_wire::parcel::{EndStatus, EntryKind, EventRef, Metadata, Parcel, ParcelEnd, Root, TransferId};
 
@@ -216,13 +216,26 @@ fn get() -> Vec<Sample> {
         size: None,
         root: None,
         meta: None,
+        arrival: Some(Arrival { bytes: 3 << 30, sending: true }),
+        before: None,
     };
-    let known = Head { size: Some(1 << 40), root: Some(root()), meta: Some(metadata()), ..unknown.clone() };
+    let whole = Head { arrival: None, ..unknown.clone() };
+    let known = Head { size: Some(1 << 40), root: Some(root()), meta: Some(metadata()), ..whole };
+    let part = Head { before: Some(counting::<32>(0x10).to_vec()), ..known.clone() };
     vec![
-        sample("file-request", "by its event", &Request { wanted: Wanted::Event(event()) }),
-        sample("file-request", "by its transfer", &Request { wanted: Wanted::Transfer(transfer()) }),
+        sample("file-request", "by its event", &Request::new(Wanted::Event(event()))),
+        sample("file-request", "by its transfer", &Request::new(Wanted::Transfer(transfer()))),
+        sample("file-request", "also while it is sent", &Request::live(Wanted::Event(event()))),
+        sample(
+            "file-request",
+            "from a byte on",
+            &Request { from: Some(GROUP_LEN), ..Request::live(Wanted::Event(event())) },
+        ),
         sample("file-head", "of a file still on its way", &unknown),
         sample("file-head", "of a whole file", &known),
+        sample("file-head", "of the second half of a file", &part),
+        sample("step", "how far it is", &Step::Arrival(Arrival { bytes: 1 << 30, sending: false })),
+        sample("arrival", "while nobody sends", &Arrival { bytes: 0, sending: false }),
     ]
 }
 

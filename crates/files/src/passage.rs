@@ -1,0 +1,149 @@
+//! The rules of a parcel that is read while it is written: what its readers may have, and how they learn of its end.
+//!
+//! Pure. One [`Passage`] per parcel that has no end yet; whoever writes moves it on, readers each have a place of their
+//! own and never move it. What readers get is *provisional* until the end: a close is due only when the parcel is
+//! settled, durably and in its room. Spec: section 5.8.
+//!
+//! ```text
+//!   resting ──begin──▶ written ──stop──▶ resting       (as often as the sender comes back)
+//!      └──── settle, abort ────┴──▶ ended
+//! ```
+
+use hikyaku_wire::files::{Arrival, BLOCK_LEN, GROUP_LEN};
+use hikyaku_wire::parcel::Root;
+
+/// How a parcel ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum End {
+    /// It is whole and durable, and its room says so.
+    Settled(Root, u64),
+    /// It will never be whole.
+    Aborted,
+}
+
+/// A parcel on its way.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Passage {
+    /// Everything before this offset is verified and may be read.
+    available: u64,
+    /// Somebody writes it now.
+    writing: bool,
+    /// It is known how far it is.
+    known: bool,
+    /// How often bytes that had been available were given up.
+    rewrites: u64,
+    /// Where the last of those rewrites begins.
+    rewritten: u64,
+    end: Option<End>,
+}
+
+/// A reader's place.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Place {
+    /// The next byte to read.
+    pub(crate) at: u64,
+    rewrites: u64,
+}
+
+/// What a reader may do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Next {
+    /// Read and send so many bytes.
+    Send(u64),
+    /// Wait: it is ahead of whoever writes.
+    Wait,
+    /// All bytes were read, and this is what they are.
+    Close(Root, u64),
+    /// What was read may be something else now: come back, and say what was read.
+    Rewritten,
+    /// It was given up.
+    Aborted,
+}
+
+impl Passage {
+    /// Nobody writes it, and so much is there: known from the store, and only where nobody knows better.
+    pub(crate) fn rest(&mut self, verified: u64) {
+        if !self.known {
+            (self.available, self.known) = (verified, true);
+        }
+    }
+
+    /// Somebody begins to write, after `from`. Bytes behind that are written again.
+    pub(crate) fn begin(&mut self, from: u64) {
+        if from < self.available {
+            self.rewrites += 1;
+            self.rewritten = from;
+        }
+        (self.available, self.writing, self.known) = (from, true, true);
+    }
+
+    /// Everything before `offset` is written and verified.
+    pub(crate) fn reach(&mut self, offset: u64) {
+        self.available = self.available.max(offset);
+    }
+
+    /// Nobody writes any more; somebody may come back.
+    pub(crate) fn stop(&mut self) {
+        self.writing = false;
+    }
+
+    /// It has its end, durably. The first one counts.
+    //= S5.82
+    pub(crate) fn end(&mut self, end: End) {
+        self.writing = false;
+        self.end.get_or_insert(end);
+        if let Some(End::Settled(_, size)) = self.end {
+            self.available = size;
+        }
+    }
+
+    pub(crate) fn is_writing(&self) -> bool {
+        self.writing
+    }
+
+    #[cfg(test)]
+    pub(crate) fn has_ended(&self) -> bool {
+        self.end.is_some()
+    }
+
+    /// As readers are told.
+    pub(crate) fn arrival(&self) -> Arrival {
+        Arrival { bytes: self.available, sending: self.writing }
+    }
+
+    /// A reader's place at `at`, from now on.
+    pub(crate) fn place(&self, at: u64) -> Place {
+        Place { at, rewrites: self.rewrites }
+    }
+
+    /// Whether a reader that has everything before `at` may begin, or has to wait until so much is there.
+    pub(crate) fn reaches(&self, at: u64) -> bool {
+        self.available >= at || self.end.is_some()
+    }
+
+    /// What a reader may do at its place.
+    //= S5.81
+    //= S5.82
+    pub(crate) fn next(&self, place: &mut Place) -> Next {
+        if self.end == Some(End::Aborted) {
+            return Next::Aborted;
+        }
+        if place.rewrites != self.rewrites {
+            if place.rewrites + 1 < self.rewrites || place.at > self.rewritten {
+                return Next::Rewritten;
+            }
+            place.rewrites = self.rewrites;
+        }
+        match (self.available.checked_sub(place.at), self.end) {
+            (Some(0), Some(End::Settled(root, size))) => Next::Close(root, size),
+            (Some(left @ 1..), _) => Next::Send(left.min(BLOCK_LEN - place.at % GROUP_LEN)),
+            (Some(0), _) => Next::Wait,
+            // Its bytes are not of this parcel.
+            (None, Some(_)) => Next::Rewritten,
+            (None, None) => Next::Wait,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;
