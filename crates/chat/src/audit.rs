@@ -168,10 +168,10 @@ impl Audit {
         }
         let (mut after, mut lost) = (None, 0_u64);
         loop {
-            let page = store.scan(Key::from("m/"), after.take(), PAGE).await?;
+            let page = store.scan(stored::receipts_prefix(), after.take(), PAGE).await?;
             let Some((last, _)) = page.last() else { break };
             after = Some(last.clone());
-            let room = |key: &Key| key.as_bytes().get(2..18).is_some_and(known);
+            let room = |key: &Key| stored::room_of_receipt(key).is_some_and(known);
             lost += page.iter().filter(|(key, _)| !room(key)).count() as u64;
         }
         if lost > 0 {

@@ -37,11 +37,12 @@ use hikyaku_wire::chat::{Kind, MessageId, Page, Retain, RoomId, RoomRef, Sent, T
 use hikyaku_wire::codes::ErrorCode;
 use minicbor::Encode;
 
-pub(crate) use self::core::random;
 use self::core::{Core, salt, system_clock};
+pub(crate) use self::core::{random, system_time};
 pub use self::retention::Kept;
 pub(crate) use self::room::lock;
 use crate::event::Event;
+use crate::fresh_id::fresh_id;
 use crate::limits::Limits;
 use crate::member::{Author, Member, Operation};
 use crate::refusal::Refusal;
@@ -149,7 +150,7 @@ impl ChatServer {
         };
         let id = match event.id {
             Some(id) => id,
-            None => MessageId(random()?),
+            None => fresh_id(self.core.now_ms(), random()?),
         };
         let NewEvent { kind, body, refs, .. } = event;
         let (mentions, expect_last, epoch, salt) = (Vec::new(), None, None, salt()?);

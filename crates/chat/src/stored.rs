@@ -1,6 +1,6 @@
 //! What the chat server keeps in the store besides events, and under which keys.
 //!
-//! `r/<room id>` the room's record, `rn/<name>` its id, `m/<room id><user id><message id>` what became of a
+//! `r/<room id>` the room's record, `rn/<name>` its id, `m/<message id><user id><room id>` what became of a
 //! message, `ed/<room id><seq>` where an event was edited, `ch/<room id><n>` a
 //! value of the chain, `tp/<room id>` the topic's text, `chat/rooms` how many rooms there are; and of a
 //! room and a user `rm/` the membership, `rd/` how far was read, `mn/` the newest mentions. A room's head carries the [`State`]. Values are CBOR in the
@@ -47,10 +47,21 @@ pub(crate) fn rooms_key() -> Key {
 }
 
 /// Where it stands what became of a message. The author is part of the key: an id that can be guessed (because
-/// it was made from a word) cannot be taken by somebody else first.
+/// it was made from a word) cannot be taken by somebody else first. The id comes first: most begin with the time (see
+/// [`fresh_id`](crate::fresh_id)), so what all rooms say at one time lies together.
 //= S4.31
 pub(crate) fn receipt_key(room: RoomId, author: UserId, id: MessageId) -> Key {
-    Key::join([b"m/".as_slice(), &room.0, &author.0, &id.0])
+    Key::join([b"m/".as_slice(), &id.0, &author.0, &room.0])
+}
+
+/// Under this prefix is what became of all messages.
+pub(crate) fn receipts_prefix() -> Key {
+    Key::from("m/")
+}
+
+/// The room in whose log the message is.
+pub(crate) fn room_of_receipt(key: &Key) -> Option<&[u8]> {
+    key.as_bytes().get(34..)
 }
 
 /// Where it stands what a user is in a room.

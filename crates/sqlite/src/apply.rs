@@ -1,14 +1,51 @@
-//! One batch within the writer's transaction: all its conditions are read first, then everything is written.
+//! One batch within the writer's transaction: whole, or not at all.
 
-use hikyaku_storage::{Append, Batch, Raise, Replace, StoreError, Trim, limits};
+use std::collections::HashSet;
+
+use hikyaku_storage::{Append, Batch, Key, Raise, Replace, StoreError, Trim, limits};
 use rusqlite::{Connection, OptionalExtension, params};
 
 use crate::queries::{self, epochs_to, numbered_head, signed};
 
-/// The first condition of a batch that does not hold. Nothing is written.
-pub(crate) fn judge(connection: &Connection, batch: &Batch) -> rusqlite::Result<Result<(), StoreError>> {
+/// Writes a batch if its conditions hold, and leaves nothing behind if one does not. Keys get this version.
+///
+/// Keys that must be absent and are then written, as the ids of messages are, take one step instead of two: the insertion
+/// itself finds whether one is there. All other conditions are read before anything is written.
+pub(crate) fn apply(
+    connection: &Connection,
+    batch: &Batch,
+    version: u64,
+) -> rusqlite::Result<Result<(), StoreError>> {
+    let new = New::of(batch);
+    let holds = judge(connection, batch, &new)?.is_ok() && claim(connection, batch, &new, version)?;
+    if !holds {
+        // Which of the conditions is the first that does not hold, in their own order.
+        return judge(connection, batch, &New::default());
+    }
+    write(connection, batch, &new, version).map(Ok)
+}
+
+/// The keys of a batch that must be absent and are then written.
+#[derive(Default)]
+struct New<'a>(HashSet<&'a Key>);
+
+impl<'a> New<'a> {
+    fn of(batch: &'a Batch) -> Self {
+        let absent = batch.checks.iter().filter(|(_, version)| *version == 0).map(|(key, _)| key);
+        let absent: HashSet<&Key> = absent.collect();
+        let put = batch.puts.iter().filter(|(_, value)| value.is_some()).map(|(key, _)| key);
+        Self(put.filter(|key| absent.contains(key)).collect())
+    }
+
+    fn has(&self, key: &Key) -> bool {
+        self.0.contains(key)
+    }
+}
+
+/// The first condition of a batch that does not hold, except those that [`claim`] finds. Nothing is written.
+fn judge(connection: &Connection, batch: &Batch, new: &New) -> rusqlite::Result<Result<(), StoreError>> {
     let mut version = connection.prepare_cached("SELECT version FROM keys WHERE key = ?1")?;
-    for (key, expected) in &batch.checks {
+    for (key, expected) in batch.checks.iter().filter(|(key, _)| !new.has(key)) {
         let mut rows = version.query([key.as_bytes()])?;
         let found = rows.next()?.map_or(Ok(0), |row| queries::unsigned(row, 0))?;
         if let Err(conflict) = limits::check_version(key, *expected, found) {
@@ -50,21 +87,36 @@ fn judge_replace(connection: &Connection, replace: &Replace) -> rusqlite::Result
     Ok(limits::check_replace(replace, Some(&head), record.optional()?.as_deref()))
 }
 
-/// Writes a batch whose conditions hold; keys get this version.
-pub(crate) fn apply(connection: &Connection, batch: &Batch, version: u64) -> rusqlite::Result<()> {
-    put(connection, batch, version)?;
+/// Writes the new keys; false, with none of them written, if one is there already.
+fn claim(connection: &Connection, batch: &Batch, new: &New, version: u64) -> rusqlite::Result<bool> {
+    let mut insert =
+        connection.prepare_cached("INSERT INTO keys VALUES (?1, ?2, ?3) ON CONFLICT (key) DO NOTHING")?;
+    let puts = || batch.puts.iter().filter(|(key, _)| new.has(key));
+    for (written, (key, value)) in puts().enumerate() {
+        if insert.execute(params![key.as_bytes(), signed(version), value.as_deref()])? == 0 {
+            let mut delete = connection.prepare_cached("DELETE FROM keys WHERE key = ?1")?;
+            puts().take(written).try_for_each(|(key, _)| delete.execute([key.as_bytes()]).map(drop))?;
+            return Ok(false);
+        }
+    }
+    Ok(true)
+}
+
+/// Writes what is left of a batch whose conditions hold and whose new keys are written.
+fn write(connection: &Connection, batch: &Batch, new: &New, version: u64) -> rusqlite::Result<()> {
+    put(connection, batch, new, version)?;
     batch.raises.iter().try_for_each(|raise| self::raise(connection, raise))?;
     batch.replaces.iter().try_for_each(|replace| self::replace(connection, replace))?;
     batch.appends.iter().try_for_each(|append| self::append(connection, append))?;
     batch.trims.iter().try_for_each(|trim| self::trim(connection, trim))
 }
 
-fn put(connection: &Connection, batch: &Batch, version: u64) -> rusqlite::Result<()> {
+fn put(connection: &Connection, batch: &Batch, new: &New, version: u64) -> rusqlite::Result<()> {
     let sql = "INSERT INTO keys VALUES (?1, ?2, ?3)
                ON CONFLICT (key) DO UPDATE SET version = excluded.version, value = excluded.value";
     let mut put = connection.prepare_cached(sql)?;
     let mut delete = connection.prepare_cached("DELETE FROM keys WHERE key = ?1")?;
-    for (key, value) in &batch.puts {
+    for (key, value) in batch.puts.iter().filter(|(key, _)| !new.has(key)) {
         match value {
             Some(value) => put.execute(params![key.as_bytes(), signed(version), &value[..]])?,
             None => delete.execute([key.as_bytes()])?,

@@ -64,7 +64,7 @@ impl Inspection {
         let newest = number("SELECT coalesce(max(version), 0) FROM keys")?;
         let counted = number("SELECT coalesce(max(value), 0) FROM counters WHERE name = 'version'")?;
         if newest > counted {
-            self.damage.push(format!("a key has version {newest}, but only {counted} were given"));
+            self.damage.push(format!("a key has version {newest}, but none above {counted} was given"));
         }
         let lost = number("SELECT count(*) FROM events WHERE room NOT IN (SELECT number FROM rooms)")?;
         if lost > 0 {

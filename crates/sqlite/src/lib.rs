@@ -22,6 +22,7 @@ mod apply;
 mod archive;
 mod backup;
 pub mod client;
+mod copier;
 mod crowd;
 mod error;
 mod file;

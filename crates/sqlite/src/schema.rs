@@ -6,7 +6,7 @@
 use crate::file::Format;
 
 pub(crate) const FORMAT: Format =
-    Format { application_id: i32::from_be_bytes(*b"HKYK"), migrations: &[FORMAT_1, FORMAT_2] };
+    Format { application_id: i32::from_be_bytes(*b"HKYK"), migrations: &[FORMAT_1, FORMAT_2, FORMAT_3] };
 
 const FORMAT_1: &str = "
 CREATE TABLE keys (
@@ -43,3 +43,9 @@ INSERT INTO counters VALUES ('version', 0);
 
 /// The epochs after a room's first and where each began: 4 and 8 bytes, big endian, one after the other.
 const FORMAT_2: &str = "ALTER TABLE rooms ADD COLUMN epochs BLOB NOT NULL DEFAULT x'';";
+
+/// The ids of messages, which chat keeps under `m/`, begin with the id instead of the room: those of one time lie together.
+/// And from here on `counters` has a version that none given is above; some below it were never given.
+const FORMAT_3: &str = "
+UPDATE keys SET key = CAST(x'6d2f' || substr(key, 35, 16) || substr(key, 19, 16) || substr(key, 3, 16) AS BLOB)
+WHERE key >= x'6d2f' AND key < x'6d30' AND length(key) = 50;";

@@ -1,15 +1,15 @@
 //! The writer thread: takes every batch that is waiting, applies them in one transaction, and answers after its commit.
 //!
 //! While one commit waits for the disk, the next group gathers by itself; only in a [crowd](crate::crowd) does a commit
-//! wait a moment on purpose. Within a group each batch is judged on its own: its checks and guards are read before
-//! anything of it is written, so a conflict leaves nothing behind. An error while writing rolls the whole group back. If
+//! wait a moment on purpose. Within a group each batch is judged on its own, and a conflict leaves nothing behind (see
+//! [`apply`]). An error while writing rolls the whole group back. If
 //! the disk was full, each batch is then tried alone; after any other error nobody can say what is on the disk, so the
 //! store goes out of service.
 
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::sync::mpsc::{self, Receiver, Sender};
+use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
@@ -17,7 +17,8 @@ use hikyaku_storage::{Batch, Committed, StoreError, limits};
 use rusqlite::{Connection, ErrorCode};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 
-use crate::apply::{apply, judge};
+use crate::apply::apply;
+use crate::copier::{self, Copier, Log};
 use crate::crowd::{Crowd, LINGER};
 use crate::error::OpenError;
 use crate::file;
@@ -29,9 +30,13 @@ const QUEUE: usize = 1_024;
 const BYTES_PER_PLACE: usize = 64 << 10;
 /// The most batches in one transaction.
 const GROUP: usize = 256;
-/// The write-ahead log is copied into the file when it has grown to this many pages, 16 MiB. A page that changes often is
-/// copied once for all of it.
-const CHECKPOINT_PAGES: i64 = 4_000;
+/// The write-ahead log is never longer than this when a commit ends, and two such commits apart from readers of an old
+/// moment: the writer then copies it itself, however long that takes.
+const LONGEST_LOG: i64 = 2 * copier::PAGES;
+/// How long what was erased may still stand in the log while readers are in the way and nothing is written.
+const ERASE_AGAIN: Duration = Duration::from_millis(100);
+/// Versions put aside at once, so that not every commit writes down the last one.
+const VERSIONS: u64 = 1_024;
 
 struct Request {
     batch: Batch,
@@ -59,7 +64,17 @@ impl Writer {
 
         let (requests, queue) = mpsc::channel();
         let crowd = Crowd::default();
-        let mut group = Group { connection, version, erased: true, crowd, health: Arc::clone(&health) };
+        let copier = Copier::start(path, Arc::clone(&health))?;
+        let mut group = Group {
+            connection,
+            copier,
+            version,
+            reserved: version,
+            erased: true,
+            copied: false,
+            crowd,
+            health: Arc::clone(&health),
+        };
         let thread = thread::Builder::new().name("store-writer".to_owned());
         let thread = thread.spawn(move || group.serve(&queue));
         let thread = thread.map_err(|error| OpenError::io(path, error))?;
@@ -108,18 +123,24 @@ enum Failure {
 
 /// The writer's own side of the queue.
 struct Group {
+    // Dropped in this order: whoever closes the file last tidies the log away.
+    copier: Copier,
     connection: Connection,
     /// The last version given.
     version: u64,
+    /// The last version that may be given before more are put aside.
+    reserved: u64,
     /// Whether the log still holds what a batch has erased or trimmed.
     erased: bool,
+    /// Whether the copier was sent, and what it left is still to be copied.
+    copied: bool,
     crowd: Crowd,
     health: Arc<Health>,
 }
 
 impl Group {
     fn serve(&mut self, queue: &Receiver<Request>) {
-        while let Ok(first) = queue.recv() {
+        while let Some(first) = self.next(queue) {
             if self.crowd.is_worth_waiting_for(Instant::now()) {
                 thread::sleep(LINGER);
             }
@@ -129,6 +150,18 @@ impl Group {
             self.answer(requests);
             self.checkpoint();
         }
+    }
+
+    /// Waits for the next batch, and meanwhile for a moment without readers if the log is to be emptied.
+    fn next(&mut self, queue: &Receiver<Request>) -> Option<Request> {
+        while self.erased && self.health.check().is_ok() {
+            match queue.recv_timeout(ERASE_AGAIN) {
+                Ok(request) => return Some(request),
+                Err(RecvTimeoutError::Timeout) => self.checkpoint(),
+                Err(RecvTimeoutError::Disconnected) => return None,
+            }
+        }
+        queue.recv().ok()
     }
 
     fn answer(&mut self, requests: Vec<Request>) {
@@ -165,9 +198,9 @@ impl Group {
         if let Err(StoreError::Fatal(reason)) = self.health.check() {
             return Err(Failure::Fatal(reason));
         }
-        let before = self.version;
+        let before = (self.version, self.reserved);
         let outcomes = self.transact(batches).map_err(|error| {
-            self.version = before;
+            (self.version, self.reserved) = before;
             self.roll_back(&error)
         })?;
         let applied = outcomes.iter().filter(|outcome| outcome.is_ok()).count();
@@ -180,11 +213,11 @@ impl Group {
 
     fn transact(&mut self, batches: &[Batch]) -> rusqlite::Result<Vec<Result<Committed, StoreError>>> {
         self.connection.prepare_cached("BEGIN IMMEDIATE")?.execute([])?;
-        let before = self.version;
         let outcomes = batches.iter().map(|batch| self.apply(batch)).collect::<rusqlite::Result<Vec<_>>>()?;
-        if self.version != before {
+        if self.version > self.reserved {
+            self.reserved = self.version + VERSIONS;
             let sql = "UPDATE counters SET value = ?1 WHERE name = 'version'";
-            self.connection.prepare_cached(sql)?.execute([signed(self.version)])?;
+            self.connection.prepare_cached(sql)?.execute([signed(self.reserved)])?;
         }
         self.connection.prepare_cached("COMMIT")?.execute([])?;
         Ok(outcomes)
@@ -208,12 +241,11 @@ impl Group {
 
     /// Judges one batch, and only then writes it.
     fn apply(&mut self, batch: &Batch) -> rusqlite::Result<Result<Committed, StoreError>> {
-        if let Err(refused) = judge(&self.connection, batch)? {
+        let version = if batch.puts.is_empty() { 0 } else { self.version + 1 };
+        if let Err(refused) = apply(&self.connection, batch, version)? {
             return Ok(Err(refused));
         }
-        let version = if batch.puts.is_empty() { 0 } else { self.version + 1 };
         self.version = self.version.max(version);
-        apply(&self.connection, batch, version)?;
         self.erased |= !(batch.replaces.is_empty() && batch.trims.is_empty());
         Ok(Ok(Committed { version }))
     }
@@ -225,26 +257,29 @@ impl Group {
             return;
         }
         if let Err(error) = self.copy_log() {
-            match error.sqlite_error_code() {
-                // Everything is safe in the log; the next group tries again.
-                Some(ErrorCode::DiskFull | ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => {
-                    tracing::warn!(%error, "the store's log could not be copied into its file yet");
-                }
-                _ => drop(self.health.fail(format!("copying the log into the file failed: {error}"))),
-            }
+            // The next group tries again.
+            copier::judge(&self.health, &error);
         }
     }
 
     fn copy_log(&mut self) -> rusqlite::Result<()> {
-        let number = |sql: &str, column| self.connection.query_row(sql, [], |row| row.get::<_, i64>(column));
-        if number("PRAGMA wal_checkpoint(NOOP)", 1)? >= CHECKPOINT_PAGES {
-            number("PRAGMA wal_checkpoint(PASSIVE)", 0)?;
+        let log = Log::of(&self.connection)?;
+        let ends = self.copied && log.left <= copier::FEW_PAGES;
+        if !self.copier.is_busy() {
+            if ends || log.pages >= LONGEST_LOG {
+                self.copied = false;
+                Log::copy(&self.connection)?;
+            } else if log.left >= copier::PAGES {
+                self.copied = true;
+                self.copier.begin();
+            }
         }
         if self.erased {
             // What was erased still stands in the log as it was appended. Emptying the log takes a moment without
-            // readers; where there is none, the next group tries again.
+            // readers; where there is none, it is tried again soon.
             self.connection.busy_timeout(Duration::ZERO)?;
-            let busy = number("PRAGMA wal_checkpoint(TRUNCATE)", 0);
+            let empty = "PRAGMA wal_checkpoint(TRUNCATE)";
+            let busy = self.connection.query_row(empty, [], |row| row.get::<_, i64>(0));
             self.connection.busy_timeout(file::BUSY_TIMEOUT)?;
             self.erased = busy? != 0;
         }

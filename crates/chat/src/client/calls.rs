@@ -5,15 +5,16 @@ use std::time::Duration;
 use hikyaku::{CallOptions, Connection, Error, ErrorCode, Failure, Receiver, Result, Sender};
 use hikyaku_wire::chat::{
     ChangeMember, Create, Created, Follow, History, Kind, List, ListMembers, Look, MarkRead, Member, Members,
-    MessageId, PROTOCOL, Page, Present, ReadPosition, Resolve, Retain, Room, RoomId, RoomRef, Rooms, Send,
-    Sent, Trim, Update, method,
+    PROTOCOL, Page, Present, ReadPosition, Resolve, Retain, Room, RoomId, RoomRef, Rooms, Send, Sent, Trim,
+    Update, method,
 };
 
 use minicbor::{Decode, Encode};
 
 use super::looking::Looking;
+use crate::fresh_id::fresh_id;
 use crate::refusal::Refusal;
-use crate::server::random;
+use crate::server::{random, system_time};
 
 /// The most pages of rooms that are asked for; a server that always has more is left after them. One with as many rooms
 /// as servers take by default needs 391.
@@ -173,7 +174,7 @@ impl ChatClient {
 pub fn message(room: impl Into<RoomRef>, text: impl Into<String>) -> std::result::Result<Send, Refusal> {
     Ok(Send {
         room: room.into(),
-        id: MessageId(random()?),
+        id: fresh_id(system_time(), random()?),
         kind: Kind::MESSAGE,
         body: text.into().into_bytes().into(),
         refs: Vec::new(),

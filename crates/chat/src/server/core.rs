@@ -152,10 +152,13 @@ impl Core {
 
 /// The system's clock.
 pub(crate) fn system_clock() -> Clock {
-    Arc::new(|| {
-        let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
-    })
+    Arc::new(system_time)
+}
+
+/// Milliseconds since 1970, by the system's clock.
+pub(crate) fn system_time() -> u64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
 }
 
 /// Fresh randomness from the system, for one body.

@@ -35,7 +35,7 @@ async fn rows_that_do_not_fit_are_damage() {
         ("DELETE FROM events WHERE seq = 3", "and holds 2 of 1 to 2"),
         ("UPDATE rooms SET last = 4", "should hold the events 1 to 4"),
         ("UPDATE rooms SET first = 2", "should hold the events 2 to 3"),
-        ("UPDATE keys SET version = 99", "a key has version 99"),
+        ("UPDATE keys SET version = 99000", "a key has version 99000"),
     ] {
         let damage = found_after(sql).await.unwrap().damage;
         assert!(damage.len() == 1 && damage[0].contains(words), "{sql}: {damage:?}");

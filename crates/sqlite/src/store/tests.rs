@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::Poll;
 
 use bytes::Bytes;
-use hikyaku_storage::{Append, Guard, NewEvent, Raise, Replace, Trim};
+use hikyaku_storage::{Append, Conflict, Guard, NewEvent, Raise, Replace, Trim};
 use tempfile::TempDir;
 
 use super::*;
@@ -313,12 +313,55 @@ async fn damage_found_by_a_reader_puts_the_store_out_of_service() {
 async fn the_log_is_copied_into_the_file_while_the_store_runs() {
     let home = home();
     let store = SqliteStore::open(home.path()).unwrap();
-    for n in 0..40 {
+    for n in 0..100 {
         store.commit(put(&n.to_string(), vec![7; 1 << 20])).await.unwrap();
     }
-    // 40 MiB were written 1 MiB at a time; a log restarted after every 4,000 pages holds about 16 of them.
+    // 100 MiB were written 1 MiB at a time, faster than they can be copied; the log is never longer than 8,000 pages.
     let log = fs::metadata(home.path().join("store.sqlite-wal")).unwrap().len();
-    assert!(log < 24 << 20, "the log has {log} bytes");
+    assert!(log < 40 << 20, "the log has {log} bytes");
+}
+
+#[tokio::test]
+async fn a_key_that_must_be_absent_is_written_once_and_a_batch_that_finds_one_leaves_nothing() {
+    let home = home();
+    let store = SqliteStore::open(home.path()).unwrap();
+    let new = |batch: Batch, name: &str| batch.check(Key::from(name), 0).put(Key::from(name), "new");
+    let version = store.commit(new(put("other", "x"), "taken")).await.unwrap().version;
+    let batch = ["first", "second", "taken", "last"].into_iter().fold(say(1, 0, "lost"), new);
+    let refused = store.commit(batch.put(Key::from("other"), "lost")).await.unwrap_err();
+    let (key, expected) = (Key::from("taken"), 0);
+    assert_eq!(refused, StoreError::Conflict(Conflict::Key { key, expected, found: version }));
+    for absent in ["first", "second", "last"] {
+        assert_eq!(value(&store, absent).await, None, "{absent}");
+    }
+    assert_eq!(
+        (value(&store, "taken").await, value(&store, "other").await),
+        (Some("new".into()), Some("x".into()))
+    );
+    assert_eq!(store.head(RoomId([1; 16])).await.unwrap(), None);
+    // Where several conditions do not hold, the first of them is told.
+    let batch = new(new(say(1, 9, "lost"), "taken"), "fine").check(Key::from("other"), 77);
+    let refused = store.commit(batch).await.unwrap_err();
+    assert!(matches!(refused, StoreError::Conflict(Conflict::Key { key, .. }) if key == Key::from("taken")));
+}
+
+#[tokio::test]
+async fn versions_rise_over_more_than_are_put_aside_at_once_and_over_restarts() {
+    let home = home();
+    let mut last = 0;
+    for _ in 0..3 {
+        let store = Arc::new(SqliteStore::open(home.path()).unwrap());
+        let mut commits: Vec<_> = (0..1_500).map(|_| store.commit(put("k", "v"))).collect();
+        for commit in &mut commits {
+            let version = commit.await.unwrap().version;
+            assert!(version > last, "{version} after {last}");
+            last = version;
+        }
+        drop(commits);
+        let counted = "SELECT value FROM counters WHERE name = 'version'";
+        let counted = intruder(home.path()).query_row(counted, [], |row| queries::unsigned(row, 0)).unwrap();
+        assert!(counted >= last, "{last} was given, and {counted} stands in the file");
+    }
 }
 
 #[tokio::test]
@@ -387,6 +430,37 @@ async fn what_is_erased_or_trimmed_is_in_no_file_any_more() {
 fn released(directory: &Path, dump: &str) {
     fs::create_dir_all(directory).unwrap();
     Connection::open(directory.join(FILE_NAME)).unwrap().execute_batch(dump).unwrap();
+}
+
+/// The parts of the keys of messages' ids, each of 16 bytes.
+fn ids(directory: &Path) -> Vec<[Vec<u8>; 3]> {
+    let connection = intruder(directory);
+    let sql = "SELECT key FROM keys WHERE key >= x'6d2f' AND key < x'6d30'";
+    let mut statement = connection.prepare(sql).unwrap();
+    let keys = statement.query_map([], |row| row.get::<_, Vec<u8>>(0)).unwrap();
+    keys.map(|key| {
+        <[Vec<u8>; 3]>::try_from(key.unwrap()[2..].chunks(16).map(<[u8]>::to_vec).collect::<Vec<_>>())
+            .unwrap()
+    })
+    .collect()
+}
+
+#[tokio::test]
+async fn the_ids_of_an_earlier_releases_messages_are_found_where_they_are_looked_for_now() {
+    for format in [1, 2] {
+        let home = home();
+        released(home.path(), include_str!("../../tests/stores/format-1.sql"));
+        let path = home.path().join(FILE_NAME);
+        file::migrate_to(&mut intruder(home.path()), &path, FORMAT, format).unwrap();
+        let before = ids(home.path());
+        assert!(before.len() > 5, "{} messages", before.len());
+        drop(SqliteStore::open(home.path()).unwrap());
+        let mut expected: Vec<_> = before.into_iter().map(|[room, author, id]| [id, author, room]).collect();
+        expected.sort();
+        assert_eq!(ids(home.path()), expected);
+        drop(SqliteStore::open(home.path()).unwrap());
+        assert_eq!(ids(home.path()), expected, "and it happens once");
+    }
 }
 
 #[tokio::test]
