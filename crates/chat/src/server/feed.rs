@@ -197,6 +197,9 @@ impl Feed {
     pub(crate) async fn next(&mut self) -> Result<Option<Next>, Refusal> {
         self.round += 1;
         self.look();
+        if self.ready.is_empty() && self.reads_due.is_empty() && self.told == Update::default() {
+            return Ok(None);
+        }
         if let Some(message) = self.share() {
             return Ok(Some(Next::Shared(message)));
         }

@@ -102,6 +102,11 @@ pub(crate) struct News {
     pub(crate) mentioned: Vec<UserId>,
 }
 
+/// What was published and readers were not told of yet.
+pub(crate) struct Unseen {
+    mentioned: Vec<UserId>,
+}
+
 impl LiveRoom {
     pub(crate) fn new(log: Log, record: Versioned, rings_bytes: Arc<AtomicUsize>) -> Self {
         Self {
@@ -160,9 +165,10 @@ impl LiveRoom {
         }
     }
 
-    /// Shows readers what was just committed.
+    /// Takes in what was just committed; whoever looks finds it. Those who wait are to be told with [`show`](Self::show).
     //= S4.40
-    pub(crate) fn publish(&self, news: News, limits: &Limits) {
+    #[must_use]
+    pub(crate) fn publish(&self, news: News, limits: &Limits) -> Unseen {
         let News { log, chunk, erases, record, mentioned } = news;
         {
             let mut tail = lock(&self.tail);
@@ -184,6 +190,11 @@ impl LiveRoom {
                 tail.record = Arc::new(record);
             }
         }
+        Unseen { mentioned }
+    }
+
+    /// Wakes the readers for what was published.
+    pub(crate) fn show(&self, Unseen { mentioned }: &Unseen) {
         self.wake_all();
         if !mentioned.is_empty() {
             self.tell_reads(|user| mentioned.contains(user));

@@ -14,7 +14,7 @@ use tokio::sync::{OwnedSemaphorePermit, oneshot};
 use super::chain_at;
 use super::core::Core;
 use super::ring::Chunk;
-use super::room::{LiveRoom, News, Versioned};
+use super::room::{LiveRoom, News, Unseen, Versioned};
 use crate::member::{Ask, Member, Operation, Permit};
 use crate::refusal::Refusal;
 use crate::rules::{Case, Decision, Erasure, Log, Proposal, Standing, decide};
@@ -61,11 +61,16 @@ impl Core {
         Ok(pending)
     }
 
-    /// Commits until nothing waits.
+    /// Commits until nothing waits. Before each commit everybody has a turn who is ready to send: what they say comes into
+    /// the same one.
     async fn commit_all(&self, room: &LiveRoom) {
         let _committing = Committing(room);
+        tokio::task::yield_now().await;
         while let Some(batch) = self.next_batch(room) {
             self.commit(room, batch).await;
+            if !room.queue().waiting.is_empty() {
+                tokio::task::yield_now().await;
+            }
         }
     }
 
@@ -87,11 +92,15 @@ impl Core {
 
     async fn commit(&self, room: &LiveRoom, batch: Vec<Waiting>) {
         match self.place(room, &batch).await {
-            Ok(decision) => {
-                for (waiting, verdict) in batch.into_iter().zip(decision.verdicts) {
+            Ok((verdicts, unseen)) => {
+                for (waiting, verdict) in batch.into_iter().zip(verdicts) {
                     drop(waiting.bytes);
                     // Whoever does not wait any more asks again with the same id.
                     let _ = waiting.answer.send(verdict);
+                }
+                // After the answers: an author who reads the room too has answer and event in one write.
+                if let Some(unseen) = unseen {
+                    room.show(&unseen);
                 }
             }
             Err(refusal) => {
@@ -102,13 +111,17 @@ impl Core {
         }
     }
 
-    /// Decides and commits until nothing has moved in between.
+    /// Decides and commits until nothing has moved in between. What readers are still to be shown comes with the verdicts.
     ///
     /// The first attempt rests on what is remembered and assumes that no message was sent before; the commit checks
     /// that. Anything else than "all of them are new" is decided again with everything read.
     //= S4.30
     //= S4.34
-    async fn place(&self, room: &LiveRoom, batch: &[Waiting]) -> Result<Decision, Refusal> {
+    async fn place(
+        &self,
+        room: &LiveRoom,
+        batch: &[Waiting],
+    ) -> Result<(Vec<Result<Sent, Refusal>>, Option<Unseen>), Refusal> {
         let mut fresh = false;
         for _ in 0..self.limits.commit_attempts {
             if fresh {
@@ -137,7 +150,7 @@ impl Core {
                 continue;
             }
             if decision.events.is_empty() {
-                return Ok(decision);
+                return Ok((decision.verdicts, None));
             }
             let Some(checks) = checks.into_consistent() else {
                 fresh = true;
@@ -145,8 +158,8 @@ impl Core {
             };
             match self.store.commit(store_batch(&log, &record, checks, &decision)).await {
                 Ok(committed) => {
-                    room.publish(news(&log, &decision, committed.version), &self.limits);
-                    return Ok(decision);
+                    let unseen = room.publish(news(&log, &decision, committed.version), &self.limits);
+                    return Ok((decision.verdicts, Some(unseen)));
                 }
                 Err(StoreError::Conflict(conflict)) => {
                     log_conflict(&conflict);

@@ -83,16 +83,23 @@ async fn tell(
     let mut next_heads = Instant::now();
     loop {
         // Credit is waited for here: a slow reader slows down nobody but itself.
+        let mut is_first = true;
         while let Some(next) = feed.next().await.map_err(failed)? {
             match next {
                 Next::Shared(message) => sender.send_shared(&message).await?,
                 Next::Own(update) => sender.send(&*update).await?,
             }
+            // Most of the time there is one update and then nothing, and wishes are looked at below.
+            if std::mem::replace(&mut is_first, false) {
+                continue;
+            }
             while let Ok(follow) = asks.try_recv() {
                 feed.apply(follow).await.map_err(failed)?;
             }
         }
+        // In this order: wishes come first, and news, the usual reason to wake, before what is costly to look at.
         tokio::select! {
+            biased;
             ask = asks.recv() => match ask {
                 Some(follow) => feed.apply(follow).await.map_err(failed)?,
                 None => return Ok(()),

@@ -171,9 +171,7 @@ async fn a_member_who_is_removed_while_a_message_waits_does_not_get_it_in() {
         let ask = ChangeMember { room: DEN.into(), id, change: Change::Leave, user, role: None };
         tokio::spawn(async move { members::change(&core, owner, ask).await })
     };
-    for _ in 0..100 {
-        tokio::task::yield_now().await;
-    }
+    everybody_had_a_turn().await;
     let late = world.submit(DEN, proposal(2, [2; 16], "two")).await.unwrap();
     world.store.gate.0.add_permits(16);
     assert_eq!(removal.await.unwrap().map(|sent| sent.seq), Ok(last + 1));
@@ -283,15 +281,13 @@ async fn changes_that_wait_together_are_all_counted() {
     let world = Arc::new(World::new(Limits::default()).await);
     world.store.gated.store(true, Ordering::SeqCst);
     let first = world.submit(OPS, proposal(1, [1; 16], "x")).await.unwrap();
-    tokio::task::yield_now().await;
+    everybody_had_a_turn().await;
     let mut joining = tokio::task::JoinSet::new();
     for user in [2, 3, 4] {
         let world = world.clone();
         joining.spawn(async move { world.change_in(OPS, user, Change::Join, user, None).await.unwrap() });
     }
-    for _ in 0..100 {
-        tokio::task::yield_now().await;
-    }
+    everybody_had_a_turn().await;
     world.store.gate.0.add_permits(100);
     first.await.unwrap().unwrap();
     assert_eq!(joining.join_all().await.len(), 3);
@@ -311,9 +307,7 @@ async fn two_people_who_begin_at_the_same_moment_have_one_room() {
     };
     let (one, other) = (begin(1, "user 2"), begin(2, "user 1"));
     // Both have looked, found no room, and stand before their commits.
-    for _ in 0..100 {
-        tokio::task::yield_now().await;
-    }
+    everybody_had_a_turn().await;
     let rooms_now: u64 = crate::stored::decode(&rooms().await).unwrap();
     assert!(rooms_now == before && !one.is_finished() && !other.is_finished());
     world.store.gate.0.add_permits(8);

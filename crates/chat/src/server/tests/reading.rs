@@ -104,7 +104,7 @@ async fn mentions_are_counted_for_those_they_mean_until_they_have_read_them() {
     for n in 0..5 {
         let send = Proposal { mentions: vec![UserId([2; 16])], ..proposal(1, [100 + n; 16], "x") };
         pending.push(world.submit(OPS, send).await.unwrap());
-        tokio::task::yield_now().await;
+        everybody_had_a_turn().await;
     }
     world.store.gate.0.add_permits(8);
     for pending in pending {

@@ -17,9 +17,7 @@ async fn nobody_hears_of_an_event_before_it_is_durable() {
     updates(&mut feed).await;
     world.store.gated.store(true, Ordering::SeqCst);
     let mut pending = world.submit(OPS, proposal(1, [1; 16], "x")).await.unwrap();
-    for _ in 0..100 {
-        tokio::task::yield_now().await;
-    }
+    everybody_had_a_turn().await;
     assert!(pending.try_recv().is_err(), "not acknowledged while the commit runs");
     assert_eq!(updates(&mut feed).await, [], "not shown while the commit runs");
     world.store.gate.0.add_permits(1);
@@ -34,7 +32,7 @@ async fn sends_that_wait_for_a_commit_share_the_next_one() {
     world.store.gated.store(true, Ordering::SeqCst);
     let before = world.store.commits.load(Ordering::SeqCst);
     let mut pending = vec![world.submit(OPS, proposal(1, [0; 16], "first")).await.unwrap()];
-    tokio::task::yield_now().await;
+    everybody_had_a_turn().await;
     for n in 1..=100 {
         pending.push(world.submit(OPS, proposal(1, [n; 16], "x")).await.unwrap());
     }
@@ -144,7 +142,7 @@ async fn a_refused_send_does_not_disturb_its_neighbours() {
     let world = World::new(Limits::default()).await;
     world.store.gated.store(true, Ordering::SeqCst);
     let first = world.submit(OPS, proposal(1, [0; 16], "a")).await.unwrap();
-    tokio::task::yield_now().await;
+    everybody_had_a_turn().await;
     let good = world.submit(OPS, proposal(1, [1; 16], "b")).await.unwrap();
     let reused = world.submit(OPS, proposal(1, [0; 16], "other")).await.unwrap();
     let last = world.submit(OPS, proposal(1, [2; 16], "c")).await.unwrap();
@@ -169,7 +167,7 @@ async fn a_room_takes_so_many_waiting_sends_and_says_so_to_the_next() {
     let world = World::new(Limits { sends_waiting: 3, ..Limits::default() }).await;
     world.store.gated.store(true, Ordering::SeqCst);
     let mut pending = vec![world.submit(OPS, proposal(1, [0; 16], "x")).await.unwrap()];
-    tokio::task::yield_now().await;
+    everybody_had_a_turn().await;
     for n in 1..=3 {
         pending.push(world.submit(OPS, proposal(1, [n; 16], "x")).await.unwrap());
     }
@@ -205,7 +203,7 @@ async fn a_room_nobody_uses_takes_no_memory() {
     world.say(OPS, "x").await;
     assert_eq!(world.core.room(RoomId([1; 16])).await.map(|_| ()).unwrap_err(), Refusal::RoomUnknown);
     while world.core.rooms_in_memory() > 0 {
-        tokio::task::yield_now().await;
+        everybody_had_a_turn().await;
     }
 }
 
@@ -291,7 +289,7 @@ async fn a_moderator_is_who_made_the_room_or_whom_the_program_calls_one_at_that_
     // The right is withdrawn while the pin waits for its commit.
     world.store.gated.store(true, Ordering::SeqCst);
     let pending = world.submit(OPS, pin(3, 4, Kind::PIN)).await.unwrap();
-    tokio::task::yield_now().await;
+    everybody_had_a_turn().await;
     world.store.inner.commit(Batch::new().delete(moderator)).await.unwrap();
     world.store.gated.store(false, Ordering::SeqCst);
     world.store.gate.0.add_permits(8);
@@ -305,7 +303,7 @@ async fn an_edit_that_waits_with_a_deletion_does_not_keep_the_text() {
     world.say(OPS, "a secret").await;
     world.store.gated.store(true, Ordering::SeqCst);
     let mut pending = vec![world.submit(OPS, proposal(2, [1; 16], "x")).await.unwrap()];
-    tokio::task::yield_now().await;
+    everybody_had_a_turn().await;
     for (id, kind, body) in [(2, Kind::EDIT, "still a secret"), (3, Kind::DELETE, "")] {
         let about = Proposal { kind, refs: vec![1], ..proposal(1, [id; 16], body) };
         pending.push(world.submit(OPS, about).await.unwrap());

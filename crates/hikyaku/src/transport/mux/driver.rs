@@ -167,7 +167,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Driver<S> {
 
     /// Returns whether anything was taken by the byte stream.
     fn write(&mut self, cx: &mut Context<'_>) -> io::Result<bool> {
-        let mut progress = false;
+        let (mut progress, mut drained) = (false, false);
         self.is_full = true;
         loop {
             while let Some(rest) = self.unsent.get(self.sent..).filter(|rest| !rest.is_empty()) {
@@ -188,10 +188,12 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Driver<S> {
                 Poll::Pending => return Ok(progress),
                 Poll::Ready(flushed) => flushed?,
             }
-            if self.phase != Phase::Open || !self.transmit() {
+            if self.phase != Phase::Open || drained || !self.transmit() {
                 self.is_full = false;
                 return Ok(progress);
             }
+            // Less than was asked for is all there was; who adds to it wakes this task.
+            drained = self.unsent.len() < TRANSMIT_BUDGET / 2;
         }
     }
 
