@@ -1,13 +1,15 @@
 #!/usr/bin/env python3
 """Runs the room log's benchmark: each end a process of its own, every server fresh for every run, peers in between.
 
-usage: run.py FANOUT [--runs 3] [--store DIRECTORY] [--scenarios fan1000,…] [--only-ours] [--output FILE.jsonl]
+usage: run.py FANOUT [--runs 3] [--store DIRECTORY] [--scenarios fan1000,… | --figures] [--only-ours] [--output FILE.jsonl]
               [--peers HARNESS --fanload PROGRAM] [--peer 'nats tls' …]
 
 FANOUT is the program of this folder. DIRECTORY must be on a real disk: our store is made durable there, and the time of
 an fsync is printed. HARNESS is a folder with `fan.py` (the load generator's runner for NATS, mosquitto and ngircd; its
 README says how to set it up, with BENCH_WORK in the environment) and PROGRAM its generator. Both generators keep the same
 loop: one worker thread, so many messages in flight, each delivery read and its latency counted.
+
+--figures runs all of what the project holds itself to, prints which marks are met, and takes about ten minutes.
 
 Run it where nothing else uses the loopback interface, such as below `unshare -n sh -c 'ip link set lo up; …'`: wire bytes
 are that interface's.
@@ -48,6 +50,9 @@ SCENARIOS["resume"] = ("resume", "conns=5000 missed=1000", "", None)
 SCENARIOS["steady"] = ("stall", "members=100 rate=500", "", None)
 SCENARIOS["stalled"] = ("stall", "members=100 rate=500 stalled=1", "", None)
 USUAL = [f"fan{m}w{w}" for m, w in FAN] + ["rooms", "idle1000", "idle5000", "idle10000", "authors64", "authors64single", "steady", "stalled"]
+FIGURES = ["fan1000w64", "fan1000w64relay", "fan1000w8", "fan1000w1", "fan100w64", "fan100w64relay", "fan100w8", "fan100w1"]
+FIGURES += ["rooms", "authors64", "authors64single", "steady", "stalled", "resume"]
+FIGURES += ["idle1000", "idle5000", "idle10000", "idle1000quic", "idle10000quic"]
 
 COLUMNS = {
     "fan": "per_s server_us_per_msg gen_us_per_msg msgs_per_update wire_bytes_per_msg p50_us p99_us max_us lost broken rss_mb",
@@ -64,6 +69,7 @@ def main():
     parser.add_argument("--runs", type=int, default=3)
     parser.add_argument("--store", default=tempfile.gettempdir())
     parser.add_argument("--scenarios", default=",".join(USUAL))
+    parser.add_argument("--figures", action="store_true")
     parser.add_argument("--peers", type=pathlib.Path)
     parser.add_argument("--fanload")
     parser.add_argument("--peer", action="append")
@@ -74,9 +80,10 @@ def main():
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
     peers = [] if options.only_ours or not options.peers else load_peers(options)
-    print(f"fsync of 16 KiB in the store's directory: {fsync(options.store)}; load {os.getloadavg()[0]:.1f}")
+    begun, sync = time.monotonic(), fsync(options.store)
+    print(f"fsync of 16 KiB in the store's directory: {sync['text']}; load {os.getloadavg()[0]:.1f}", flush=True)
     rows = []
-    for scenario in options.scenarios.split(","):
+    for scenario in FIGURES if options.figures else options.scenarios.split(","):
         ours, keys, server, theirs = SCENARIOS[scenario]
         runs = options.runs if ours in ("fan", "rooms", "authors", "stall") else 1
         for run in range(runs):
@@ -95,6 +102,9 @@ def main():
                     with open(options.output, "a") as file:
                         print(json.dumps(row), file=file)
     print_tables(rows)
+    if options.figures:
+        print_marks(rows, sync["median"])
+    print(f"\n{(time.monotonic() - begun) / 60:.1f} minutes; load {os.getloadavg()[0]:.1f} at the end")
 
 
 def once(options, scenario, keys, server):
@@ -105,7 +115,7 @@ def once(options, scenario, keys, server):
         try:
             _, address, trust = process.stdout.readline().split()
             command = [options.fanout, "load", scenario, address, trust, *keys.split(), f"pid={process.pid}"]
-            result = subprocess.run(command, capture_output=True, text=True, timeout=200)
+            result = subprocess.run(command, capture_output=True, text=True, timeout=400)
             if result.returncode != 0 or result.stderr:
                 print(result.stderr.strip()[:500], file=sys.stderr)
             return json.loads(result.stdout)
@@ -160,7 +170,8 @@ def fsync(directory):
             os.fdatasync(file.fileno())
             times.append((time.monotonic() - begun) * 1e3)
     times.sort()
-    return f"median {times[100]:.2f} ms, p90 {times[180]:.2f} ms, p99 {times[198]:.2f} ms"
+    text = f"median {times[100]:.2f} ms, p90 {times[180]:.2f} ms, p99 {times[198]:.2f} ms"
+    return {"median": times[100], "text": text}
 
 
 def print_tables(rows):
@@ -175,6 +186,53 @@ def print_tables(rows):
             print("\n| scenario | server | runs | " + " | ".join(columns) + " |\n" + "|---" * (len(columns) + 3) + "|")
         cells = [cell([run[column] for run in runs if column in run]) for column in columns]
         print(f"| {scenario} | {peer} | {len(runs)} | " + " | ".join(cells) + " |")
+
+
+def print_marks(rows, fsync_ms):
+    """What is promised beside what was measured: medians, and ratios within a run where somebody else is measured too."""
+
+    def runs(scenario, peer, column):
+        return {row["run"]: row[column] for row in rows if (row["scenario"], row["peer"]) == (scenario, peer) and column in row}
+
+    def median(scenario, column, peer="hikyaku"):
+        values = runs(scenario, peer, column).values()
+        return statistics.median(values) if values else None
+
+    def ratio(scenario, column, peer):
+        ours, theirs = runs(scenario, "hikyaku", column), runs(scenario, peer, column)
+        ratios = [ours[run] / theirs[run] for run in ours if theirs.get(run)]
+        return statistics.median(ratios) if ratios else None
+
+    def over(one, other):
+        return one / other if one is not None and other else None
+
+    lines = []
+    for members in (1000, 100):
+        scenario = f"fan{members}w64"
+        lines.append((f"{members} members, 64 in flight: deliveries/s × NATS", ratio(scenario, "per_s", "nats tls"), 1.5, False))
+        lines.append(
+            (f"{members} members, 64 in flight: server time × NATS", ratio(scenario, "server_us_per_msg", "nats tls"), 0.6, True)
+        )
+    lines.append(("100 rooms: server time × mosquitto", ratio("rooms", "server_us_per_msg", "mosquitto tls"), 1, True))
+    p99 = over(median("rooms", "p99_us"), 1e3)
+    lines.append(("100 rooms: p99, ms", p99, 3 + fsync_ms, True))
+    for count in (1000, 5000, 10000):
+        lines.append((f"{count} idle over TLS: KB each", median(f"idle{count}", "kb_per_conn"), 10, True))
+        lines.append((f"{count} idle over TLS: µs of the server to connect", median(f"idle{count}", "cpu_us_per_connect"), 800, True))
+    lines.append(("10000 idle over QUIC: KB each", median("idle10000quic", "kb_per_conn"), None, True))
+    single = over(median("authors64", "per_s"), median("authors64single", "per_s"))
+    lines.append(("64 authors: messages/s × one commit a message", single, 15, False))
+    lines.append(("64 authors: p99, ms", over(median("authors64", "p99_us"), 1e3), 5 * fsync_ms, True))
+    lines.append(("5,000 come back: memory × steady", median("resume", "peak_ratio"), 2, True))
+    lines.append(("5,000 come back: lost", median("resume", "lost"), 0, True))
+    stall = over(median("stalled", "p99_us"), median("steady", "p99_us"))
+    lines.append(("one of 101 stalls: p99 of the others × without it", stall, 1.15, True))
+    print("\n| what | measured | mark | |\n|---|---|---|---|")
+    for what, found, mark, at_most in lines:
+        found_text = "-" if found is None else f"{found:.2f}"
+        mark_text = "reported" if mark is None else f"{'≤' if at_most else '≥'} {mark:.4g}"
+        is_met = None if found is None or mark is None else (found <= mark if at_most else found >= mark)
+        print(f"| {what} | {found_text} | {mark_text} | {'' if is_met is None else 'met' if is_met else 'missed'} |")
 
 
 def cell(values):
