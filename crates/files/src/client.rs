@@ -11,7 +11,8 @@ use std::time::Duration;
 
 use hikyaku::{CallOptions, Connection, ErrorCode, Receiver, Retry, Sender};
 use hikyaku_wire::files::{
-    Accept, Answer, Close, GET, Head, Offer, PROTOCOL, PUT, PutOptions, Receipt, Request, Wanted, Wants,
+    Accept, Answer, Close, GET, Head, Offer, PROTOCOL, PUT, PutOptions, Receipt, Request, Verdict, Wanted,
+    Wants,
 };
 use tokio::sync::{Notify, mpsc};
 
@@ -27,7 +28,7 @@ use crate::server::put::{acceptance, answering, drive};
 use crate::sift::ANSWERS;
 use crate::source::Outgoing;
 use crate::tree_source::OutgoingTree;
-use crate::unpack::Report;
+use crate::unpack::{Only, Report};
 use crate::writer::QUEUE;
 use incoming::{Found, Incoming};
 
@@ -57,8 +58,10 @@ pub struct Destination {
     pub dots: Dots,
     /// The largest file taken, in bytes.
     pub max_size: u64,
-    /// What becomes of names that are taken, and what is done with links; for trees.
+    /// What becomes of names that are taken, how what is there is recognised, and, of a tree, what is done with links.
     pub options: PutOptions,
+    /// Of a tree: nothing but this.
+    pub only: Option<Arc<Only>>,
 }
 
 impl Destination {
@@ -66,7 +69,7 @@ impl Destination {
     pub fn new(directory: impl Into<PathBuf>) -> Self {
         let (directory, max_size) = (directory.into(), hikyaku_wire::cbor::MAX_INTEGER);
         let options = PutOptions::default();
-        Self { directory, name: None, dots: Dots::Refused, max_size, options }
+        Self { directory, name: None, dots: Dots::Refused, max_size, options, only: None }
     }
 }
 
@@ -81,6 +84,8 @@ pub struct Fetched {
     pub name: SafeName,
     /// Of a tree: what was made of it.
     pub report: Option<Report>,
+    /// Of a file that was not fetched, because it is there ([`Verdict::SAME`]) or a newer one stays ([`Verdict::OLDER`]).
+    pub kept: Option<Verdict>,
 }
 
 impl FilesClient {
@@ -185,7 +190,12 @@ impl FilesClient {
             Found::Incoming(incoming) => incoming,
             Found::Placed(placed) => {
                 let (receipt, name, report) = *placed;
-                return Ok(Fetched { head, receipt, name, report: Some(report) });
+                return Ok(Fetched { head, receipt, name, report: Some(report), kept: None });
+            }
+            // Nothing is to come: the exchange ends with this.
+            Found::There(there) => {
+                let (receipt, name, verdict) = *there;
+                return Ok(Fetched { head, receipt, name, report: None, kept: Some(verdict) });
             }
         };
         let wants = incoming.listing();
@@ -194,7 +204,8 @@ impl FilesClient {
         let receiving = Receiving::resume(incoming.mark(), size, into.max_size);
         progress.began(head.transfer, receiving.offset(), head.size);
         progress.arrived(head.arrival);
-        sender.send(&acceptance(head.transfer, &receiving, wants.is_some())).await?;
+        let lists = wants.as_ref().map(|_| incoming.compares_roots());
+        sender.send(&acceptance(head.transfer, &receiving, lists)).await?;
         let (to, work) = mpsc::channel(QUEUE);
         let (reporting, is_listed) = (progress.clone(), wants.is_some());
         let thread =
@@ -236,7 +247,7 @@ impl FilesClient {
             receiver.ended().await
         };
         let _ = tokio::time::timeout(REASON, told).await;
-        Ok(Fetched { head, receipt, name, report })
+        Ok(Fetched { head, receipt, name, report, kept: None })
     }
 
     async fn open(&self, method: &str) -> Result<hikyaku::Exchange> {

@@ -1,8 +1,9 @@
 //! The drop directory: where an operator lets files arrive under their own names.
 //!
-//! Everything is confined to the directory ([`crate::jail`]); nothing is ever replaced; temporary files live in
-//! `.hikyaku/` inside it, on the same file system. Spec: S5.24, S5.33–S5.35.
+//! Everything is confined to the directory ([`crate::jail`]); nothing is replaced unless the sender says so; temporary
+//! files live in `.hikyaku/` inside it, on the same file system. Spec: S5.24, S5.33, S5.39.
 
+use std::cell::Cell;
 use std::collections::HashSet;
 use std::io;
 use std::path::Path;
@@ -16,10 +17,11 @@ use minicbor::{Decode, Encode};
 use tokio::sync::mpsc;
 
 use crate::error::{FilesError, Result};
-use crate::jail::{Dir, FileId};
+use crate::jail::{Dir, FileId, Found};
 use crate::names::{Dots, OWN_PREFIX, SafeName, SafeRelPath};
+use crate::policy::{self, Policy};
 use crate::rooms::Owner;
-use crate::staging::{Layout, Opened, Staged, Staging};
+use crate::staging::{Layout, Opened, Place, Settled, Staged, Staging};
 use crate::tree_sink::{self, Into, Listing, Opening, Placed, TreeSink};
 use crate::unpack::Looking;
 
@@ -34,6 +36,9 @@ struct Inner {
     keep_free: u64,
     dots: Dots,
     max_partials: usize,
+    distinct: Option<Distinct>,
+    /// Held while something is published whose name is compared with those that are there.
+    publishing: Mutex<()>,
     /// Transfers that are neither finished nor given up.
     partials: Mutex<HashSet<TransferId>>,
 }
@@ -47,11 +52,33 @@ pub struct DropOptions {
     pub dots: Dots,
     /// The most unfinished transfers that are kept to be resumed.
     pub max_partials: usize,
+    /// What becomes of names that differ by case or composition alone, where the sender says nothing of it.
+    pub distinct: Option<Distinct>,
+}
+
+/// What becomes of the later one of two names of a directory that differ by case or composition alone.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Distinct {
+    /// It is not made.
+    Refused,
+    /// It gets another name.
+    Renamed,
+}
+
+impl Distinct {
+    /// As an option of a transfer, unless that has its own.
+    #[must_use]
+    pub fn over(self, options: PutOptions) -> PutOptions {
+        match options.distinct {
+            Some(true) => options,
+            _ => PutOptions { distinct: Some(true), aside: Some(self == Self::Renamed), ..options },
+        }
+    }
 }
 
 impl Default for DropOptions {
     fn default() -> Self {
-        Self { keep_free: 64 * 1024 * 1024, dots: Dots::Refused, max_partials: 1024 }
+        Self { keep_free: 64 * 1024 * 1024, dots: Dots::Refused, max_partials: 1024, distinct: None }
     }
 }
 
@@ -104,8 +131,10 @@ impl DropDir {
             staging.list()?.into_iter().partition(|left| left.contents.settled.is_some());
         settled.iter().try_for_each(|left| staging.tidy(left.transfer))?;
         let partials = Mutex::new(unfinished.iter().map(|left| left.transfer).collect());
-        let DropOptions { keep_free, dots, max_partials } = options;
-        Ok(Self(Arc::new(Inner { root, staging, keep_free, dots, max_partials, partials })))
+        let DropOptions { keep_free, dots, max_partials, distinct } = options;
+        let publishing = Mutex::default();
+        let inner = Inner { root, staging, keep_free, dots, max_partials, distinct, publishing, partials };
+        Ok(Self(Arc::new(inner)))
     }
 
     /// Checks an offer and makes room for it. Everything that can be refused is refused here, before a byte is sent.
@@ -122,19 +151,29 @@ impl DropDir {
         inner.check_partials(offer.transfer)?;
         let header = Header { owner, offer: offer.clone() };
         let bytes = hikyaku_wire::cbor::encode(&header);
+        let policy = Policy::of(&inner.options(offer));
+        let found = Cell::new(None);
         let ours = |_: Root, _: u64, inode: u64| {
-            let is_ours = into.identify(&name)?.map(|id: FileId| id.inode) == Some(inode);
-            // Whoever gave it its name may have ended before the name was durable.
-            if is_ours { into.sync().map(|()| true) } else { Ok(false) }
+            let is_ours = |name: &SafeName| {
+                into.identify(name).map(|id: Option<FileId>| id.map(|id| id.inode) == Some(inode))
+            };
+            for name in policy::names_of(&name, policy) {
+                if is_ours(&name)? {
+                    found.set(Some(name));
+                    // Whoever gave it its name may have ended before the name was durable.
+                    return into.sync().map(|()| true);
+                }
+            }
+            Ok(false)
         };
         //= S5.37
         let same = |bytes: &[u8]| minicbor::decode::<Header>(bytes).is_ok_and(|known| known == header);
         let layout = if offer.kind == EntryKind::Tree { Layout::Tree } else { Layout::File };
         let staged = match inner.staging.open(offer.transfer, &bytes, layout, ours)? {
-            Opened::Settled(known, ..) if !same(&known) => return Err(FilesError::Taken),
-            Opened::Settled(_, root, size) => {
+            Opened::Settled(known) if !same(&known.header) => return Err(FilesError::Taken),
+            Opened::Settled(known) => {
                 inner.partials().remove(&offer.transfer);
-                return Ok(Prepared::Settled(receipt(offer, root, size)));
+                return Ok(Prepared::Settled(receipt_again(offer, &known, found.into_inner())));
             }
             Opened::Staged(staged) if !same(staged.header()) => return Err(FilesError::Taken),
             Opened::Staged(staged) => staged,
@@ -162,7 +201,7 @@ impl DropDir {
             Err(error) if error.kind() == io::ErrorKind::NotFound => None,
             opened => Some(opened.map_err(|error| inaccessible(&path, error))?),
         };
-        Looking::below(there, options, inner.dots)
+        Looking::below(there, inner.ruled(options), inner.dots)
     }
 
     /// Forgets a finished transfer: its sender has the receipt.
@@ -192,11 +231,26 @@ impl Inner {
         self.partials.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// What the sender asks for, and what the operator of this directory does.
+    fn options(&self, offer: &Offer) -> PutOptions {
+        self.ruled(offer.options.unwrap_or_default())
+    }
+
+    fn ruled(&self, options: PutOptions) -> PutOptions {
+        self.distinct.map_or(options, |distinct| distinct.over(options))
+    }
+
+    /// Where names are compared with those that are there, one transfer at a time gives names.
+    fn alone(&self, options: PutOptions) -> Option<MutexGuard<'_, ()>> {
+        let compares = options.distinct == Some(true);
+        compares.then(|| self.publishing.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
     /// A tree has no size in advance: a byte of space is asked for, and the rest shows.
     fn prepare_tree(self: &Arc<Self>, staged: Staged, into: Dir, offer: &Offer) -> Result<Prepared> {
-        let options = offer.options.unwrap_or_default();
+        let options = self.options(offer);
         let listing = Listing::WhenKnown(self.may_have(&into, offer)?);
-        let goes = Into { place: &into, options, dots: self.dots, listing };
+        let goes = Into { place: &into, options, dots: self.dots, listing, only: None };
         let (opening, wants) = TreeSink::open(staged, &goes)?;
         match opening {
             Opening::Open(sink, mark) => {
@@ -210,9 +264,10 @@ impl Inner {
                 }
             }
             Opening::Whole(staged, root, size) => {
+                let _alone = self.alone(options);
                 let placed = tree_sink::place_again(*staged, (root, size), options, &into)?;
                 self.partials().remove(&offer.transfer);
-                Ok(Prepared::Settled(tree_receipt(offer, &placed)))
+                Ok(Prepared::Settled(tree_receipt(offer, placed)))
             }
         }
     }
@@ -221,7 +276,9 @@ impl Inner {
     fn may_have(&self, into: &Dir, offer: &Offer) -> Result<bool> {
         if offer.tops.is_none_or(|tops| tops <= 1) {
             let name = SafeName::parse(&offer.name, self.dots)?;
-            return Ok(into.find(&name).map_err(VaultError::Io)?.is_some());
+            let found = into.find(&name).map_err(VaultError::Io)?.is_some();
+            let compares = self.options(offer).distinct == Some(true);
+            return Ok(found || compares && policy::twin(into, &name).map_err(VaultError::Io)?.is_some());
         }
         let names = into.all_names().map_err(VaultError::Io)?;
         Ok(names.iter().any(|name| !name.as_bytes().starts_with(OWN_PREFIX)))
@@ -246,28 +303,51 @@ impl Inner {
 
 impl Dropping {
     //= S5.24
+    //= S5.39
     fn check(&mut self) -> Result<()> {
-        if self.into.identify(&self.name).map_err(VaultError::Io)?.is_some() {
-            return Err(FilesError::Exists(self.name.to_string()));
+        if let Some(theirs) = self.into.find(&self.name).map_err(VaultError::Io)? {
+            let ours = Found::listed(self.offer.size.unwrap_or(0), &self.offer.meta.unwrap_or_default());
+            if !policy::verdict(ours, theirs, self.policy()).is_wanted() {
+                return Err(FilesError::Exists(self.name.to_string()));
+            }
+        }
+        let policy = self.policy();
+        if policy.distinct
+            && !policy.aside
+            && let Some(twin) = policy::twin(&self.into, &self.name).map_err(VaultError::Io)?
+        {
+            return Err(FilesError::Collides(self.name.to_string(), twin.to_string()));
         }
         let needed = self.offer.size.unwrap_or(0).saturating_sub(self.staged.mark().verified);
         self.dir.check_space(&self.into, needed)?;
         Ok(self.staged.prepare(self.offer.size)?)
     }
 
+    fn policy(&self) -> Policy {
+        // Its root is known when all of it has come: content that is there already is not recognised by it.
+        Policy { checksum: false, ..Policy::of(&self.dir.options(&self.offer)) }
+    }
+
     /// Gives it its name. From here on the transfer is finished, whatever happens to the connection.
     pub(crate) fn publish(mut self, root: Root, size: u64) -> Result<Receipt> {
         let meta = self.offer.meta.unwrap_or(Metadata { mode: Some(0o644), ..Metadata::default() });
-        match self.staged.publish(root, size, &meta, &self.into, &self.name) {
+        let (policy, synced) = (self.policy(), synced(&self.offer));
+        let place = Place { into: &self.into, name: &self.name, policy, synced };
+        let inner = self.dir.clone();
+        let alone = inner.alone(inner.options(&self.offer));
+        let name = match self.staged.publish(root, size, &meta, &place) {
             Err(VaultError::Io(error)) if error.kind() == io::ErrorKind::AlreadyExists => {
                 let exists = FilesError::Exists(self.name.to_string());
                 self.discard()?;
                 return Err(exists);
             }
-            result => result?,
-        }
+            named => named?,
+        };
+        drop(alone);
+        let other = (name != self.name).then(|| name.as_bytes().to_vec());
+        self.staged.settle(root, size, other)?;
         self.dir.partials().remove(&self.offer.transfer);
-        Ok(receipt(&self.offer, root, size))
+        Ok(Receipt { name: Some(name.as_bytes().to_vec()), ..receipt(&self.offer, root, size) })
     }
 
     /// Gives it up.
@@ -280,9 +360,11 @@ impl Dropping {
 impl DroppingTree {
     /// Moves it to its place. From here on the transfer is finished, whatever happens to the connection.
     pub(crate) fn publish(self, root: Root, size: u64) -> Result<Receipt> {
+        let inner = self.dir.clone();
+        let _alone = inner.alone(inner.options(&self.offer));
         let placed = self.sink.place(root, size, &self.into)?;
         self.dir.partials().remove(&self.offer.transfer);
-        Ok(tree_receipt(&self.offer, &placed))
+        Ok(tree_receipt(&self.offer, placed))
     }
 
     /// Gives it up.
@@ -292,14 +374,31 @@ impl DroppingTree {
     }
 }
 
-fn tree_receipt(offer: &Offer, placed: &Placed) -> Receipt {
-    let tree = Some(placed.report.receipt());
-    Receipt { synced: placed.synced, tree, ..receipt(offer, placed.root, placed.size) }
+fn tree_receipt(offer: &Offer, placed: Placed) -> Receipt {
+    Receipt { tree: Some(placed.tree), ..receipt(offer, placed.root, placed.size) }
 }
 
 fn receipt(offer: &Offer, root: Root, size: u64) -> Receipt {
-    let name = Some(offer.name.clone());
-    Receipt { transfer: offer.transfer, root, size, synced: Synced::Each, name, event: None, tree: None }
+    let (name, synced) = (Some(offer.name.clone()), synced(offer));
+    Receipt { transfer: offer.transfer, root, size, synced, name, event: None, tree: None }
+}
+
+/// The receipt of a transfer that was settled before. Of a file whose other name was not noted `found` says it.
+//= S5.18
+fn receipt_again(offer: &Offer, known: &Settled, found: Option<SafeName>) -> Receipt {
+    let receipt = receipt(offer, known.root, known.size);
+    if offer.kind == EntryKind::Tree {
+        let tree = known.outcome.as_deref().and_then(|outcome| minicbor::decode(outcome).ok());
+        return Receipt { tree: Some(tree.unwrap_or_default()), ..receipt };
+    }
+    let name = known.outcome.clone().or(found.map(|name| name.as_bytes().to_vec())).or(receipt.name.clone());
+    Receipt { name, ..receipt }
+}
+
+/// When what is offered is made durable.
+fn synced(offer: &Offer) -> Synced {
+    let rule = if offer.kind == EntryKind::Tree { Synced::Batch } else { Synced::Each };
+    offer.options.and_then(|options| options.synced).unwrap_or(rule)
 }
 
 /// Why a subdirectory cannot be used, in words that show nothing of the server's own paths.

@@ -63,6 +63,9 @@ pub enum FilesError {
     /// The name is taken; nothing is ever replaced.
     #[error("{0} exists already and is not replaced")]
     Exists(String),
+    /// Something has a name that differs from this one by case or by composition alone.
+    #[error("{0} and {1}, which is there, differ by case or by composition alone: it is not taken")]
+    Collides(String, String),
     /// The transfer id belongs to something else.
     #[error("this transfer was offered before with another name, size or target, or by somebody else")]
     Taken,
@@ -122,7 +125,7 @@ impl FilesError {
             Self::GroupMismatch { .. } | Self::DamagedEntry { .. } => ErrorCode::GROUP_MISMATCH,
             Self::RootMismatch { .. } => ErrorCode::ROOT_MISMATCH,
             Self::Name(_) => ErrorCode::NAME_REFUSED,
-            Self::Exists(_) => ErrorCode::ALREADY_EXISTS,
+            Self::Exists(_) | Self::Collides(..) => ErrorCode::ALREADY_EXISTS,
             Self::Taken => ErrorCode::CONFLICT,
             Self::Unknown(_) => ErrorCode::TRANSFER_UNKNOWN,
             Self::DropDisabled => ErrorCode::DROP_DISABLED,

@@ -38,6 +38,8 @@ pub enum Record {
         /// Its size.
         size: u64,
     },
+    /// What became of it, in the form its owner chose; comes before what it is about.
+    Outcome(Vec<u8>),
 }
 
 /// What a journal says: the latest of each kind of record.
@@ -51,6 +53,8 @@ pub struct Contents {
     pub sealing: Option<(Root, u64, u64)>,
     /// The publishing that was done: root, size.
     pub settled: Option<(Root, u64)>,
+    /// What became of it.
+    pub outcome: Option<Vec<u8>>,
     /// How many bytes of the journal are good; the next record goes there.
     pub end: u64,
     chain: Chain,
@@ -113,6 +117,9 @@ impl Contents {
         let mut fresh = Self::default();
         let mut bytes = fresh.append(Record::Begin(self.begin.clone().unwrap_or_default()));
         bytes.extend(fresh.append(Record::Mark(self.mark.clone())));
+        if let Some(outcome) = &self.outcome {
+            bytes.extend(fresh.append(Record::Outcome(outcome.clone())));
+        }
         if let Some((root, size, inode)) = self.sealing {
             bytes.extend(fresh.append(Record::Sealing { root, size, inode }));
         }
@@ -128,6 +135,7 @@ impl Contents {
             Record::Mark(mark) => self.mark = mark,
             Record::Sealing { root, size, inode } => self.sealing = Some((root, size, inode)),
             Record::Settled { root, size } => self.settled = Some((root, size)),
+            Record::Outcome(outcome) => self.outcome = Some(outcome),
         }
     }
 }
@@ -156,6 +164,10 @@ impl Record {
                 out.extend(size.to_be_bytes());
                 4
             }
+            Record::Outcome(outcome) => {
+                out.extend(outcome);
+                5
+            }
         }
     }
 
@@ -177,6 +189,7 @@ impl Record {
                 let (size, rest) = number(rest)?;
                 rest.is_empty().then_some(Record::Settled { root: Root(*root), size })
             }
+            5 => Some(Record::Outcome(payload.to_vec())),
             _ => None,
         }
     }

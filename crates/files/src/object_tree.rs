@@ -22,6 +22,9 @@ use crate::tree::{self, GROUP, GROUP_LEN};
 /// The most bytes that the type and the length of a record have.
 const RECORD_HEADER: usize = 16;
 
+/// Zeros that are hashed for roots beside as many as the bundle is long.
+const FREE_ZEROS: u64 = 64 * 1024 * 1024;
+
 /// A bundle that lies in a vault.
 pub(crate) struct ObjectTree {
     listing: Records,
@@ -33,6 +36,10 @@ pub(crate) struct ObjectTree {
     file: Option<u64>,
     /// Zeros at the beginning of what is wanted of it.
     hole: u64,
+    /// Whether files are listed with their roots: then their content is read for it.
+    roots: bool,
+    /// The zeros that are hashed for that at most: holes take no space in a bundle, and whoever sent it chose them.
+    zeros: u64,
 }
 
 /// A place in the bundle, and the group that was checked last.
@@ -44,20 +51,35 @@ struct Records {
 }
 
 impl ObjectTree {
-    pub(crate) fn new(object: Box<dyn Object>, root: Root) -> Self {
+    pub(crate) fn new(object: Box<dyn Object>, root: Root, roots: bool) -> Self {
         let object: Arc<dyn Object> = object.into();
+        let zeros = object.size().saturating_add(FREE_ZEROS);
         let records = || Records { object: object.clone(), root, at: 0, group: None };
         let (listing, reading) = (records(), records());
-        Self { listing, reading, depth: 0, leaves: VecDeque::new(), file: None, hole: 0 }
+        Self { listing, reading, depth: 0, leaves: VecDeque::new(), file: None, hole: 0, roots, zeros }
     }
 
-    /// A file with its content passed over, or why it is not carried.
+    /// A file with its content passed over, or read for its root; or why it is not carried.
     fn list_file(&mut self, place: u64, head: FileHead) -> Result<Entry> {
+        let (mut hasher, mut is_hashed) = (self.roots.then(blake3::Hasher::new), true);
         loop {
-            let (ty, len, header) = self.listing.header(false)?;
-            match ty {
-                RecordType::BYTES => self.listing.at += header + len,
-                RecordType::HOLE => self.listing.at += header + len,
+            let (ty, len, header) = self.listing.header(self.roots)?;
+            match (ty, &mut hasher) {
+                (RecordType::BYTES | RecordType::HOLE, None) => self.listing.at += header + len,
+                (RecordType::BYTES, Some(hasher)) => {
+                    self.listing.at += header;
+                    self.listing.hash(len, hasher)?;
+                }
+                (RecordType::HOLE, Some(zeros)) => {
+                    let len = self.listing.hole()?;
+                    match self.zeros.checked_sub(len) {
+                        Some(left) => {
+                            self.zeros = left;
+                            hash_zeros(len, zeros);
+                        }
+                        None => is_hashed = false,
+                    }
+                }
                 _ => break,
             }
         }
@@ -71,7 +93,8 @@ impl ObjectTree {
             return Ok(Entry::LeftOut(LeftOut { name, reason }));
         }
         let meta = head.meta.unwrap_or_default();
-        Ok(Entry::File(ListedFile { name, size, meta, links: false, root: None, place }))
+        let root = hasher.filter(|_| is_hashed).map(|hasher| Root(*hasher.finalize().as_bytes()));
+        Ok(Entry::File(ListedFile { name, size, meta, links: false, root, place }))
     }
 }
 
@@ -205,6 +228,25 @@ impl Records {
         Ok(())
     }
 
+    /// Reads on, for a hash alone.
+    fn hash(&mut self, len: u64, hasher: &mut blake3::Hasher) -> Result<()> {
+        let mut left = usize::try_from(len).unwrap_or(usize::MAX);
+        while left > 0 {
+            let group = self.at - self.at % GROUP_LEN;
+            let begin = usize::try_from(self.at - group).unwrap_or(usize::MAX);
+            let bytes = self.group(group)?.get(begin..).unwrap_or_default();
+            let bytes = bytes.get(..left.min(bytes.len())).unwrap_or_default();
+            hasher.update(bytes);
+            let count = bytes.len();
+            if count == 0 {
+                return Err(damaged(self.at));
+            }
+            left -= count;
+            self.at += count as u64;
+        }
+        Ok(())
+    }
+
     /// Reads from checked groups.
     fn read(&mut self, mut at: u64, mut into: &mut [u8]) -> Result<()> {
         while !into.is_empty() {
@@ -251,6 +293,15 @@ impl Records {
 
 fn decode<T: for<'b> minicbor::Decode<'b, ()>>(payload: &[u8], at: u64) -> Result<T> {
     cbor::decode(payload, &cbor::Limits::default()).map_err(|_| damaged(at))
+}
+
+fn hash_zeros(len: u64, hasher: &mut blake3::Hasher) {
+    let mut left = len;
+    while left > 0 {
+        let count = left.min(GROUP_LEN);
+        hasher.update([0; GROUP].get(..usize::try_from(count).unwrap_or(GROUP)).unwrap_or_default());
+        left -= count;
+    }
 }
 
 fn damaged(at: u64) -> FilesError {

@@ -18,8 +18,10 @@ use crate::jail::{Dir, FileId, Found, try_lock};
 use crate::journal::{Contents, MAX_JOURNAL};
 use crate::names::SafeName;
 
+mod publishing;
 mod staged;
 
+pub(crate) use publishing::Place;
 pub(crate) use staged::Staged;
 
 mod peek;
@@ -37,8 +39,19 @@ pub(crate) struct Staging {
 pub(crate) enum Opened {
     /// Its temporary file, new or known.
     Staged(Box<Staged>),
-    /// It got its final name before: header, root, size.
-    Settled(Vec<u8>, Root, u64),
+    /// It got its final name before.
+    Settled(Settled),
+}
+
+/// A transfer that is over.
+#[derive(Debug)]
+pub(crate) struct Settled {
+    /// What was transferred, as it was first said.
+    pub(crate) header: Vec<u8>,
+    pub(crate) root: Root,
+    pub(crate) size: u64,
+    /// What became of it, as its owner noted it; nothing where a crash came before that.
+    pub(crate) outcome: Option<Vec<u8>>,
 }
 
 /// A transfer that left something in the directory.
@@ -101,7 +114,8 @@ impl Staging {
         }
         if let Some((root, size)) = contents.settled {
             disk::promise(Promise::Names);
-            return Ok(Opened::Settled(contents.begin.unwrap_or_default(), root, size));
+            let (header, outcome) = (contents.begin.unwrap_or_default(), contents.outcome);
+            return Ok(Opened::Settled(Settled { header, root, size, outcome }));
         }
         let (file, known) = self.open_part(&names)?;
         // Under the lock, the journal is nobody else's: what was read before it may be old.

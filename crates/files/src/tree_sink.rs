@@ -4,21 +4,25 @@
 //! Publishing is begun durably and can be begun again, so a crash in its middle leaves nothing half done. Spec: section
 //! 5.6, S5.30, S5.33.
 
+use std::sync::Arc;
 use std::time::Instant;
 
 use hikyaku_storage::vault::{Mark, VaultError};
+use hikyaku_wire::bundle::Done;
 use hikyaku_wire::files::{Block, List, MAX_MISSING, MissingEntry, PutOptions, Synced, TreeReceipt, Wants};
 use hikyaku_wire::parcel::Root;
 use tokio::sync::mpsc;
 
 use crate::error::{FilesError, Result};
 use crate::jail::Dir;
+use crate::journal::MAX_PAYLOAD;
 use crate::names::{Dots, escape};
+use crate::policy::Policy;
 use crate::progress::{Progress, Stage};
 use crate::receive::Receiving;
 use crate::sift::ANSWERS;
 use crate::staging::Staged;
-use crate::unpack::{Policy, Report, Sifter, UnpackOptions, UnpackState, Unpacker, publish};
+use crate::unpack::{Only, Report, Sifter, UnpackOptions, UnpackState, Unpacker, publish};
 use crate::writer::{MARK_BYTES, MARK_TIME, Work, join_pieces};
 
 /// A tree being received.
@@ -41,6 +45,8 @@ pub(crate) struct Placed {
     pub(crate) size: u64,
     pub(crate) synced: Synced,
     pub(crate) report: Report,
+    /// What its sender is told.
+    pub(crate) tree: TreeReceipt,
 }
 
 /// What a transfer's remains are good for.
@@ -59,6 +65,8 @@ pub(crate) struct Into<'a> {
     pub(crate) dots: Dots,
     /// When it is to be listed ahead.
     pub(crate) listing: Listing,
+    /// What of it is wanted; all, when it is not said.
+    pub(crate) only: Option<Arc<Only>>,
 }
 
 /// When a tree is to be listed ahead.
@@ -84,6 +92,7 @@ impl TreeSink {
             all_links: options.all_links.unwrap_or(false),
             synced: options.synced.unwrap_or(Synced::Batch),
             distinct: options.distinct.unwrap_or(false),
+            aside: options.aside.unwrap_or(false),
         };
         let opened = |staged, unpacker, mark| {
             let sink = Self { staged, unpacker, options, unpack, answers, is_listed: false };
@@ -102,7 +111,7 @@ impl TreeSink {
             let there = Some(into.place.try_clone().map_err(VaultError::Io)?);
             let (had, policy) = (known.map(|(_, state)| state.position), Policy::of(&options));
             let made = if had.is_some() { Some(staged.tree_dir()?) } else { None };
-            let sifter = Sifter::new(there, made, had, policy, &unpack)?;
+            let sifter = Sifter::new(there, made, had, policy, &unpack)?.only(into.only.clone());
             let unpacker = Unpacker::sifting(staged.tree_dir()?, unpack, sifter);
             return opened(staged, unpacker, Mark::default());
         }
@@ -228,10 +237,11 @@ impl TreeSink {
         let synced = self.options.synced.unwrap_or(Synced::Batch);
         // Complete and durable first: a tree that is sealed is published after a crash, unseen.
         let (from, mut report) = self.unpacker.finish()?;
-        self.staged.seal_tree(root, size)?;
+        self.staged.seal_tree(root, size, outcome(&report.receipt()))?;
         publish(&from, into, Policy::of(&self.options), &mut report)?;
-        self.staged.settle_tree(root, size)?;
-        Ok(Placed { root, size, synced, report })
+        let tree = report.receipt();
+        self.staged.settle_tree(root, size, outcome(&tree))?;
+        Ok(Placed { root, size, synced, report, tree })
     }
 
     /// Gives the tree up.
@@ -240,17 +250,34 @@ impl TreeSink {
     }
 }
 
-/// Publishes what was whole before a crash.
+/// Publishes what was whole before a crash. What was told until then of what is missing still is.
 pub(crate) fn place_again(
     mut staged: Staged,
     (root, size): (Root, u64),
     options: PutOptions,
     into: &Dir,
 ) -> Result<Placed> {
-    let mut report = Report::default();
+    let before = staged.outcome().and_then(|outcome| minicbor::decode::<TreeReceipt>(outcome).ok());
+    let before = before.unwrap_or_default();
+    let counts = Done { entries: before.entries, bytes: before.bytes, ..Done::default() };
+    let kept = (before.kept.unwrap_or(0), before.kept_bytes.unwrap_or(0));
+    let mut report = Report { counts, kept, missing_count: before.missing, ..Report::default() };
     publish(&staged.tree_dir()?, into, Policy::of(&options), &mut report)?;
-    staged.settle_tree(root, size)?;
-    Ok(Placed { root, size, synced: options.synced.unwrap_or(Synced::Batch), report })
+    let mut tree = report.receipt();
+    tree.first = before.first.into_iter().chain(tree.first).take(MAX_MISSING).collect();
+    staged.settle_tree(root, size, outcome(&tree))?;
+    Ok(Placed { root, size, synced: options.synced.unwrap_or(Synced::Batch), report, tree })
+}
+
+/// A receipt's part about a tree as the journal keeps it: of what is missing as much as fits.
+fn outcome(tree: &TreeReceipt) -> Vec<u8> {
+    let mut tree = tree.clone();
+    loop {
+        let bytes = hikyaku_wire::cbor::encode(&tree);
+        if bytes.len() <= MAX_PAYLOAD || tree.first.pop().is_none() {
+            return bytes;
+        }
+    }
 }
 
 /// What a mark says, and the same mark as [`Receiving`] takes it.

@@ -5,8 +5,11 @@
 //! name is free; file by file, each atomically, into a directory that is there. Spec: section 5.6, S5.22, S5.25, S5.33.
 
 mod applying;
-mod folded;
+mod asides;
+mod hearing;
+mod listing;
 mod looking;
+mod only;
 mod publish;
 mod report;
 mod sifter;
@@ -21,14 +24,17 @@ use minicbor::{Decode, Encode};
 use crate::bundle::{Item, Position, Reader};
 use crate::disk;
 use crate::error::{FilesError, Result};
+use crate::folded::Folded;
 use crate::jail::Dir;
 use crate::names::{Dots, SafeName};
 use crate::progress::{Passing, Progress};
 use crate::staging::full;
-use folded::Folded;
+use asides::Asides;
 
+pub use hearing::Hearing;
 pub(crate) use looking::Looking;
-pub(crate) use publish::{Policy, publish};
+pub use only::Only;
+pub(crate) use publish::publish;
 pub use report::{MAX_REPORTED, Missing, Report};
 pub(crate) use sifter::Sifter;
 use sifter::Way;
@@ -44,6 +50,8 @@ pub(crate) struct UnpackOptions {
     pub(crate) synced: Synced,
     /// Whether names that differ by case or composition alone are refused, whatever the file system says.
     pub(crate) distinct: bool,
+    /// Whether what is not made because its name and another are one is made under another name.
+    pub(crate) aside: bool,
 }
 
 /// Where an unpacker stands, for the journal.
@@ -85,6 +93,8 @@ pub(crate) struct Unpacker {
     skipped: Vec<SafeName>,
     file: Option<Open>,
     folded: Option<Folded>,
+    /// What was made under another name, where no listing says so.
+    asides: Asides,
     report: Report,
     /// The disk failed: what the reader has passed is not all there, or may not be durable, so that nobody can go on here.
     failed: bool,
@@ -99,6 +109,8 @@ pub(crate) struct Unpacker {
 struct Open {
     file: File,
     name: SafeName,
+    /// The name it has here.
+    placed: SafeName,
     head: FileHead,
     at: u64,
 }
@@ -113,6 +125,7 @@ impl Unpacker {
             skipped: Vec::new(),
             file: None,
             folded: options.distinct.then(Folded::default),
+            asides: Asides::default(),
             report: Report::default(),
             failed: false,
             sifter: None,
@@ -176,7 +189,8 @@ impl Unpacker {
                 attributes: None,
                 from: None,
             };
-            unpacker.file = Some(Open { file, name, head, at: open.at });
+            let placed = name.clone();
+            unpacker.file = Some(Open { file, name, placed, head, at: open.at });
         }
         unpacker.report.counts = position.counts();
         unpacker.report.missing_count = missing;
@@ -199,7 +213,9 @@ impl Unpacker {
     /// the bytes is for others to fill in.
     pub(crate) fn state(&self) -> Option<UnpackState> {
         let is_news = |position: &&Position| self.sifter.as_ref().is_none_or(|known| known.is_news(position));
-        let position = self.reader.position().filter(|_| !self.failed).filter(is_news)?.clone();
+        // Another attempt would not find again what has another name: it goes on before that.
+        let can_go_on = !self.failed && self.asides.is_empty();
+        let position = self.reader.position().filter(|_| can_go_on).filter(is_news)?.clone();
         let file_skipped = position.file().is_some() && self.file.is_none();
         let skipped = self.skipped.len() as u64;
         Some(UnpackState {

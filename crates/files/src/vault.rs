@@ -21,7 +21,7 @@ use hikyaku_wire::parcel::{Root, TransferId};
 
 use crate::jail::Dir;
 use crate::names::SafeName;
-use crate::staging::{Layout, Left, Opened, Peek, Staged, Staging};
+use crate::staging::{Layout, Left, Opened, Peek, Settled, Staged, Staging};
 
 /// Objects in a directory of the server's own. Clones share it; processes must not.
 #[derive(Clone)]
@@ -138,7 +138,7 @@ impl Vault for FsVault {
             .staging
             .open(TransferId(transfer.0), &[], Layout::Object, |root, size, _| self.0.settled(root, size))?;
         let mut staged = match opened {
-            Opened::Settled(_, root, size) => {
+            Opened::Settled(Settled { root, size, .. }) => {
                 return Ok(Reserved::Sealed(Sealed { root: ObjectId(root.0), size }));
             }
             Opened::Staged(staged) => staged,

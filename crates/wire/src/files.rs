@@ -112,6 +112,9 @@ pub struct PutOptions {
     /// Whether only the answers to a listing are asked for: nothing is sent, nothing is made.
     #[n(5)]
     pub dry_run: Option<bool>,
+    /// Whether a name that is the same as an earlier one gets another instead of not being made.
+    #[n(6)]
+    pub aside: Option<bool>,
 }
 
 /// What becomes of a file whose name is taken at the receiver.
@@ -165,6 +168,9 @@ pub struct Accept {
     /// Of a tree: whether its files are to be listed ahead, so that those that are there already need not be sent.
     #[n(4)]
     pub list: Option<bool>,
+    /// Whether the listing is to say the files' roots.
+    #[n(5)]
+    pub roots: Option<bool>,
 }
 
 /// How the bytes reached the disk before the receipt was written.

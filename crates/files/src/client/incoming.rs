@@ -3,17 +3,18 @@
 use std::io;
 
 use hikyaku_storage::vault::{Mark, VaultError};
-use hikyaku_wire::files::{Head, Receipt, Synced, Wants};
+use hikyaku_wire::files::{Head, PutOptions, Receipt, Synced, Verdict, Wants};
 use hikyaku_wire::parcel::{EntryKind, Metadata, Root, TransferId};
 use tokio::sync::mpsc;
 
 use super::Destination;
 use crate::error::{FilesError, Result};
-use crate::jail::Dir;
+use crate::jail::{self, Dir};
 use crate::names::{Dots, SafeName};
+use crate::policy::{Policy, has_root, twin, verdict};
 use crate::progress::Progress;
 use crate::receive::Receiving;
-use crate::staging::{Layout, Opened, Staged, Staging};
+use crate::staging::{Layout, Opened, Place, Staged, Staging};
 use crate::tree_sink::{Into, Listing, Opening, Placed, TreeSink, place_again};
 use crate::unpack::Report;
 use crate::writer::{Work, write_all};
@@ -24,6 +25,7 @@ pub(super) struct Incoming {
     into: Dir,
     name: SafeName,
     sink: Sink,
+    options: PutOptions,
 }
 
 /// What is found when a parcel is to be fetched.
@@ -32,6 +34,8 @@ pub(super) enum Found {
     Incoming(Box<Incoming>),
     /// A tree that was whole when this program was interrupted, and has its place now.
     Placed(Box<(Receipt, SafeName, Report)>),
+    /// A file that need not come: the same is there, or a newer one that stays.
+    There(Box<(Receipt, SafeName, Verdict)>),
 }
 
 /// Where its bytes go.
@@ -58,16 +62,35 @@ impl Incoming {
         };
         let into = Dir::open(&to.directory).map_err(VaultError::Io)?;
         // A tree has names of its own, and looks at each when it takes its place.
-        if layout == Layout::File && into.identify(&name).map_err(VaultError::Io)?.is_some() {
-            return Err(FilesError::Exists(name.to_string()));
+        if layout == Layout::File
+            && let Some(theirs) = into.find(&name).map_err(VaultError::Io)?
+        {
+            match decide(&head, theirs, (&into, &name), Policy::of(&to.options)) {
+                wanted if wanted.is_wanted() => {}
+                verdict @ (Verdict::SAME | Verdict::OLDER) => {
+                    return Ok(Found::There(Box::new((receipt_there(&head), name, verdict))));
+                }
+                _ => return Err(FilesError::Exists(name.to_string())),
+            }
+        }
+        if layout == Layout::File
+            && to.options.distinct == Some(true)
+            && to.options.aside != Some(true)
+            && let Some(twin) = twin(&into, &name).map_err(VaultError::Io)?
+        {
+            return Err(FilesError::Collides(name.to_string(), twin.to_string()));
         }
         let staged = stage(&head, &into, layout)?;
         let sink = match layout {
             Layout::File | Layout::Object => Sink::File(Box::new(staged)),
             Layout::Tree => {
-                let may_have = into.identify(&name).map_err(VaultError::Io)?.is_some();
-                let listing = Listing::WhenNew(may_have);
-                let goes = Into { place: &into, options: to.options, dots: to.dots, listing };
+                let compares = to.options.distinct == Some(true);
+                let may_have = into.identify(&name).map_err(VaultError::Io)?.is_some()
+                    || compares && twin(&into, &name).map_err(VaultError::Io)?.is_some();
+                let listing =
+                    if to.only.is_some() { Listing::WhenKnown(true) } else { Listing::WhenNew(may_have) };
+                let (options, dots, only) = (to.options, to.dots, to.only.clone());
+                let goes = Into { place: &into, options, dots, listing, only };
                 let (opening, wants) = TreeSink::open(staged, &goes)?;
                 match opening {
                     Opening::Open(sink, mark) => Sink::Tree(sink, mark, Some(wants)),
@@ -83,7 +106,7 @@ impl Incoming {
                 }
             }
         };
-        let mut incoming = Self { head, into, name, sink };
+        let mut incoming = Self { head, into, name, sink, options: to.options };
         if let Err(error) = incoming.check_space() {
             // What was never begun leaves nothing behind in a directory of the user's.
             if incoming.mark().verified == 0 {
@@ -100,6 +123,11 @@ impl Incoming {
             Sink::File(staged) => staged.mark(),
             Sink::Tree(_, mark, _) => mark,
         }
+    }
+
+    /// Whether the sender is to say roots when it lists.
+    pub(super) fn compares_roots(&self) -> bool {
+        self.options.checksum == Some(true)
     }
 
     /// Whether the sender is to list what it has, and where the answers come from.
@@ -129,14 +157,17 @@ impl Incoming {
                 let (synced, name, event) = (Synced::Each, None, None);
                 let receipt = Receipt { transfer, root, size, synced, name, event, tree: None };
                 let meta = self.head.meta.unwrap_or(Metadata { mode: Some(0o644), ..Metadata::default() });
-                match staged.publish(root, size, &meta, &self.into, &self.name) {
+                // Whether the content is there was decided before it came.
+                let policy = Policy { checksum: true, ..Policy::of(&self.options) };
+                let place = Place { into: &self.into, name: &self.name, policy, synced };
+                let name = match staged.publish(root, size, &meta, &place) {
                     Err(VaultError::Io(error)) if error.kind() == io::ErrorKind::AlreadyExists => {
                         return Err(FilesError::Exists(self.name.to_string()));
                     }
-                    result => result?,
-                }
+                    named => named?,
+                };
                 staged.forget()?;
-                Ok((receipt, self.name, None))
+                Ok((receipt, name, None))
             }
             Sink::Tree(sink, ..) => {
                 let placed = sink.place(root, size, &self.into)?;
@@ -166,9 +197,26 @@ impl Incoming {
     }
 }
 
+/// What becomes of a file where something has its name.
+fn decide(head: &Head, theirs: jail::Found, (into, name): (&Dir, &SafeName), policy: Policy) -> Verdict {
+    let size = head.size.unwrap_or(0);
+    let same_size = matches!(theirs, jail::Found::File { size: their_size, .. } if their_size == size);
+    match head.root {
+        Some(root) if policy.checksum && same_size && has_root(into, name, root) => Verdict::SAME,
+        _ => verdict(jail::Found::listed(size, &head.meta.unwrap_or_default()), theirs, policy),
+    }
+}
+
+/// What is said of a file that is there: that it has this root is the sender's word.
+fn receipt_there(head: &Head) -> Receipt {
+    let (root, size) = (head.root.unwrap_or(Root([0; 32])), head.size.unwrap_or(0));
+    let (transfer, synced) = (head.transfer, Synced::None);
+    Receipt { transfer, root, size, synced, name: None, event: None, tree: None }
+}
+
 fn receipt_of(head: &Head, placed: &Placed) -> Receipt {
-    let Placed { root, size, synced, ref report } = *placed;
-    let (transfer, tree) = (head.transfer, Some(report.receipt()));
+    let Placed { root, size, synced, ref tree, .. } = *placed;
+    let (transfer, tree) = (head.transfer, Some(tree.clone()));
     Receipt { transfer, root, size, synced, name: None, event: None, tree }
 }
 

@@ -117,7 +117,7 @@ impl FilesClient {
         let receiving = blocking(move || poured.resume(&known)).await?;
         progress.began(head.transfer, receiving.offset(), head.size);
         progress.arrived(head.arrival);
-        sender.send(&acceptance(head.transfer, &receiving, false)).await?;
+        sender.send(&acceptance(head.transfer, &receiving, None)).await?;
         let (feeding, work) = mpsc::channel(QUEUE);
         let (poured, reporting, promised) = (to.clone(), progress.clone(), head.root);
         let thread = tokio::task::spawn_blocking(move || {

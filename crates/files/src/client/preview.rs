@@ -94,6 +94,7 @@ impl FilesClient {
             prefix: None,
             max_block: None,
             list: Some(true),
+            roots: (into.options.checksum == Some(true)).then_some(true),
         };
         sender.send(&Answer::Accept(accept)).await?;
         loop {

@@ -207,7 +207,7 @@ fn attempt_tree(at: &Path) -> Result<()> {
         Prepared::Tree(tree, mark, wants) => (tree, mark, wants),
     };
     let receiving = Receiving::resume(&mark, None, u64::MAX);
-    let accept = acceptance(outgoing.transfer(), &receiving, tree.sink.lists());
+    let accept = acceptance(outgoing.transfer(), &receiving, tree.sink.lists().then_some(false));
     let Answer::Accept(accept) = accept else { panic!("an acceptance") };
     let (answers, heard) = mpsc::channel(ANSWERS);
     let answering = std::thread::spawn(move || {

@@ -14,6 +14,7 @@ fn sample() -> (Contents, Vec<u8>, Vec<usize>) {
         Record::Begin(b"offer".to_vec()),
         mark(65_536),
         mark(131_072),
+        Record::Outcome(b"all of it".to_vec()),
         Record::Sealing { root: Root([7; 32]), size: 131_075, inode: 9 },
         Record::Settled { root: Root([7; 32]), size: 131_075 },
     ] {

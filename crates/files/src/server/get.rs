@@ -64,7 +64,8 @@ impl<C: Send + Sync + 'static, R: Rooms<C>> FilesServer<C, R> {
             if found.kind != EntryKind::Tree {
                 return Err(FilesError::Order("only a tree can be listed"));
             }
-            let reading = Sifting::new(ObjectTree::new(object, root), &accept, answers, |_| {})?;
+            let tree = ObjectTree::new(object, root, accept.roots == Some(true));
+            let reading = Sifting::new(tree, &accept, answers, |_| {})?;
             deliver(reading, to, &mut sender, &mut receiver, &progress).await?;
         } else {
             let reading = ObjectReading::new(object, root, &accept)?;

@@ -115,7 +115,7 @@ impl<C: Send + Sync + 'static, R: Rooms<C>> FilesServer<C, R> {
         receiver: &mut Receiver,
     ) -> Result<Receipt> {
         let receiving = Receiving::resume(mark, offer.size, self.shared.limits.max_size);
-        sender.send(&acceptance(offer.transfer, &receiving, tree.sink.lists())).await?;
+        sender.send(&acceptance(offer.transfer, &receiving, tree.sink.lists().then_some(false))).await?;
         let (to, work) = mpsc::channel(QUEUE);
         let stop = guard.stop.clone();
         let thread = tokio::task::spawn_blocking(move || {
@@ -147,7 +147,8 @@ impl<C: Send + Sync + 'static, R: Rooms<C>> FilesServer<C, R> {
         let (path, options) = (path.clone(), offer.options.unwrap_or_default());
         let mut looking = blocking(move || dir.look(&path, options)).await?;
         let max_block = Some(MAX_BLOCK_LEN);
-        let accept = Accept { transfer: offer.transfer, from: 0, prefix: None, max_block, list: Some(true) };
+        let (transfer, list) = (offer.transfer, Some(true));
+        let accept = Accept { transfer, from: 0, prefix: None, max_block, list, roots: None };
         sender.send(&Answer::Accept(accept)).await?;
         while let Some(item) = receiver.next().await? {
             let hikyaku::Incoming::Message(item) = item else {
@@ -265,20 +266,23 @@ impl<C: Send + Sync + 'static, R: Rooms<C>> FilesServer<C, R> {
     /// Says where to begin.
     async fn accept(&self, sender: &mut Sender, offer: &Offer, mark: &Mark) -> Result<Receiving> {
         let receiving = Receiving::resume(mark, offer.size, self.shared.limits.max_size);
-        sender.send(&acceptance(offer.transfer, &receiving, false)).await?;
+        sender.send(&acceptance(offer.transfer, &receiving, None)).await?;
         Ok(receiving)
     }
 }
 
 /// The acceptance of a transfer from where `receiving` stands.
+///
+/// `lists` says whether it is to be listed ahead, and then whether with roots.
 //= S5.11
-pub(crate) fn acceptance(transfer: TransferId, receiving: &Receiving, lists: bool) -> Answer {
+pub(crate) fn acceptance(transfer: TransferId, receiving: &Receiving, lists: Option<bool>) -> Answer {
     Answer::Accept(Accept {
         transfer,
         from: receiving.offset(),
         prefix: receiving.prefix(),
         max_block: Some(MAX_BLOCK_LEN),
-        list: lists.then_some(true),
+        list: lists.map(|_| true),
+        roots: lists.filter(|roots| *roots),
     })
 }
 

@@ -6,16 +6,15 @@ use std::os::fd::AsFd;
 use std::os::unix::fs::MetadataExt;
 
 use hikyaku_storage::vault::{MAX_STATE, Mark, VaultError};
+use hikyaku_wire::files::Synced;
 use hikyaku_wire::parcel::{Metadata, Root};
 use rustix::fs::FallocateFlags;
 use rustix::io::Errno;
 
 use super::{Names, full};
 use crate::disk::{self, Call, Promise};
-use crate::jail::{Dir, FileId, set_metadata};
+use crate::jail::{Dir, set_metadata};
 use crate::journal::{Contents, Record};
-use crate::names::SafeName;
-use crate::tree;
 
 /// A journal longer than this is started afresh.
 pub(super) const COMPACT_AT: u64 = 256 * 1024;
@@ -104,60 +103,6 @@ impl Staged {
         self.record(Record::Mark(mark), true)
     }
 
-    /// Gives the file its final name: metadata, data and journal durable first, the name and its directory after.
-    ///
-    /// A name that exists is never replaced: the error is [`io::ErrorKind::AlreadyExists`], unless it is this very file.
-    //= S5.33
-    pub(crate) fn publish(
-        &mut self,
-        root: Root,
-        size: u64,
-        meta: &Metadata,
-        into: &Dir,
-        name: &SafeName,
-    ) -> Result<(), VaultError> {
-        self.finish(size, meta)?;
-        let id = FileId::of_file(&self.file)?;
-        self.record(Record::Sealing { root, size, inode: id.inode }, true)?;
-        match self.dir.publish(&self.names.part, into, name) {
-            Err(error)
-                if error.kind() == io::ErrorKind::AlreadyExists && into.identify(name)? == Some(id) =>
-            {
-                self.dir.remove(&self.names.part)?;
-            }
-            result => result?,
-        }
-        into.sync()?;
-        self.record(Record::Settled { root, size }, false)
-    }
-
-    /// As [`Staged::publish`], into a vault: the tree goes first. What has the names already is replaced: these bytes
-    /// were verified just now, and those may have decayed. Only a tree that proves its root stays: it may be this
-    /// transfer's own, from before a crash between the two names, and ours then begins behind the last mark.
-    pub(crate) fn publish_object(
-        &mut self,
-        root: Root,
-        size: u64,
-        into: &Dir,
-        name: &SafeName,
-        tree: &SafeName,
-    ) -> Result<(), VaultError> {
-        if self.file.metadata()?.len() < size {
-            return Err(VaultError::Misuse("the size is not that of the data"));
-        }
-        let meta = Metadata { mode: Some(0o400), ..Metadata::default() };
-        self.finish(size, &meta)?;
-        let inode = FileId::of_file(&self.file)?.inode;
-        self.record(Record::Sealing { root, size, inode }, true)?;
-        match into.open_file(tree, false)? {
-            Some(known) if tree::proves(&known, size, root)? => self.dir.remove(&self.names.tree)?,
-            _ => self.dir.rename(&self.names.tree, into, tree, true)?,
-        }
-        self.dir.rename(&self.names.part, into, name, true)?;
-        into.sync()?;
-        self.record(Record::Settled { root, size }, false)
-    }
-
     /// Notes that an object which is there is what would have been staged, and removes what was.
     pub(crate) fn adopt(&mut self, root: Root, size: u64) -> Result<(), VaultError> {
         self.record(Record::Settled { root, size }, true)?;
@@ -191,14 +136,19 @@ impl Staged {
         self.contents.sealing.map(|(root, size, _)| (root, size))
     }
 
-    /// Notes that a tree is whole and about to take its place.
-    pub(crate) fn seal_tree(&mut self, root: Root, size: u64) -> Result<(), VaultError> {
-        self.record(Record::Sealing { root, size, inode: 0 }, true)
+    /// What was noted last of what became of it.
+    pub(crate) fn outcome(&self) -> Option<&[u8]> {
+        self.contents.outcome.as_deref()
     }
 
-    /// Notes that a tree has its place, and removes what is left of its directory.
-    pub(crate) fn settle_tree(&mut self, root: Root, size: u64) -> Result<(), VaultError> {
-        self.record(Record::Settled { root, size }, true)?;
+    /// Notes that a tree is whole and about to take its place, and what there is to say of it so far.
+    pub(crate) fn seal_tree(&mut self, root: Root, size: u64, outcome: Vec<u8>) -> Result<(), VaultError> {
+        self.records([Record::Outcome(outcome), Record::Sealing { root, size, inode: 0 }], true)
+    }
+
+    /// Notes that a tree has its place and what became of it, and removes what is left of its directory.
+    pub(crate) fn settle_tree(&mut self, root: Root, size: u64, outcome: Vec<u8>) -> Result<(), VaultError> {
+        self.records([Record::Outcome(outcome), Record::Settled { root, size }], true)?;
         self.dir.remove_all(&self.names.dir)?;
         Ok(self.dir.remove(&self.names.part)?)
     }
@@ -213,12 +163,12 @@ impl Staged {
         Ok(self.dir.remove(&self.names.journal)?)
     }
 
-    fn finish(&mut self, size: u64, meta: &Metadata) -> Result<(), VaultError> {
+    pub(super) fn finish(&mut self, size: u64, meta: &Metadata, synced: Synced) -> Result<(), VaultError> {
         if self.file.metadata()?.len() != size {
             disk::set_len(&self.file, size)?;
         }
         set_metadata(self.file.as_fd(), meta)?;
-        self.sync_by(disk::sync_all)
+        if synced == Synced::None { Ok(()) } else { self.sync_by(disk::sync_all) }
     }
 
     fn sync_by(&mut self, sync: fn(&File) -> io::Result<()>) -> Result<(), VaultError> {
@@ -240,19 +190,28 @@ impl Staged {
         Ok(())
     }
 
-    fn record(&mut self, record: Record, durable: bool) -> Result<(), VaultError> {
+    pub(super) fn record(&mut self, record: Record, durable: bool) -> Result<(), VaultError> {
+        self.records([record], durable)
+    }
+
+    /// Notes several things in one write: what comes first is about what comes last.
+    pub(super) fn records<const N: usize>(
+        &mut self,
+        records: [Record; N],
+        durable: bool,
+    ) -> Result<(), VaultError> {
         self.check()?;
         if self.journal.is_none() || self.contents.end > COMPACT_AT {
             self.contents.begin.get_or_insert_with(|| self.header.clone());
             self.rewrite_journal()?;
         }
-        match &record {
-            Record::Settled { .. } => disk::promise(Promise::Names),
+        match records.last() {
+            Some(Record::Settled { .. }) => disk::promise(Promise::Names),
             _ => disk::promise(Promise::Data),
         }
         // What could not be written is not part of it: the next record goes to the same place.
         let mut contents = self.contents.clone();
-        let bytes = contents.append(record);
+        let bytes = records.map(|record| contents.append(record)).concat();
         if let Some(journal) = &self.journal {
             let written = disk::write_all_at(journal, &bytes, self.contents.end);
             written.map_err(|error| full(&self.dir, bytes.len() as u64, error))?;

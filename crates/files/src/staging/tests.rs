@@ -6,6 +6,7 @@ use hikyaku_wire::parcel::Metadata;
 use super::staged::COMPACT_AT;
 use super::*;
 use crate::names::Dots;
+use hikyaku_wire::files::Synced;
 
 const ID: TransferId = TransferId([5; 16]);
 
@@ -34,7 +35,10 @@ fn name(name: &str) -> SafeName {
 
 fn publish(place: &Place, staged: &mut Staged, size: u64, to: &str) -> Result<(), VaultError> {
     let meta = Metadata { mode: Some(0o7654), mtime: Some(1_000_000_000), mtime_ns: Some(7) };
-    staged.publish(Root([1; 32]), size, &meta, &place.into, &name(to))
+    let (name, policy, synced) = (name(to), crate::policy::Policy::default(), Synced::Each);
+    let (root, to) = (Root([1; 32]), super::Place { into: &place.into, name: &name, policy, synced });
+    staged.publish(root, size, &meta, &to)?;
+    staged.settle(root, size, None)
 }
 
 //= S5.25 (test)
@@ -103,7 +107,7 @@ fn a_settled_transfer_says_so_for_ever_and_with_its_header() {
     drop(staged);
     let opened = place.staging.open(ID, b"other", Layout::File, |_, _, _| Ok(false)).unwrap();
     assert!(
-        matches!(opened, Opened::Settled(header, root, 4) if header == b"header" && root == Root([1; 32]))
+        matches!(opened, Opened::Settled(known) if known.header == b"header" && known.root == Root([1; 32]) && known.size == 4)
     );
 }
 
@@ -119,7 +123,8 @@ fn a_crash_after_the_rename_is_found_by_the_inode() {
     std::fs::write(&journal, &bytes[..bytes.len() - 1]).unwrap();
     let inode = place.into.identify(&name("f")).unwrap().unwrap().inode;
     let ours = |_: Root, size: u64, found: u64| Ok(size == 4 && found == inode);
-    assert!(matches!(place.staging.open(ID, b"", Layout::File, ours).unwrap(), Opened::Settled(_, _, 4)));
+    let found = place.staging.open(ID, b"", Layout::File, ours).unwrap();
+    assert!(matches!(found, Opened::Settled(Settled { size: 4, .. })));
     let lost = place.staging.open(ID, b"", Layout::File, |_, _, _| Ok(false)).unwrap();
     assert!(matches!(lost, Opened::Staged(staged) if *staged.mark() == Mark::default()));
 }

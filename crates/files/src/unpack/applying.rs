@@ -6,42 +6,43 @@ use std::os::fd::AsFd;
 use hikyaku_wire::bundle::{FileHead, Leave, Reason};
 use hikyaku_wire::files::Synced;
 
-use super::folded::Folded;
 use super::sifter::{self, Sifter, Way};
 use super::{Missing, Open, Unpacker, vault};
 use crate::bundle::Item;
 use crate::disk;
 use crate::error::Result;
+use crate::folded::Folded;
 use crate::jail::{Found, set_attributes, set_metadata};
 use crate::names::{SafeName, SafeRelPath};
+use crate::policy::{MAX_ASIDE, other_names};
 use crate::staging::full;
 
 impl Unpacker {
     /// What an earlier attempt made of a name goes, unless it is gone on with.
     pub(super) fn make_way(&mut self, item: &Item<'_>) -> Result<()> {
-        let cleared = match (&self.way, item) {
+        let at = match (&self.way, item) {
             (Way::Kept(last), _) => {
                 self.reader.pass(last);
                 return Ok(());
             }
-            (Way::Made, Item::Enter(name)) => match self.dir().find(name) {
-                Ok(Some(Found::Directory)) => return Ok(()),
-                Ok(_) => self.dir().remove(name),
-                Err(error) => Err(error),
-            },
+            // Inside of what is not made nothing was made before.
+            _ if !self.skipped.is_empty() => return Ok(()),
             (Way::Made, Item::File(_, FileHead { from: Some(1..), .. })) => return Ok(()),
-            (
-                Way::Made,
-                Item::File(name, _)
-                | Item::Symlink(name, _)
-                | Item::HardLink(name, _)
-                | Item::LeftOut(name, _),
-            ) => self.dir().remove_all(name),
-            _ => return Ok(()),
+            (way, item) => match (way, entry_name(item)) {
+                (Way::Aside(other), Some(_)) => other.clone(),
+                (Way::Made, Some(name)) => name.clone(),
+                _ => return Ok(()),
+            },
         };
-        // Where something else was, there is nothing now.
-        self.way = Way::Free;
-        cleared.map_err(vault)
+        let is_there = self.dir().find(&at).map_err(vault)? == Some(Found::Directory);
+        if is_there && matches!(item, Item::Enter(_)) {
+            return Ok(());
+        }
+        if self.way == Way::Made {
+            // Where something else was, there is nothing now.
+            self.way = Way::Free;
+        }
+        self.dir().remove_all(&at).map_err(vault)
     }
 
     pub(super) fn apply(&mut self, item: Item<'_>) -> Result<()> {
@@ -70,35 +71,59 @@ impl Unpacker {
         Ok(())
     }
 
-    /// Makes an entry, unless its name and an earlier one are the same here: `None`, and it is reported.
+    /// Makes an entry under its name, and says under which; where that name and another one are the same here under
+    /// another name, or not at all, and it is reported.
     //= S5.52
-    fn make<T>(&mut self, name: &SafeName, make: impl FnOnce(&Self) -> io::Result<T>) -> Result<Option<T>> {
+    fn make<T>(
+        &mut self,
+        name: &SafeName,
+        make: impl Fn(&Self, &SafeName) -> io::Result<T>,
+    ) -> Result<Option<(SafeName, T)>> {
+        if self.way == Way::Unasked {
+            return Ok(None);
+        }
         if !self.skipped.is_empty() {
             self.missing(Some(name), Missing::Collides);
             return Ok(None);
         }
-        let is_new = self.folded.as_ref().is_none_or(|folded| !folded.has(name)) && self.way != Way::Collides;
-        let made = if is_new { make(self) } else { Err(io::ErrorKind::AlreadyExists.into()) };
-        match made {
-            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
-                self.missing(Some(name), Missing::Collides);
-                Ok(None)
-            }
-            made => {
-                let made = made.map_err(|error| full(self.root(), 0, error))?;
-                self.folded.as_mut().map_or(Ok(()), |folded| folded.add(name))?;
-                Ok(Some(made))
+        let mut at = if let Way::Aside(other) = &self.way { other.clone() } else { name.clone() };
+        let has = |at: &SafeName| self.folded.as_ref().is_some_and(|folded| folded.has(at));
+        let taken = || Err(io::ErrorKind::AlreadyExists.into());
+        let mut made = if has(&at) || self.way == Way::Collides { taken() } else { make(self, &at) };
+        let finds_other = self.options.aside && self.sifter.is_none() && self.asides.has_room();
+        if finds_other && is_taken(&made) {
+            for other in other_names(name).take(MAX_ASIDE).filter(|other| !has(other)) {
+                made = make(self, &other);
+                if !is_taken(&made) {
+                    at = other;
+                    break;
+                }
             }
         }
+        if is_taken(&made) {
+            self.missing(Some(name), Missing::Collides);
+            return Ok(None);
+        }
+        let made = made.map_err(|error| full(self.root(), 0, error))?;
+        self.folded.as_mut().map_or(Ok(()), |folded| folded.add(&at))?;
+        if at != *name {
+            self.missing(Some(name), Missing::Aside);
+            if self.sifter.is_none() {
+                let path = self.path_of(Some(name));
+                self.asides.add(&path, at.clone());
+            }
+        }
+        Ok(Some((at, made)))
     }
 
     fn enter(&mut self, name: SafeName) -> Result<()> {
-        let open = |at: &Self| match at.way {
-            Way::Made => at.dir().open_child(&name),
-            _ => at.dir().make_child(&name),
+        let open = |to: &Self, at: &SafeName| match to.way {
+            Way::Made => to.dir().open_child(at),
+            Way::Aside(_) => to.dir().enter(at),
+            _ => to.dir().make_child(at),
         };
         match self.make(&name, open)? {
-            Some(inner) => {
+            Some((_, inner)) => {
                 self.stack.push((Some(name), inner));
                 self.folded.iter_mut().for_each(Folded::enter);
             }
@@ -108,15 +133,17 @@ impl Unpacker {
     }
 
     fn begin(&mut self, name: SafeName, head: FileHead) -> Result<()> {
-        let at = head.from.unwrap_or(0);
-        let open = |to: &Self| if at == 0 { to.dir().create(&name) } else { to.dir().open_from(&name, at) };
-        let Some(file) = self.make(&name, open)? else { return Ok(()) };
+        let from = head.from.unwrap_or(0);
+        let open = |to: &Self, at: &SafeName| {
+            if from == 0 { to.dir().create(at) } else { to.dir().open_from(at, from) }
+        };
+        let Some((placed, file)) = self.make(&name, open)? else { return Ok(()) };
         let attributes = head.attributes.as_deref().unwrap_or_default();
         // At once, and not at the end: where the bundle is gone on with, they are not told again.
         if !set_attributes(file.as_fd(), attributes) {
             self.missing(Some(&name), Missing::Attributes);
         }
-        self.file = Some(Open { file, name, head, at });
+        self.file = Some(Open { file, name, placed, head, at: from });
         Ok(())
     }
 
@@ -139,7 +166,7 @@ impl Unpacker {
     fn end(&mut self, failed: Option<Reason>) -> Result<()> {
         let Some(open) = self.file.take() else { return Ok(()) };
         if let Some(reason) = failed {
-            self.dir().remove(&open.name).map_err(vault)?;
+            self.dir().remove(&open.placed).map_err(vault)?;
             self.missing(Some(&open.name), Missing::Source(reason));
             return Ok(());
         }
@@ -166,27 +193,40 @@ impl Unpacker {
             return Ok(());
         }
         let modified = link.meta.and_then(|meta| Some((meta.mtime?, meta.mtime_ns.unwrap_or(0))));
-        self.make(name, |at| at.dir().symlink(&link.target, name, modified)).map(|_| ())
+        self.make(name, |to, at| to.dir().symlink(&link.target, at, modified)).map(|_| ())
     }
 
     fn hard_link(&mut self, name: &SafeName, to: &SafeRelPath) -> Result<()> {
-        let linked = self.make(name, |at| match at.root().link(to, at.dir(), name) {
+        let linked = self.make(name, |here, at| match here.root().link(&here.place(to), here.dir(), at) {
             // The first name failed, or it or a directory on the way is a link of the bundle's own.
             Err(error) if leads_nowhere(&error) => {
-                at.sifter.as_ref().map_or(Ok(false), |sifter| sifter.link_kept(to, at.dir(), name))
+                here.sifter.as_ref().map_or(Ok(false), |sifter| sifter.link_kept(to, here.dir(), at))
             }
             linked => linked.map(|()| true),
         })?;
-        if linked == Some(false) {
+        if linked.is_some_and(|(_, linked)| !linked) {
             self.missing(Some(name), Missing::LinkTarget);
         }
         Ok(())
     }
 
     fn missing(&mut self, name: Option<&SafeName>, why: Missing) {
+        let path = self.path_of(name);
+        if self.sifter.as_ref().is_none_or(|sifter| sifter.is_asked(&path)) {
+            self.report.add(path, why);
+        }
+    }
+
+    /// The path of an entry of the innermost directory, or its own, as the bundle has it.
+    pub(super) fn path_of(&self, name: Option<&SafeName>) -> Vec<u8> {
         let names = self.stack.iter().filter_map(|(name, _)| name.as_ref());
         let path: Vec<&[u8]> = names.chain(&self.skipped).chain(name).map(SafeName::as_bytes).collect();
-        self.report.add(path.join(&b'/'), why);
+        path.join(&b'/')
+    }
+
+    /// Where something lies that the bundle has at `path`.
+    fn place(&self, path: &SafeRelPath) -> SafeRelPath {
+        self.sifter.as_ref().map_or_else(|| self.asides.place(path), |sifter| sifter.place(path))
     }
 }
 
@@ -204,6 +244,22 @@ pub(crate) fn leads_out(target: &[u8], depth: usize) -> bool {
         up += 1;
     }
     up > depth || parts.any(|part| part == b"..")
+}
+
+/// The name of the entry that an item begins.
+fn entry_name<'a>(item: &'a Item<'_>) -> Option<&'a SafeName> {
+    match item {
+        Item::Enter(name)
+        | Item::File(name, _)
+        | Item::Symlink(name, _)
+        | Item::HardLink(name, _)
+        | Item::LeftOut(name, _) => Some(name),
+        _ => None,
+    }
+}
+
+fn is_taken<T>(made: &io::Result<T>) -> bool {
+    made.as_ref().is_err_and(|error| error.kind() == io::ErrorKind::AlreadyExists)
 }
 
 fn leads_nowhere(error: &io::Error) -> bool {

@@ -5,11 +5,11 @@ use std::path::Path;
 use hikyaku_storage::vault::VaultError;
 use hikyaku_wire::files::{Head, List, PutOptions, Synced, Verdict, Wants};
 
-use super::publish::{Policy, verdict};
 use super::{Report, Sifter, UnpackOptions, vault};
 use crate::error::Result;
 use crate::jail::{Dir, Found};
 use crate::names::{Dots, SafeName};
+use crate::policy::{Policy, has_root, verdict};
 use crate::sift::Item;
 
 /// A directory that is only looked at.
@@ -29,8 +29,8 @@ impl Looking {
     pub(crate) fn below(there: Option<Dir>, options: PutOptions, dots: Dots) -> Result<Self> {
         let policy = Policy::of(&options);
         let (all_links, synced) = (options.all_links.unwrap_or(false), Synced::None);
-        let distinct = options.distinct.unwrap_or(false);
-        let unpack = UnpackOptions { dots, all_links, synced, distinct };
+        let (distinct, aside) = (policy.distinct, policy.aside);
+        let unpack = UnpackOptions { dots, all_links, synced, distinct, aside };
         let twin = there.as_ref().map(Dir::try_clone).transpose().map_err(vault)?;
         let sifter = Sifter::new(twin, None, None, policy, &unpack)?;
         Ok(Self { there, policy, dots, sifter })
@@ -57,7 +57,12 @@ impl Looking {
         let safe = SafeName::parse(name, self.dots)?;
         let found = self.there.as_ref().map(|there| there.find(&safe)).transpose().map_err(vault)?;
         let (meta, size) = (head.meta.unwrap_or_default(), head.size.unwrap_or(0));
+        let has_root = |root| {
+            let is_there = self.there.as_ref().is_some_and(|there| has_root(there, &safe, root));
+            self.policy.checksum && is_there
+        };
         let verdict = match found.flatten() {
+            Some(_) if head.root.is_some_and(has_root) => Verdict::SAME,
             Some(theirs) => verdict(Found::listed(size, &meta), theirs, self.policy),
             None => Verdict::NEW,
         };

@@ -5,30 +5,14 @@
 
 use std::io;
 
-use hikyaku_wire::files::{Overwrite, PutOptions, Verdict};
+use hikyaku_wire::files::Verdict;
 
 use super::{Missing, Report};
 use crate::error::Result;
+use crate::folded::Folded;
 use crate::jail::{Dir, Found};
-use crate::names::{Dots, SafeName};
-
-/// The most names that are tried for a file that is to get another one.
-const MAX_RENAMES: u32 = 10_000;
-
-/// What becomes of names that are taken.
-#[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct Policy {
-    pub(crate) overwrite: Overwrite,
-    /// Whether the same size and time is not enough to be the same.
-    pub(crate) checksum: bool,
-}
-
-impl Policy {
-    pub(crate) fn of(options: &PutOptions) -> Self {
-        let overwrite = options.overwrite.unwrap_or_default();
-        Self { overwrite, checksum: options.checksum == Some(true) }
-    }
-}
+use crate::names::SafeName;
+use crate::policy::{MAX_ASIDE, Policy, other_names, rename_aside, verdict};
 
 /// Moves everything in `from` into `into`: whole where the name is free, file by file where a directory has it.
 ///
@@ -43,16 +27,55 @@ pub(crate) fn publish(from: &Dir, into: &Dir, policy: Policy, report: &mut Repor
 fn merge(from: &Dir, into: &Dir, policy: Policy, path: &mut Vec<u8>, report: &mut Report) -> io::Result<()> {
     let mut names = from.all_names()?;
     names.sort_unstable();
+    let mut known = match policy.distinct {
+        true => Some(Folded::of(&into.all_names()?).map_err(io::Error::other)?),
+        false => None,
+    };
     for name in names {
         let above = path.len();
         if above > 0 {
             path.push(b'/');
         }
         path.extend_from_slice(name.as_bytes());
-        place(from, into, &name, policy, path, report)?;
+        match &mut known {
+            Some(known) if known.has(&name) && into.find(&name)?.is_none() => {
+                collide((from, into), &name, known, policy, path, report)?;
+            }
+            known => {
+                place(from, into, &name, policy, path, report)?;
+                known.as_mut().map_or(Ok(()), |known| known.add(&name)).map_err(io::Error::other)?;
+            }
+        }
         path.truncate(above);
     }
     into.sync()
+}
+
+/// Something there has a name that is the same as this one but for case or composition.
+//= S5.53
+fn collide(
+    (from, into): (&Dir, &Dir),
+    name: &SafeName,
+    known: &mut Folded,
+    policy: Policy,
+    path: &[u8],
+    report: &mut Report,
+) -> io::Result<()> {
+    let others = other_names(name).take(if policy.aside { MAX_ASIDE } else { 0 });
+    for other in others {
+        if known.has(&other) {
+            continue;
+        }
+        match from.rename(name, into, &other, false) {
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => continue,
+            moved => moved?,
+        }
+        known.add(&other).map_err(io::Error::other)?;
+        report.add(path.to_vec(), Missing::Aside);
+        return Ok(());
+    }
+    report.add(path.to_vec(), Missing::Collides);
+    from.remove_all(name)
 }
 
 fn place(
@@ -84,60 +107,11 @@ fn place(
             // What is there is what was sent, as far as anybody keeps books, or it stays because it is newer.
             Verdict::SAME | Verdict::OLDER => return from.remove(name),
             Verdict::REPLACES => return from.rename(name, into, name, true),
-            Verdict::RENAMED if rename_aside(from, into, name)? => return Ok(()),
+            Verdict::RENAMED if rename_aside((from, name), into, name)?.is_some() => return Ok(()),
             _ => {}
         },
         _ => {}
     }
     report.add(path.clone(), Missing::Exists);
     from.remove_all(name)
-}
-
-/// Gives it the first other name that is free; `false` when there is none.
-fn rename_aside(from: &Dir, into: &Dir, name: &SafeName) -> io::Result<bool> {
-    for other in other_names(name) {
-        match from.rename(name, into, &other, false) {
-            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
-            moved => return moved.map(|()| true),
-        }
-    }
-    Ok(false)
-}
-
-/// The names that something gets whose own is taken, in the order in which they are tried.
-fn other_names(name: &SafeName) -> impl Iterator<Item = SafeName> {
-    let name = name.clone();
-    (1..=MAX_RENAMES).map_while(move |number| {
-        SafeName::parse(&[name.as_bytes(), format!("~{number}").as_bytes()].concat(), Dots::Inside).ok()
-    })
-}
-
-/// What becomes of ours where theirs has the name. A directory is never replaced, and never replaces.
-pub(crate) fn verdict(ours: Found, theirs: Found, policy: Policy) -> Verdict {
-    let is_newer = match (ours, theirs) {
-        (
-            Found::File { size, modified, mode },
-            Found::File { size: their_size, modified: their_time, mode: their_mode },
-        ) => {
-            // Other permission bits are a reason to replace for those who want everything replaced.
-            let is_same = (size, modified) == (their_size, their_time)
-                && (mode == their_mode || policy.overwrite != Overwrite::Always);
-            if is_same && !policy.checksum {
-                return Verdict::SAME;
-            }
-            Some(modified > their_time)
-        }
-        _ => None,
-    };
-    let has_directory = ours == Found::Directory || theirs == Found::Directory;
-    match policy.overwrite {
-        Overwrite::Rename => Verdict::RENAMED,
-        Overwrite::Always if !has_directory => Verdict::REPLACES,
-        Overwrite::Newer => match is_newer {
-            Some(true) => Verdict::REPLACES,
-            Some(false) => Verdict::OLDER,
-            None => Verdict::TAKEN,
-        },
-        _ => Verdict::TAKEN,
-    }
 }

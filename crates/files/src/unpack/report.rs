@@ -36,6 +36,11 @@ pub enum Missing {
         "its name and another one of its directory differ by case or by composition alone: it was not made"
     )]
     Collides,
+    /// The same, and it was made under another name.
+    #[error(
+        "its name and another one of its directory differ by case or by composition alone: it got another name"
+    )]
+    Aside,
     /// A link that leads out of the tree.
     #[error("a symbolic link that leads out of the tree was not made")]
     LinkOut,

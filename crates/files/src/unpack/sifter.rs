@@ -7,20 +7,22 @@
 use std::collections::{HashSet, VecDeque};
 use std::hash::{BuildHasher, RandomState};
 use std::io;
+use std::sync::Arc;
 
 use hikyaku_wire::bundle::{Done, PIECE_LEN};
 use hikyaku_wire::files::{List, Listed, MAX_AHEAD, Verdict, Wants};
 use hikyaku_wire::parcel::Root;
 
-use super::folded::Folded;
-use super::publish::{Policy, verdict};
-use super::{Missing, Report, UnpackOptions, vault};
+use super::asides::Asides;
+use super::listing::Listing;
+use super::{Missing, Only, Report, UnpackOptions, vault};
 use crate::bundle::{self, Position};
 use crate::error::{FilesError, Result};
+use crate::folded::Folded;
 use crate::jail::{Dir, Found};
 use crate::names::{Dots, MAX_DEPTH, MAX_PATH, NameError, SafeName, SafeRelPath};
+use crate::policy::{MAX_ASIDE, Policy, has_root, other_names, verdict};
 use crate::sift::{Chain, Item};
-use crate::tree::{GROUP, hash_file};
 
 /// The most kept files that are remembered for hard links; of more, those that say that they have any are sent again.
 const MAX_LINKED: usize = 1 << 20;
@@ -47,18 +49,13 @@ pub(crate) struct Sifter {
     key: RandomState,
     /// The listed names, where they are to be distinct.
     folded: Option<Folded>,
-}
-
-/// A directory of the listing.
-#[derive(Debug, Default)]
-struct Listing {
-    name: Option<SafeName>,
-    last: Option<SafeName>,
-    /// The same directory in its place, and in the tree being made; none where it is new.
-    there: Option<Dir>,
-    made: Option<Dir>,
-    /// What an earlier attempt made in it and was not listed yet, the last name first.
-    leftovers: Vec<SafeName>,
+    /// And those that are there.
+    theirs: Option<Folded>,
+    /// Whether what is the same as another name gets another one, and what did.
+    aside: bool,
+    asides: Asides,
+    /// What is wanted, where that is not all.
+    only: Option<Arc<Only>>,
 }
 
 /// What the listing says of an entry that comes.
@@ -68,8 +65,12 @@ pub(super) enum Way {
     Free,
     /// An earlier attempt made something of that name.
     Made,
-    /// Another listed name is the same.
+    /// Another listed name is the same, or one that is there.
     Collides,
+    /// And so it gets this one.
+    Aside(SafeName),
+    /// This time others are wanted.
+    Unasked,
     /// Files were kept: the last of them.
     Kept(SafeName),
 }
@@ -90,6 +91,8 @@ enum Awaited {
 /// A listed file.
 struct File {
     name: SafeName,
+    /// The name it has here.
+    at: SafeName,
     way: Way,
     size: u64,
     modified: (i64, u32),
@@ -122,6 +125,7 @@ impl Sifter {
         if had.is_some() {
             listing.find_leftovers()?;
         }
+        let theirs = if options.distinct { Some(listing.theirs()?) } else { None };
         Ok(Self {
             dots: options.dots,
             policy,
@@ -137,7 +141,26 @@ impl Sifter {
             linked: HashSet::new(),
             key: RandomState::new(),
             folded: options.distinct.then(Folded::default),
+            theirs,
+            aside: options.aside,
+            asides: Asides::default(),
+            only: None,
         })
+    }
+
+    /// The same, where nothing but this is wanted.
+    pub(crate) fn only(self, only: Option<Arc<Only>>) -> Self {
+        Self { only, ..self }
+    }
+
+    /// Whether a path is wanted, as far as anything was said of it.
+    pub(super) fn is_asked(&self, path: &[u8]) -> bool {
+        self.only.as_ref().is_none_or(|only| only.has(path))
+    }
+
+    /// Where something lies that the tree has at `path`.
+    pub(super) fn place(&self, path: &SafeRelPath) -> SafeRelPath {
+        self.asides.place(path)
     }
 
     /// Answers a part of the listing; nothing, when no file is in it.
@@ -166,7 +189,8 @@ impl Sifter {
                 }
                 Listed::File { name, size, mtime, mtime_ns, mode, links, root } => {
                     let (name, way) = self.name(&name)?;
-                    let file = File { name, way, size, modified: (mtime, mtime_ns), mode, links, root };
+                    let at = if let Way::Aside(other) = &way { other.clone() } else { name.clone() };
+                    let file = File { name, at, way, size, modified: (mtime, mtime_ns), mode, links, root };
                     let (verdict, from) = self.decide(&file)?;
                     if let Some(items) = &mut items {
                         items.push(Item { path: self.path(&file.name), size, verdict });
@@ -258,7 +282,7 @@ impl Sifter {
         let names: Vec<_> = to.components().iter().map(SafeName::as_bytes).collect();
         match &self.top {
             Some(top) if self.linked.contains(&self.key.hash_one(names.join(&b'/'))) => {
-                top.link(to, into, name).map(|()| true)
+                top.link(&self.asides.place(to), into, name).map(|()| true)
             }
             _ => Ok(false),
         }
@@ -272,13 +296,19 @@ impl Sifter {
     fn enter(&mut self, name: &[u8]) -> Result<()> {
         let (name, way) = self.name(name)?;
         let Some(level) = self.open.last() else { return Ok(()) };
-        let inner = |dir: &Option<Dir>| dir.as_ref().and_then(|dir| dir.open_child(&name).ok());
+        let at = if let Way::Aside(other) = &way { other } else { &name };
+        let inner = |dir: &Option<Dir>| dir.as_ref().and_then(|dir| dir.open_child(at).ok());
         let mut inner =
             Listing { there: inner(&level.there), made: inner(&level.made), ..Listing::default() };
         if self.had.is_some() {
             inner.find_leftovers()?;
         }
         inner.name = Some(name.clone());
+        inner.refused = way == Way::Collides;
+        if let Some(theirs) = &mut self.theirs {
+            theirs.enter();
+            inner.add_to(theirs)?;
+        }
         self.open.push(inner);
         self.folded.iter_mut().for_each(Folded::enter);
         self.awaited.push_back(Awaited::Enter(name, way));
@@ -290,7 +320,7 @@ impl Sifter {
             return Err(FilesError::Order("the listing leaves a directory that it did not enter"));
         }
         self.open.pop().map_or(Ok(()), Listing::close)?;
-        self.folded.iter_mut().for_each(Folded::leave);
+        self.folded.iter_mut().chain(&mut self.theirs).for_each(Folded::leave);
         self.awaited.push_back(Awaited::Leave);
         Ok(())
     }
@@ -313,11 +343,49 @@ impl Sifter {
         }
         level.last = Some(name.clone());
         let way = if level.pass(&name)? { Way::Made } else { Way::Free };
-        if self.folded.as_ref().is_some_and(|folded| folded.has(&name)) {
-            return Ok((name, Way::Collides));
+        let way = self.distinct(&name, way)?;
+        if let Some(only) = &self.only {
+            let path = self.path(&name);
+            if !only.has(&path) && !only.is_above(&path) {
+                return Ok((name, Way::Unasked));
+            }
         }
-        self.folded.as_mut().map_or(Ok(()), |folded| folded.add(&name))?;
         Ok((name, way))
+    }
+
+    /// What becomes of a listed name where an earlier one, or one that is there, is the same.
+    //= S5.52
+    //= S5.53
+    fn distinct(&mut self, name: &SafeName, way: Way) -> Result<Way> {
+        let (Some(folded), Some(theirs), Some(level)) = (&self.folded, &self.theirs, self.open.last()) else {
+            return Ok(way);
+        };
+        if level.refused {
+            return Ok(Way::Collides);
+        }
+        let is_taken = |name: &SafeName| -> Result<bool> {
+            Ok(folded.has(name) || theirs.has(name) && level.find_there(name)?.is_none())
+        };
+        let mut at = Some(name.clone());
+        if is_taken(name)? {
+            let tried = if self.aside && self.asides.has_room() { MAX_ASIDE } else { 0 };
+            at = None;
+            for other in other_names(name).take(tried) {
+                if !is_taken(&other)? {
+                    at = Some(other);
+                    break;
+                }
+            }
+        }
+        let Some(at) = at else { return Ok(Way::Collides) };
+        self.folded.as_mut().map_or(Ok(()), |folded| folded.add(&at))?;
+        if at == *name {
+            return Ok(way);
+        }
+        let path = self.path(name);
+        self.asides.add(&path, at.clone());
+        self.open.iter_mut().last().into_iter().for_each(|level| level.leftovers.retain(|left| *left != at));
+        Ok(Way::Aside(at))
     }
 
     fn names(&self) -> impl Iterator<Item = &SafeName> {
@@ -333,10 +401,9 @@ impl Sifter {
         let Some(level) = self.open.last() else { return Ok((Verdict::NEW, 0)) };
         match self.before(&file.name) {
             _ if file.way == Way::Collides => return Ok((Verdict::COLLIDES, 0)),
-            _ if file.way == Way::Free => {}
+            _ if matches!(file.way, Way::Free | Way::Unasked) => {}
             Before::Done => {
-                let made =
-                    level.made.as_ref().map(|made| made.find(&file.name)).transpose().map_err(vault)?;
+                let made = level.made.as_ref().map(|made| made.find(&file.at)).transpose().map_err(vault)?;
                 if let Some(Some(Found::File { size, modified, .. })) = made
                     && (size, modified) == (file.size, file.modified)
                 {
@@ -345,7 +412,9 @@ impl Sifter {
             }
             Before::AtHand(size, modified, at) => {
                 let at = at - at % PIECE_LEN;
-                let is_same = (size, modified) == (file.size, file.modified) && !self.policy.checksum;
+                let is_same = (size, modified) == (file.size, file.modified)
+                    && file.at == file.name
+                    && !self.policy.checksum;
                 let made =
                     level.made.as_ref().map(|made| made.find(&file.name)).transpose().map_err(vault)?;
                 if is_same && at > 0 && matches!(made, Some(Some(Found::File { .. }))) {
@@ -354,14 +423,20 @@ impl Sifter {
             }
             Before::No => {}
         }
-        let Some(there) = &level.there else { return Ok((Verdict::NEW, 0)) };
-        let Some(theirs) = there.find(&file.name).map_err(vault)? else { return Ok((Verdict::NEW, 0)) };
+        let is_new = if file.way == Way::Unasked { Verdict::UNASKED } else { Verdict::NEW };
+        let Some(there) = &level.there else { return Ok((is_new, 0)) };
+        let Some(theirs) = there.find(&file.at).map_err(vault)? else { return Ok((is_new, 0)) };
         let decided = match (theirs, file.root) {
-            (Found::File { size, .. }, Some(root)) if size == file.size && has_root(there, file, root) => {
+            (Found::File { size, .. }, Some(root))
+                if size == file.size && has_root(there, &file.at, root) =>
+            {
                 Verdict::SAME
             }
             _ => verdict(file.found(), theirs, self.policy),
         };
+        if file.way == Way::Unasked && decided != Verdict::SAME {
+            return Ok((Verdict::UNASKED, 0));
+        }
         if decided == Verdict::SAME {
             if self.linked.len() < MAX_LINKED {
                 self.linked.insert(self.key.hash_one(self.path(&file.name)));
@@ -386,6 +461,7 @@ impl Sifter {
         match verdict {
             Verdict::TAKEN => report.add(self.path(&file.name), Missing::Exists),
             Verdict::COLLIDES => report.add(self.path(&file.name), Missing::Collides),
+            Verdict::SAME if file.at != file.name => report.add(self.path(&file.name), Missing::Aside),
             _ => {}
         }
         match self.awaited.back_mut() {
@@ -411,47 +487,10 @@ impl Sifter {
     }
 }
 
-impl Listing {
-    fn find_leftovers(&mut self) -> Result<()> {
-        let Some(made) = &self.made else { return Ok(()) };
-        self.leftovers = made.all_names().map_err(vault)?;
-        self.leftovers.sort_unstable_by(|left, right| right.cmp(left));
-        Ok(())
-    }
-
-    /// A name was listed: what was made before it was not. Says whether it was made itself.
-    fn pass(&mut self, name: &SafeName) -> Result<bool> {
-        while let Some(left) = self.leftovers.pop_if(|left| *left <= *name) {
-            if left == *name {
-                return Ok(true);
-            }
-            self.remove(&left)?;
-        }
-        Ok(false)
-    }
-
-    fn close(mut self) -> Result<()> {
-        while let Some(left) = self.leftovers.pop() {
-            self.remove(&left)?;
-        }
-        Ok(())
-    }
-
-    fn remove(&self, name: &SafeName) -> Result<()> {
-        self.made.iter().try_for_each(|made| made.remove_all(name)).map_err(vault)
-    }
-}
-
 impl File {
     fn found(&self) -> Found {
         Found::File { size: self.size, modified: self.modified, mode: self.mode }
     }
-}
-
-/// Whether the file that is there has the content that is listed. One that cannot be read has not.
-fn has_root(there: &Dir, file: &File, root: Root) -> bool {
-    let Ok(Some(found)) = there.open_file(&file.name, false) else { return false };
-    hash_file(&found, 8 * GROUP).is_ok_and(|found| found == root)
 }
 
 /// What a bundle counted, with what was kept.

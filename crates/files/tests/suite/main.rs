@@ -13,5 +13,6 @@ mod resuming;
 mod rooms;
 mod sending;
 mod sifting;
+mod taken;
 mod trees;
 mod world;

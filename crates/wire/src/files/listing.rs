@@ -113,6 +113,8 @@ impl Verdict {
     pub const OLDER: Self = Self(0x82);
     /// Not wanted: its name and an earlier one differ by case or by composition alone.
     pub const COLLIDES: Self = Self(0x83);
+    /// Not wanted: this time others of the tree are asked for.
+    pub const UNASKED: Self = Self(0x84);
 
     /// Whether the file is to be sent.
     pub fn is_wanted(self) -> bool {

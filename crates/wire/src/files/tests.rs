@@ -46,6 +46,7 @@ fn every_message_reads_back_as_it_was_written() {
         prefix: Some(Root([2; 32])),
         max_block: Some(BLOCK_LEN),
         list: Some(true),
+        roots: Some(true),
     });
     assert_eq!(back(&accept), accept);
     let receipt = Answer::Receipt(Receipt {

@@ -32,8 +32,13 @@ impl Place {
 
     fn unpacker(&self) -> Unpacker {
         let dir = |name| Dir::open(&self.temp.path().join(name)).unwrap();
-        let options =
-            UnpackOptions { dots: Dots::Refused, all_links: false, synced: Synced::Batch, distinct: false };
+        let options = UnpackOptions {
+            dots: Dots::Refused,
+            all_links: false,
+            synced: Synced::Batch,
+            distinct: false,
+            aside: false,
+        };
         let sifter = Sifter::new(Some(dir("there")), None, None, Policy::default(), &options).unwrap();
         Unpacker::sifting(dir("made"), options, sifter)
     }

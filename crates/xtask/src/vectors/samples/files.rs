@@ -101,12 +101,15 @@ fn put() -> Vec<Sample> {
             distinct: Some(true),
             checksum: Some(true),
             dry_run: Some(false),
+            aside: Some(true),
         }),
         tops: Some(2),
         ..offer.clone()
     };
-    let accept = Accept { transfer: transfer(), from: 0, prefix: None, max_block: None, list: None };
+    let accept =
+        Accept { transfer: transfer(), from: 0, prefix: None, max_block: None, list: None, roots: None };
     let to_list = Accept { list: Some(true), ..accept.clone() };
+    let with_roots = Accept { roots: Some(true), ..to_list.clone() };
     let resumed = Accept {
         from: 1024 * GROUP_LEN,
         prefix: Some(root()),
@@ -154,6 +157,7 @@ fn put() -> Vec<Sample> {
         sample("answer", "begin", &Answer::Accept(accept)),
         sample("answer", "go on", &Answer::Accept(resumed)),
         sample("answer", "begin, and list a tree", &Answer::Accept(to_list)),
+        sample("answer", "begin, and list a tree with its roots", &Answer::Accept(with_roots)),
         sample("answer", "done, in a room", &Answer::Receipt(receipt)),
         sample("answer", "done, in the drop directory", &Answer::Receipt(in_drop)),
         sample("answer", "done, a tree with something missing", &Answer::Receipt(of_tree)),

@@ -14,7 +14,7 @@ const MAX_FOLDED: usize = 1 << 20;
 /// The names so far in each directory that is open, by the hash of their folded form. The hash has a key of its own, so
 /// that nobody can make two names meet.
 #[derive(Debug)]
-pub(super) struct Folded {
+pub(crate) struct Folded {
     key: RandomState,
     levels: Vec<HashSet<u64>>,
     count: usize,
@@ -27,20 +27,27 @@ impl Default for Folded {
 }
 
 impl Folded {
-    pub(super) fn enter(&mut self) {
+    /// The names of one directory.
+    pub(crate) fn of(names: &[SafeName]) -> Result<Self> {
+        let mut folded = Self::default();
+        names.iter().try_for_each(|name| folded.add(name))?;
+        Ok(folded)
+    }
+
+    pub(crate) fn enter(&mut self) {
         self.levels.push(HashSet::new());
     }
 
-    pub(super) fn leave(&mut self) {
+    pub(crate) fn leave(&mut self) {
         self.count -= self.levels.pop().map_or(0, |level| level.len());
     }
 
     /// Whether the innermost directory has such a name.
-    pub(super) fn has(&self, name: &SafeName) -> bool {
+    pub(crate) fn has(&self, name: &SafeName) -> bool {
         self.levels.last().is_some_and(|level| level.contains(&self.hash(name)))
     }
 
-    pub(super) fn add(&mut self, name: &SafeName) -> Result<()> {
+    pub(crate) fn add(&mut self, name: &SafeName) -> Result<()> {
         if self.count == MAX_FOLDED {
             return Err(FilesError::Limit { name: "distinct names", limit: MAX_FOLDED as u64 });
         }
@@ -57,7 +64,7 @@ impl Folded {
 }
 
 /// A name without case and composition; of bytes that are no text, the ASCII letters in lower case.
-pub(super) fn fold(name: &[u8]) -> Vec<u8> {
+pub(crate) fn fold(name: &[u8]) -> Vec<u8> {
     let Ok(text) = std::str::from_utf8(name) else { return name.to_ascii_lowercase() };
     let folded = text.nfd().flat_map(char::to_uppercase).flat_map(char::to_lowercase);
     folded.collect::<String>().nfd().collect::<String>().into_bytes()
