@@ -14,6 +14,7 @@ pub mod files;
 pub mod identity;
 pub mod input;
 pub mod inspect;
+pub mod listing;
 pub mod mux;
 pub mod mux_pair;
 pub mod presence;
@@ -54,6 +55,8 @@ pub const TARGETS: &[Target] = &[
     Target { name: "inspect", body: inspect::inspect, fixed: 512 * 1024 },
     Target { name: "invite_link", body: accounts::invite_link, fixed: FIXED },
     Target { name: "journal", body: files::journal, fixed: FIXED },
+    // A few hundred entries that are listed and awaited, and their bundle.
+    Target { name: "listing", body: listing::listing, fixed: 512 * 1024 },
     Target { name: "mux_input", body: mux::mux_input, fixed: FIXED },
     // Both sides' buffers, as large as the input makes their limits.
     Target { name: "mux_pair", body: mux_pair::mux_pair, fixed: 256 * 1024 },

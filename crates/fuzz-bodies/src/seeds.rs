@@ -65,6 +65,7 @@ fn made(target: &str) -> Vec<Vec<u8>> {
         "chat_presence" => behind(&[0xff], family("chat")),
         "file_messages" => family("files"),
         "journal" => vec![journal()],
+        "listing" => listings(),
         "tree" => trees(),
         "bundle" => vec![[&[6, 0], &bundle()[..]].concat()],
         _ => Vec::new(),
@@ -116,6 +117,14 @@ fn bundle() -> Vec<u8> {
     writer.leave(&Leave::default());
     writer.done(&Done { entries: 3, bytes: 3, ..Done::default() });
     writer.written().to_vec()
+}
+
+/// A directory with files in it and one beside it, listed and sent in each of the ways that there are.
+fn listings() -> Vec<Vec<u8>> {
+    let tree = [&[0, 1, b't', 2, 2, b'A', b'1', 9, 2, 1, b'a', 3, 3, 1, b'l', 1, 2, 1, b'z', 5, 4][..], &[4]]
+        .concat();
+    let ways = (0..8_u8).flat_map(|options| (0..8_u8).map(move |lie| [options, lie]));
+    ways.map(|way| [&way[..], &tree].concat()).collect()
 }
 
 /// The trees of the first groups of a file.
