@@ -14,6 +14,7 @@ mod company;
 mod doctor;
 mod event;
 mod exit;
+mod failures;
 mod home;
 mod letter;
 mod mentions;

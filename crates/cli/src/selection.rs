@@ -10,7 +10,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use clap::{Arg, ArgAction, ArgMatches, Args, Command, FromArgMatches};
-use hikyaku_files::{Pick, WalkOptions};
+use hikyaku_files::{Distinct, Pick, WalkOptions};
 use ignore::Match;
 use ignore::gitignore::{Gitignore, GitignoreBuilder};
 
@@ -141,6 +141,41 @@ pub(crate) fn walk(rules: &Rules, list: Option<List>, attributes: bool) -> Resul
         }
     }));
     Ok(options)
+}
+
+/// The same walk, where nothing is sent but what the list names too.
+pub(crate) fn narrowed(options: &WalkOptions, list: List) -> WalkOptions {
+    let before = options.filter.clone();
+    let mut narrow = options.clone();
+    narrow.filter_key.extend(list.key());
+    narrow.filter = Some(Arc::new(move |path, is_dir| {
+        let before = before.as_ref().map_or(Pick::Carry, |filter| filter(path, is_dir));
+        match (list.pick(path), before) {
+            (Pick::Leave, _) | (_, Pick::Leave) => Pick::Leave,
+            (Pick::Through, _) | (_, Pick::Through) => Pick::Through,
+            (Pick::Carry, Pick::Carry) => Pick::Carry,
+        }
+    }));
+    narrow
+}
+
+/// What becomes of the later one of two names that differ by case or by how letters are composed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum Twins {
+    /// It is not made
+    Refuse,
+    /// It gets another name
+    Rename,
+}
+
+impl Twins {
+    /// As a part of this program is told.
+    pub(crate) fn distinct(self) -> Distinct {
+        match self {
+            Self::Refuse => Distinct::Refused,
+            Self::Rename => Distinct::Renamed,
+        }
+    }
 }
 
 /// The path below the one that the user named; that one's own name, when it is itself.

@@ -1,21 +1,24 @@
 //! `hikyaku get`: a file or a tree out of a room: verified, resumable, atomic; or poured into a pipe.
 
+use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use clap::Args;
-use hikyaku_files::{Destination, Fetched, FilesClient, FilesError, Progress};
+use hikyaku_files::{Destination, Fetched, FilesClient, FilesError, Only, Progress};
 use hikyaku_storage::vault::VaultError;
-use hikyaku_wire::files::Wanted;
+use hikyaku_wire::files::{PutOptions, Verdict, Wanted};
 
 use super::send::OnTaken;
 use crate::args::Global;
 use crate::client::{Client, Patience};
 use crate::event;
 use crate::exit::{self, Exit, Result, Trouble};
+use crate::failures::{Failures, Id};
 use crate::output;
 use crate::receipts::Kept;
 use crate::reference;
+use crate::selection::Twins;
 use crate::transfer::events::{self, Done, Events, Start};
 use crate::transfer::{Interrupts, Limit, Subject, Watch, interrupted};
 
@@ -34,9 +37,22 @@ pub(crate) struct Get {
     /// Where to
     #[arg(long, value_name = "DIR", default_value = ".")]
     into: PathBuf,
-    /// What becomes of a file of a tree whose name is taken there
+    /// What becomes of a file whose name is taken there
     #[arg(long, value_enum, default_value_t = OnTaken::Never)]
     overwrite: OnTaken,
+    /// Compare files by their content, not by size and time, to see what is there already
+    #[arg(long)]
+    checksum: bool,
+    /// What becomes of a name that differs from another one of its directory by case or by how letters are composed
+    /// alone [default: it is made, where it can be; --distinct alone: refuse]
+    #[arg(long, value_enum, value_name = "HOW", num_args = 0..=1, require_equals = true, default_missing_value = "refuse")]
+    distinct: Option<Twins>,
+    /// Make symbolic links that lead out of the tree, too
+    #[arg(long)]
+    all_links: bool,
+    /// Fetch only what failed when the same was fetched to the same place last (exit code 10)
+    #[arg(long, conflicts_with = "stdout")]
+    retry_failed: bool,
     /// Tell what would become of each file, and do nothing
     #[arg(long, conflicts_with = "stdout")]
     dry_run: bool,
@@ -75,19 +91,37 @@ impl Get {
         }
         let paths = vec![events::path(self.into.as_os_str())];
         events.start(&Start { paths, to: None, reference: Some(self.reference.clone()) })?;
+        let mut destination = self.destination();
+        let (id, mut store) = (self.id()?, client.server.store()?);
+        if self.retry_failed {
+            let failures = Failures::of(&store, &id)?;
+            let failed = failures.get(0).filter(|failed| !failed.more);
+            destination.only = failed.map(|failed| Only::of(failed.paths.iter().cloned()).into());
+        }
         if self.dry_run {
-            return self.preview(&client, &wanted, events).await;
+            return self.preview(&client, &wanted, &destination, events).await;
         }
         let begun = Instant::now();
-        let fetched = self.deliver(&client, &wanted).await?;
+        let fetched = self.deliver(&client, &wanted, &destination).await?;
+        failures(&fetched).remember(&mut store, &id)?;
         self.keep(&client, &fetched)?;
         self.tell(events, &fetched, begun.elapsed())?;
         self.tell_missing(events, &fetched)
     }
 
+    /// Under what is remembered what failed: what was fetched, and where to.
+    fn id(&self) -> Result<Id> {
+        let into = std::path::absolute(&self.into).map_err(|error| exit::io(self.into.display(), &error))?;
+        Ok(Id::of([b"get".as_slice(), self.reference.as_bytes(), into.as_os_str().as_bytes()]))
+    }
+
     /// Keeps the receipt, where it says what lies here as a whole.
     fn keep(&self, client: &Client, fetched: &Fetched) -> Result {
         if fetched.report.as_ref().is_some_and(|report| report.missing_count > 0 || report.tops != 1) {
+            return Ok(());
+        }
+        // Of a newer one that stays nothing is known, and what was fetched of a tree alone is not the whole.
+        if fetched.kept == Some(Verdict::OLDER) || self.retry_failed {
             return Ok(());
         }
         let path = self.into.join(fetched.name.as_os_str());
@@ -98,7 +132,13 @@ impl Get {
     }
 
     /// Tells what would become of each file, and does nothing.
-    async fn preview(&self, client: &Client, wanted: &Wanted, events: &mut Events) -> Result {
+    async fn preview(
+        &self,
+        client: &Client,
+        wanted: &Wanted,
+        destination: &Destination,
+        events: &mut Events,
+    ) -> Result {
         let connection = client.connected().await?;
         let mut told = Ok(());
         let tell = |item| {
@@ -106,28 +146,28 @@ impl Get {
                 told = events.would(&item);
             }
         };
-        let previewed =
-            FilesClient::new(connection.clone()).preview_parcel(wanted, &self.destination(), tell).await;
+        let previewed = FilesClient::new(connection.clone()).preview_parcel(wanted, destination, tell).await;
         connection.close().await;
         previewed.map_err(|error| self.trouble(error))?;
         told
     }
 
     fn destination(&self) -> Destination {
-        let mut destination = Destination::new(&self.into);
-        destination.options.overwrite = self.overwrite.on_wire();
-        destination
+        let (overwrite, all_links) = (self.overwrite.on_wire(), self.all_links.then_some(true));
+        let checksum = self.checksum.then_some(true);
+        let options = PutOptions { overwrite, all_links, checksum, ..PutOptions::default() };
+        let options = self.distinct.map_or(options, |twins| twins.distinct().over(options));
+        Destination { options, ..Destination::new(&self.into) }
     }
 
-    async fn deliver(&self, client: &Client, wanted: &Wanted) -> Result<Fetched> {
-        let destination = self.destination();
+    async fn deliver(&self, client: &Client, wanted: &Wanted, destination: &Destination) -> Result<Fetched> {
         let (progress, moments) = Progress::new();
         let subject = Subject { name: hikyaku::printable(&self.reference).to_string(), ..Subject::default() };
         let progress = progress.paced(self.limit.pace());
         let (watch, progress) = Watch::begin(self.json, subject, progress, moments.clone());
         let (mut interrupts, mut patience) = (Interrupts::listen(), Patience::new());
         let fetched = loop {
-            let attempt = attempt(client, wanted, &destination, &progress);
+            let attempt = attempt(client, wanted, destination, &progress);
             let ended = tokio::select! {
                 ended = patience.attempt(moments.clone(), attempt) => ended,
                 () = interrupts.come() => return Err(interrupted(*moments.borrow(), true)),
@@ -171,7 +211,7 @@ impl Get {
         }
         events.count_missing(report.missing_count, report.missing.len() as u64);
         let told = format!("{} things are not here as they were sent", report.missing_count);
-        Err(Trouble::new(Exit::PartlyFailed, told))
+        Err(Trouble::new(Exit::PartlyFailed, told).hint("--retry-failed fetches them again alone"))
     }
 
     fn tell(&self, events: &mut Events, fetched: &Fetched, took: Duration) -> Result {
@@ -181,8 +221,27 @@ impl Get {
         if events.is_json() && fetched.report.is_none() {
             events::file(fetched.name.as_os_str().as_ref(), bytes);
         }
+        let kept = match (fetched.kept, fetched.report.as_ref().map(|report| report.kept)) {
+            (Some(_), _) => Some((1, bytes)),
+            (None, kept) => kept.filter(|(files, _)| *files > 0),
+        };
         if !events.is_json() {
-            output::line(format_args!("{path}  {}  {root}", event::bytes(bytes)))?;
+            let size = event::bytes(bytes);
+            match (fetched.kept, kept) {
+                (Some(Verdict::OLDER), _) => {
+                    output::line(format_args!("{path}  not fetched: what is there is newer, and stays"))
+                }
+                (Some(_), _) => {
+                    output::line(format_args!("{path}  {size}  (not fetched: it is there)  {root}"))
+                }
+                (None, Some((files, bytes))) => {
+                    let bytes = event::bytes(bytes);
+                    output::line(format_args!(
+                        "{path}  {size}  (files not fetched: {files}, {bytes})  {root}"
+                    ))
+                }
+                (None, None) => output::line(format_args!("{path}  {size}  {root}")),
+            }?;
         }
         events.done(&Done {
             path,
@@ -191,10 +250,24 @@ impl Get {
             bytes,
             entries: fetched.report.as_ref().map(|report| report.counts.entries),
             missing: fetched.report.as_ref().map(|report| report.missing_count),
+            kept: kept.map(|(files, _)| files),
+            kept_bytes: kept.map(|(_, bytes)| bytes),
             seconds: took.as_secs_f64(),
             ..Done::default()
         })
     }
+}
+
+/// What of a tree is not here as it was sent.
+fn failures(fetched: &Fetched) -> Failures {
+    let mut failures = Failures::default();
+    if let Some(report) = &fetched.report {
+        report.missing.iter().for_each(|(path, _)| failures.add(0, path));
+        if report.missing_count > report.missing.len() as u64 {
+            failures.add_more(0);
+        }
+    }
+    failures
 }
 
 /// What is said when a parcel could not be fetched.

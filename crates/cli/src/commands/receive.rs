@@ -12,12 +12,12 @@ use hikyaku::{Connection, printable};
 use hikyaku_accounts::AccountsClient;
 use hikyaku_chat::client::{Backoff, Following, News, Position};
 use hikyaku_chat::{ChatClient, Event, Follower};
-use hikyaku_files::{Destination, FilesClient, FilesError, Progress};
+use hikyaku_files::{Destination, FilesClient, FilesError, Item, Progress, escape};
 use hikyaku_sqlite::client::ClientStore;
 use hikyaku_wire::cbor;
 use hikyaku_wire::chat::{History, Kind, Mode, Room, RoomId, UserId};
-use hikyaku_wire::files::Wanted;
-use hikyaku_wire::parcel::{EndStatus, EventRef, Parcel, ParcelEnd};
+use hikyaku_wire::files::{Verdict, Wanted};
+use hikyaku_wire::parcel::{EndStatus, EntryKind, EventRef, Parcel, ParcelEnd};
 use serde::Serialize;
 
 use super::blocking;
@@ -30,6 +30,8 @@ use crate::receipts::Kept;
 
 /// How often it is looked for people who write for the first time.
 const LOOK_EVERY: Duration = Duration::from_secs(15);
+/// The most files of a tree that are named before it is asked about.
+const MAX_LISTED: u64 = 1_000;
 /// Under this name stands that this computer has received before.
 const BEGUN: &str = "receive";
 
@@ -121,6 +123,7 @@ struct Arrived {
     from: String,
     sender: UserId,
     card: String,
+    is_tree: bool,
 }
 
 impl Receiver {
@@ -236,6 +239,7 @@ impl Receiver {
             from: event.envelope.name.clone(),
             sender: event.envelope.author,
             card: card(&parcel, Some(&end)),
+            is_tree: parcel.kind == EntryKind::Tree,
         }))
     }
 
@@ -246,7 +250,12 @@ impl Receiver {
         let accepted = match self.ask.accept {
             Accept::All => true,
             Accept::Known if self.store.meta(&known)?.is_some() => true,
-            _ if output::is_typed() => asked(&arrived).await?,
+            _ if output::is_typed() => {
+                if arrived.is_tree {
+                    self.list(&arrived.reference).await?;
+                }
+                asked(&arrived).await?
+            }
             _ => false,
         };
         if !accepted {
@@ -305,6 +314,39 @@ impl Receiver {
         let path = std::path::absolute(&path).map_err(|error| exit::io(path.display(), &error))?;
         let root = fetched.receipt.root.to_string();
         Kept::new(&path, root, Some(place.to_owned()), false).keep(&mut self.store)
+    }
+
+    /// Tells what a tree has, file by file, before anything of it is taken.
+    async fn list(&self, reference: &EventRef) -> std::result::Result<(), Pass> {
+        let connection = self.client.connect().await?;
+        let (wanted, destination) = (Wanted::Event(reference.clone()), Destination::new(&self.ask.into));
+        let (mut count, mut sum) = (0_u64, 0_u64);
+        let tell = |item: Item| {
+            (count, sum) = (count + 1, sum.saturating_add(item.size));
+            if count <= MAX_LISTED {
+                let note = match item.verdict {
+                    Verdict::SAME => "  (it is there)",
+                    Verdict::TAKEN => "  (something has its name and stays)",
+                    _ => "",
+                };
+                output::note(format_args!("  {}  {}{note}", escape(&item.path), bytes(item.size)));
+            }
+        };
+        let listed = FilesClient::new(connection.clone()).preview_parcel(&wanted, &destination, tell).await;
+        connection.close().await;
+        match listed {
+            Ok(()) => {
+                let more = count.saturating_sub(MAX_LISTED);
+                let more = if more > 0 { format!("  … and {more} more: ") } else { "  ".to_owned() };
+                output::note(format_args!("{more}{count} files, {}", bytes(sum)));
+                Ok(())
+            }
+            Err(error) if error.is_retryable() => Err(Pass::Again(error.to_string())),
+            Err(error) => {
+                output::note(format_args!("  what is in it cannot be said: {error}"));
+                Ok(())
+            }
+        }
     }
 
     async fn fetch(&self, reference: &EventRef) -> std::result::Result<hikyaku_files::Fetched, FilesError> {

@@ -1,6 +1,7 @@
 //! `hikyaku send`: files into a room or into the server's directory. Success is the receiver's word: whole, verified,
 //! durable. A broken connection is made again, and the transfer goes on where it stopped; so it does in a new process.
 
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -12,10 +13,11 @@ use hikyaku_wire::files::{Overwrite, PutOptions, Receipt, Synced, Target};
 use crate::args::Global;
 use crate::client::{Client, Patience};
 use crate::exit::{Exit, Result, Trouble};
+use crate::failures::{Failures, Id};
 use crate::output;
 use crate::receipts::{self, Kept};
 use crate::reference;
-use crate::selection::{self, Listed, Rules};
+use crate::selection::{self, List, Listed, Rules, Twins};
 use crate::transfer::events::{self, Events, Start};
 use crate::transfer::{Counted, Interrupts, Limit, Subject, Watch, interrupted};
 
@@ -64,15 +66,19 @@ pub(crate) struct Send {
     /// Make symbolic links that lead out of the tree, too
     #[arg(long)]
     all_links: bool,
-    /// Make only the first of several names that differ by case or by how letters are composed
-    #[arg(long)]
-    distinct: bool,
+    /// What becomes of a name that differs from another one of its directory by case or by how letters are composed
+    /// alone [default: it is made, where it can be; --distinct alone: refuse]
+    #[arg(long, value_enum, value_name = "HOW", num_args = 0..=1, require_equals = true, default_missing_value = "refuse")]
+    distinct: Option<Twins>,
     /// Compare files by their content, not by size and time, to see what is there already
     #[arg(long)]
     checksum: bool,
     /// Tell what would become of each file, and do nothing
     #[arg(long)]
     dry_run: bool,
+    /// Send only what failed when the same paths were sent to the same place last (exit code 10)
+    #[arg(long)]
+    retry_failed: bool,
     /// Carry extended attributes (user.*)
     #[arg(long)]
     xattrs: bool,
@@ -123,7 +129,7 @@ impl Send {
 
     async fn send_all(mut self, global: &Global, events: &mut Events) -> Result {
         let target = reference::target(&self.to).map_err(|error| Trouble::usage(error.to_string()))?;
-        let listed = self.listed()?;
+        let (id, listed) = (self.id()?, self.listed()?);
         let is_piped = listed.is_none() && self.paths.iter().any(|path| path.as_os_str() == "-");
         self.check_pipe(is_piped)?;
         let (list, vanished) = match listed {
@@ -137,24 +143,38 @@ impl Send {
         let client = Client::of(global, target.server.as_deref())?.for_bulk();
         let (put, pace, store, to) = (self.put(), self.limit.pace(), client.server.store()?, self.to.clone());
         let mut sending = Sending { store, client, target: target.what, to, put, walk, pace };
+        let retried = if self.retry_failed { Some(Failures::of(&sending.store, &id)?) } else { None };
+        let (all, mut failures) = (sending.walk.clone(), Failures::default());
         // A room shows each path as a parcel; a directory takes them all at once. So does a list, which is one thing.
         let at_once = matches!(sending.target, Target::Drop(_)) || self.files_from.is_some();
         let at_once = if at_once { self.paths.len().max(1) } else { 1 };
         let mut failed = Vec::new();
-        for paths in self.paths.chunks(at_once) {
+        for (number, paths) in self.paths.chunks(at_once).enumerate() {
+            if let Some(retried) = &retried {
+                let Some(again) = retried.get(number) else { continue };
+                sending.walk = match again.more {
+                    true => all.clone(),
+                    false => selection::narrowed(&all, List::of_failed(&again.paths)),
+                };
+            }
             if self.dry_run {
                 sending.preview(paths, events).await?;
                 continue;
             }
             let source = if is_piped { sending.piped(self.name.as_deref()) } else { sending.outgoing(paths) };
             let trouble = match sending.send(source, paths, events).await {
-                Ok(exit) => {
-                    failed.extend(exit);
+                Ok(missing) => {
+                    failed.extend((missing.count > 0).then_some(Exit::PartlyFailed));
+                    missing.paths.iter().for_each(|path| failures.add(number, path));
+                    if missing.count > missing.paths.len() as u64 {
+                        failures.add_more(number);
+                    }
                     continue;
                 }
                 Err(trouble) => trouble,
             };
             let first = paths.first().map_or(Path::new(""), |path| path);
+            failures.add_more(number);
             events.failed(&events::path(first.as_os_str()), &trouble)?;
             let is_alone = self.paths.len() <= at_once && !self.json;
             if is_alone || trouble.exit == Exit::Interrupted {
@@ -163,22 +183,44 @@ impl Send {
             trouble.report();
             failed.push(trouble.exit);
         }
+        let is_retried = |path: &Path| {
+            let again = retried.as_ref().map(|retried| retried.get(0));
+            again.is_none_or(|again| {
+                again.is_some_and(|again| {
+                    again.more || again.paths.iter().any(|one| one == path.as_os_str().as_bytes())
+                })
+            })
+        };
+        let vanished: Vec<_> = vanished.into_iter().filter(|path| is_retried(path)).collect();
         for path in &vanished {
+            failures.add(0, path.as_os_str().as_bytes());
             events.missing(path.as_os_str().as_encoded_bytes(), "the list names it, and it is not there")?;
         }
         events.count_missing(vanished.len() as u64, vanished.len() as u64);
+        if !self.dry_run && !is_piped {
+            failures.remember(&mut sending.store, &id)?;
+        }
         self.ending(&failed, vanished.len(), self.paths.len() <= at_once)
+    }
+
+    /// Under what is remembered what failed: what was sent, and where to.
+    fn id(&self) -> Result<Id> {
+        let paths = absolute(&self.paths)?;
+        let from = self.files_from.as_deref().unwrap_or(Path::new(""));
+        let parts = [b"send".as_slice(), self.to.as_bytes(), from.as_os_str().as_bytes()];
+        Ok(Id::of(parts.into_iter().chain(paths.iter().map(|path| path.as_os_str().as_bytes()))))
     }
 
     /// The exit code that what failed deserves: a single failure its own.
     fn ending(&self, failed: &[Exit], vanished: usize, is_alone: bool) -> Result {
         let told = match failed {
             [] if vanished == 0 => return Ok(()),
+            [Exit::PartlyFailed] if is_alone => "some of it is not there as it was sent".to_owned(),
             [only] if is_alone => return Err(Trouble::new(*only, "")),
             [] => format!("{vanished} listed files are not there"),
             failed => format!("{} of {} files were not sent whole", failed.len(), self.paths.len()),
         };
-        Err(Trouble::new(Exit::PartlyFailed, told))
+        Err(Trouble::new(Exit::PartlyFailed, told).hint("--retry-failed sends what failed again alone"))
     }
 
     /// Reads the list, if there is one.
@@ -205,6 +247,7 @@ impl Send {
         let is_plain = self.rules.is_empty() && self.put() == PutOptions::default() && !self.xattrs;
         match (is_piped, self.paths.len(), &self.name) {
             (true, 2.., _) => Err(Trouble::usage("'-' is sent alone: standard input is one file")),
+            (true, ..) if self.retry_failed => Err(Trouble::usage("standard input cannot be read again")),
             (true, _, None) => Err(Trouble::usage("--name NAME says what standard input is called there")),
             (true, ..) if !is_plain => Err(Trouble::usage(
                 "standard input is one file: patterns, --overwrite, --fsync and --xattrs are for trees",
@@ -221,9 +264,10 @@ impl Send {
             Fsync::Batch => Synced::Batch,
             Fsync::Each => Synced::Each,
         });
-        let (all_links, distinct) = (self.all_links.then_some(true), self.distinct.then_some(true));
+        let all_links = self.all_links.then_some(true);
         let checksum = self.checksum.then_some(true);
-        PutOptions { overwrite, synced, all_links, distinct, checksum, ..PutOptions::default() }
+        let options = PutOptions { overwrite, synced, all_links, checksum, ..PutOptions::default() };
+        self.distinct.map_or(options, |twins| twins.distinct().over(options))
     }
 }
 
@@ -239,13 +283,13 @@ struct Sending {
 }
 
 impl Sending {
-    /// Sends one parcel, or everything that goes into a directory; the exit code that what is missing there deserves.
+    /// Sends one parcel, or everything that goes into a directory; what of it is missing there.
     async fn send(
         &mut self,
         source: Result<Source>,
         paths: &[PathBuf],
         events: &mut Events,
-    ) -> Result<Option<Exit>> {
+    ) -> Result<told::NotKept> {
         let mut outgoing = source?;
         let shown = events::path(outgoing.path().as_os_str());
         let told = paths.iter().map(|path| events::path(path.as_os_str())).collect();
@@ -307,6 +351,11 @@ impl Sending {
         let is_kept = receipt.tree.as_ref().is_some_and(|tree| tree.kept.is_some());
         let is_whole = receipt.tree.as_ref().is_none_or(|tree| tree.missing == 0) && source.troubles().1 == 0;
         if source.is_piped() || paths.len() != 1 || self.walk.filter.is_some() {
+            return Ok(());
+        }
+        // Where nothing was sent, because all of it was there, it is what it was.
+        let is_unchanged = receipt.tree.as_ref().is_some_and(|tree| tree.kept_bytes == Some(tree.bytes));
+        if is_whole && is_unchanged {
             return Ok(());
         }
         if !is_whole || is_kept {

@@ -11,6 +11,7 @@ use crate::args::Global;
 use crate::exit::{self, Result};
 use crate::home::{self, Home};
 use crate::output;
+use crate::selection::Twins;
 use crate::server::{Config, Running, descriptors};
 
 /// How long open exchanges may take when the server stops.
@@ -34,6 +35,10 @@ pub(crate) struct Serve {
     /// Take files sent to ':' into this directory
     #[arg(long, value_name = "DIR")]
     into: Option<PathBuf>,
+    /// What becomes of a name that differs from another one of its directory there by case or by how letters are composed
+    /// alone [default: it is made; --distinct alone: refuse]
+    #[arg(long, value_enum, value_name = "HOW", num_args = 0..=1, require_equals = true, default_missing_value = "refuse")]
+    distinct: Option<Twins>,
     /// Write the first invite to this file (mode 0600) instead of printing it
     #[arg(long, value_name = "FILE")]
     invite_file: Option<PathBuf>,
@@ -55,8 +60,9 @@ impl Serve {
         };
         let name = self.name.unwrap_or_else(computer_name);
         let seeing = global.seeing.open()?;
-        let config =
-            Config { data, listen: self.listen, advertise: self.advertise, into: self.into, name, seeing };
+        let distinct = self.distinct.map(Twins::distinct);
+        let (listen, advertise, into) = (self.listen, self.advertise, self.into);
+        let config = Config { data, listen, advertise, into, distinct, name, seeing };
         let running = Running::start(config).await?;
         if let Some(invite) = running.first_invite().await? {
             match &self.invite_file {

@@ -58,6 +58,7 @@ async fn tour(place: &Path) -> Result {
         data: place.join("server"),
         listen: vec![std::net::SocketAddr::from(([127, 0, 0, 1], 0))],
         advertise: Vec::new(),
+        distinct: None,
         into: None,
         name: "tour".to_owned(),
         seeing: Seeing::default(),

@@ -102,6 +102,18 @@ impl List {
         Ok(Self { marks, key: blake3::hash(bytes).as_bytes().to_vec() })
     }
 
+    /// What failed, each with everything in it: paths as they are sent.
+    pub(crate) fn of_failed(paths: &[Vec<u8>]) -> Self {
+        let mut marks = HashMap::new();
+        for path in paths.iter().map(|path| Path::new(OsStr::from_bytes(path))) {
+            for above in path.ancestors().skip(1).filter(|above| !above.as_os_str().is_empty()) {
+                marks.entry(above.to_owned()).or_insert(Mark::Above);
+            }
+            marks.insert(path.to_owned(), Mark::All);
+        }
+        Self { marks, key: blake3::hash(&paths.join(&0)).as_bytes().to_vec() }
+    }
+
     pub(super) fn key(&self) -> Vec<u8> {
         self.key.clone()
     }

@@ -16,7 +16,7 @@ use std::time::Duration;
 use hikyaku::{ErrorCode, Identity, KeyId, Router, Server};
 use hikyaku_accounts::{Accounts, Address, InviteLink, Service, system_time};
 use hikyaku_chat::ChatServer;
-use hikyaku_files::{DropDir, DropOptions, FilesLimits, FilesServer, FsVault};
+use hikyaku_files::{Distinct, DropDir, DropOptions, FilesLimits, FilesServer, FsVault};
 use hikyaku_sqlite::SqliteStore;
 use hikyaku_storage::Store;
 use hikyaku_storage::vault::VaultError;
@@ -47,6 +47,8 @@ pub(crate) struct Config {
     pub(crate) advertise: Vec<String>,
     /// The drop directory, if there is one.
     pub(crate) into: Option<PathBuf>,
+    /// What becomes of names in it that differ by case or composition alone.
+    pub(crate) distinct: Option<Distinct>,
     /// What the server calls itself.
     pub(crate) name: String,
     /// Whether somebody looks at the connections.
@@ -186,7 +188,7 @@ fn open_files(
     let drop_dir = match &config.into {
         None => None,
         Some(path) => {
-            let options = DropOptions::default();
+            let options = DropOptions { distinct: config.distinct, ..DropOptions::default() };
             let opened = DropDir::open(path, options);
             Some(opened.map_err(|error| {
                 let trouble = match &error {

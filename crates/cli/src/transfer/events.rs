@@ -200,6 +200,7 @@ impl Events {
             Verdict::TAKEN => ("leave", "something of that name exists and is not replaced"),
             Verdict::OLDER => ("leave", "what is there is not older"),
             Verdict::COLLIDES => ("leave", "its name and another one differ by case or by composition alone"),
+            Verdict::UNASKED => ("leave", "this time it is not asked for"),
             other if other.is_wanted() => ("send", "for a reason that this version does not know"),
             _ => ("leave", "for a reason that this version does not know"),
         };

@@ -8,7 +8,7 @@ use hikyaku_wire::files::{Receipt, Synced, Target};
 
 use super::source::Source;
 use crate::event;
-use crate::exit::{Exit, Result};
+use crate::exit::Result;
 use crate::output;
 use crate::transfer::events::{self, Done, Events};
 
@@ -60,8 +60,15 @@ pub(super) fn sent(
     }
 }
 
-/// Tells what was not carried or not made; the exit code that follows from it.
-pub(super) fn not_kept(events: &mut Events, source: &Source, receipt: &Receipt) -> Result<Option<Exit>> {
+/// What was not carried or not made.
+pub(super) struct NotKept {
+    pub(super) count: u64,
+    /// The first of them.
+    pub(super) paths: Vec<Vec<u8>>,
+}
+
+/// Tells what was not carried or not made.
+pub(super) fn not_kept(events: &mut Events, source: &Source, receipt: &Receipt) -> Result<NotKept> {
     let (troubles, left_out) = source.troubles();
     // A receiver that unpacks names what the sender left out as well.
     let (listed, count) = match &receipt.tree {
@@ -79,7 +86,7 @@ pub(super) fn not_kept(events: &mut Events, source: &Source, receipt: &Receipt) 
         events.missing(path, why)?;
     }
     events.count_missing(count, listed.len() as u64);
-    Ok((count > 0).then_some(Exit::PartlyFailed))
+    Ok(NotKept { count, paths: listed.into_iter().map(|(path, _)| path).collect() })
 }
 
 /// Where it is now, as a person would name it.

@@ -1,0 +1,154 @@
+//! Copying once more: what failed alone, what is there already, names that are taken or nearly so.
+
+#![allow(missing_docs, clippy::unwrap_used, clippy::expect_used)]
+
+mod common;
+
+use std::fs;
+use std::path::Path;
+use std::time::{Duration, SystemTime};
+
+use common::{Done, Place, dropped, names, noise, server_with_room};
+
+fn tree(place: &Place) {
+    for file in ["t/deep/one", "t/deep/two", "t/three", "t/four"] {
+        fs::create_dir_all(place.join(file).parent().unwrap()).unwrap();
+        fs::write(place.join(file), noise(7, 3_000 + file.len())).unwrap();
+    }
+}
+
+/// It ended with the code for a part of it, and said this.
+#[track_caller]
+fn partly(done: &Done, says: &[&str]) {
+    assert_eq!(done.code(), 10, "{done:#?}");
+    assert!(says.iter().all(|phrase| done.err.contains(phrase)), "{says:?} in {done:#?}");
+}
+
+fn set_time(path: &Path, seconds: u64) {
+    let time = SystemTime::UNIX_EPOCH + Duration::from_secs(seconds);
+    fs::File::options().write(true).open(path).unwrap().set_modified(time).unwrap();
+}
+
+#[test]
+fn what_failed_of_a_tree_is_sent_again_alone() {
+    let place = Place::new();
+    place.directory("drop");
+    let (_server, ana) = server_with_room(&place, &["--into", "drop"], "ops");
+    tree(&place);
+    fs::create_dir_all(place.join("drop/t/deep")).unwrap();
+    fs::write(place.join("drop/t/deep/two"), "theirs").unwrap();
+    let send = ["send", "t", "--to", ":"];
+    let again = [&send[..], &["--retry-failed"]].concat();
+    ana.run(&again).fails(6, &["nothing is remembered that failed"]);
+    partly(&ana.run(send), &["t/deep/two", "exists already", "--retry-failed"]);
+    // It fails as long as it must, and stays remembered.
+    partly(&ana.run(&again), &["t/deep/two"]);
+    fs::write(place.join("t/new"), "not yet").unwrap();
+    fs::remove_file(place.join("drop/t/three")).unwrap();
+    fs::remove_file(place.join("drop/t/deep/two")).unwrap();
+    ana.run(&again).ok();
+    assert_eq!(fs::read(place.join("drop/t/deep/two")).unwrap(), fs::read(place.join("t/deep/two")).unwrap());
+    assert_eq!(names(&place.join("drop/t")), ["deep", "four"], "nothing but what failed is sent");
+    ana.run(&again).fails(6, &[]);
+    ana.run(send).ok();
+    assert_eq!(names(&place.join("drop/t")), ["deep", "four", "new", "three"]);
+}
+
+#[test]
+fn what_failed_of_several_paths_or_of_a_list_is_sent_again_alone() {
+    let place = Place::new();
+    place.directory("drop");
+    let (_server, ana) = server_with_room(&place, &["--into", "drop"], "ops");
+    for name in ["a", "c"] {
+        fs::write(place.join(name), name).unwrap();
+    }
+    let send = ["send", "a", "b", "c", "--to", "#ops"];
+    let again = [&send[..], &["--retry-failed"]].concat();
+    partly(&ana.run(send), &["b: "]);
+    fs::write(place.join("b"), "b").unwrap();
+    let told = ana.run(&again);
+    assert_eq!(told.ok().lines().count(), 1, "one parcel: {}", told.ok());
+    fs::write(place.join("list"), "a\nlater\nc\n").unwrap();
+    let listed = ["send", "--files-from", "list", "--to", ":"];
+    partly(&ana.run(listed), &["later: the list names it"]);
+    fs::remove_file(place.join("drop/a")).unwrap();
+    fs::write(place.join("later"), "later").unwrap();
+    ana.run([&listed[..], &["--retry-failed"]].concat()).ok();
+    assert_eq!(dropped(&place.join("drop")), ["c", "later"]);
+}
+
+#[test]
+fn what_failed_of_a_parcel_is_fetched_again_alone() {
+    let place = Place::new();
+    let (_server, ana) = server_with_room(&place, &[], "ops");
+    tree(&place);
+    ana.run(["send", "t", "--to", "#ops"]).ok();
+    fs::create_dir_all(place.directory("in").join("t/deep")).unwrap();
+    fs::write(place.join("in/t/deep/one"), "mine").unwrap();
+    let get = ["get", "#ops:1", "--into", "in"];
+    let seq = ana.events("ops").iter().find(|event| event["kind"] == "parcel").unwrap()["seq"].to_string();
+    let reference = format!("#ops:{seq}");
+    let get = get.map(|word| if word == "#ops:1" { reference.clone() } else { word.to_owned() });
+    let again = [&get[..], &["--retry-failed".to_owned()]].concat();
+    partly(&ana.run(&get), &["t/deep/one", "--retry-failed"]);
+    fs::remove_file(place.join("in/t/deep/one")).unwrap();
+    fs::remove_file(place.join("in/t/three")).unwrap();
+    fs::write(place.join("in/t/four"), "edited since").unwrap();
+    ana.run(&again).ok();
+    assert_eq!(fs::read(place.join("in/t/deep/one")).unwrap(), fs::read(place.join("t/deep/one")).unwrap());
+    assert_eq!(names(&place.join("in/t")), ["deep", "four"]);
+    assert_eq!(fs::read(place.join("in/t/four")).unwrap(), b"edited since");
+    ana.run(&again).fails(6, &[]);
+}
+
+#[test]
+fn a_file_is_fetched_again_by_time_by_root_or_under_another_name() {
+    let place = Place::new();
+    let (_server, ana) = server_with_room(&place, &[], "ops");
+    fs::write(place.join("f"), noise(1, 100_000)).unwrap();
+    let sent = ana.run(["send", "f", "--to", "#ops"]);
+    let reference = sent.ok().split_whitespace().next().unwrap().to_owned();
+    place.directory("in");
+    let get = |options: &[&str]| ana.run([&["get", &reference, "--into", "in"], options].concat());
+    get(&[]).ok();
+    assert!(get(&[]).ok().contains("not fetched: it is there"));
+    let told = get(&["--json"]);
+    let done = told.objects(&["done"]);
+    assert_eq!((done[0]["kept"].as_u64(), done[0]["kept_bytes"].as_u64()), (Some(1), Some(100_000)));
+    let at = place.join("in/f");
+    let time = fs::metadata(&at).unwrap().modified().unwrap();
+    let mut bytes = fs::read(&at).unwrap();
+    bytes[70_000] ^= 4;
+    fs::write(&at, &bytes).unwrap();
+    fs::File::options().write(true).open(&at).unwrap().set_modified(time).unwrap();
+    get(&["--checksum"]).fails(1, &["exists already"]);
+    get(&["--checksum", "--overwrite", "rename"]).ok();
+    assert_eq!(names(&place.join("in")), ["f", "f~1"]);
+    get(&["--checksum", "--overwrite", "always"]).ok();
+    assert_eq!(fs::read(&at).unwrap(), noise(1, 100_000));
+    set_time(&at, 4_000_000_000);
+    assert!(get(&["--overwrite", "newer"]).ok().contains("newer, and stays"));
+}
+
+#[test]
+fn a_server_refuses_or_renames_names_that_are_nearly_taken() {
+    for (policy, there) in [("refuse", vec!["Notes"]), ("rename", vec!["Notes", "notes~1"])] {
+        let place = Place::new();
+        place.directory("drop");
+        let option = format!("--distinct={policy}");
+        let (_server, ana) = server_with_room(&place, &["--into", "drop", &option], "ops");
+        for name in ["Notes", "notes"] {
+            fs::write(place.join(name), name).unwrap();
+        }
+        ana.run(["send", "Notes", "--to", ":"]).ok();
+        let second = ana.run(["send", "notes", "--to", ":"]);
+        if policy == "refuse" {
+            partly(&second, &["differ by case or by composition alone"]);
+        } else {
+            // A file that is sent alone is told its other name, and that is all there is to say.
+            assert!(second.ok().contains("notes~1"), "{}", second.ok());
+        }
+        assert_eq!(dropped(&place.join("drop")), there);
+        assert_eq!(fs::read(place.join("drop/Notes")).unwrap(), b"Notes");
+    }
+}
