@@ -8,9 +8,9 @@ use std::time::{Duration, Instant};
 
 use clap::Args;
 use hikyaku::{Connection, Error};
-use hikyaku_accounts::AccountsClient;
+use hikyaku_accounts::{AccountsClient, system_time};
 use hikyaku_chat::client::{News, Position};
-use hikyaku_chat::{ChatClient, RoomName};
+use hikyaku_chat::{ChatClient, RoomName, fresh_id};
 use hikyaku_sqlite::client::ClientStore;
 use hikyaku_wire::chat::{MarkRead, MessageId, RoomId, Send, UserId};
 use tokio::sync::{mpsc, watch};
@@ -210,7 +210,7 @@ impl Outbox {
             if line.trim().is_empty() {
                 continue;
             }
-            let id = MessageId(random()?);
+            let id = fresh_id(system_time(), random()?);
             self.own.add(id);
             let send = letter::post(&mut self.store, (self.room, &self.name), id, Letter::text(line))?;
             self.deliver(&mut connection, &send, &typed).await?;

@@ -2,8 +2,9 @@
 
 use clap::Subcommand;
 use hikyaku::printable;
-use hikyaku_accounts::AccountsClient;
-use hikyaku_wire::chat::{Change, ChangeMember, MemberRole, MessageId, UserId};
+use hikyaku_accounts::{AccountsClient, system_time};
+use hikyaku_chat::fresh_id;
+use hikyaku_wire::chat::{Change, ChangeMember, MemberRole, UserId};
 use serde::Serialize;
 
 use super::Open;
@@ -101,7 +102,7 @@ async fn change(
         Some(name) => Some(find(&open, name, change == Change::Leave).await?),
         None => None,
     };
-    let ask = ChangeMember { room: open.named(), id: MessageId(random()?), change, user, role };
+    let ask = ChangeMember { room: open.named(), id: fresh_id(system_time(), random()?), change, user, role };
     let sent = open.chat.change_member(&ask).await.map_err(|error| open.trouble(error))?;
     open.connection.close().await;
     output::line(format_args!("{}:{}", open.name, sent.seq))

@@ -71,7 +71,8 @@ const MUTANTS: &[Mutant] = &[
             SEQUENCER,
             COMMIT,
             "if !fresh {
-                room.publish(news(&log, &decision, record.version), &self.limits);
+                let early = room.publish(news(&log, &decision, record.version), &self.limits);
+                room.show(&early);
                 tokio::time::sleep(std::time::Duration::from_millis(40)).await;
             }
             match self.store.commit(store_batch(&log, &record, checks, &decision)).await {",
@@ -102,6 +103,17 @@ const MUTANTS: &[Mutant] = &[
                 "let found = rows.next()?.map_or(Ok(0), |row| queries::unsigned(row, 0))?;",
                 "let found = rows.next()?.map_or(Ok(0), |row| queries::unsigned(row, 0))?;
                 let found = queries::SEEN.lock().unwrap().get(key).map_or(found, |seen| seen.version);",
+            ),
+            (
+                "crates/sqlite/src/apply.rs",
+                "if insert.execute(params![key.as_bytes(), signed(version), value.as_deref()])? == 0 {",
+                r#"let known = queries::SEEN.lock().unwrap().contains_key(key);
+                if let (Some(value), false, true) = (value, known, key.as_bytes().starts_with(b"m/")) {
+                    let seen = hikyaku_storage::Versioned { version, value: value.clone() };
+                    queries::SEEN.lock().unwrap().insert(key.clone(), seen);
+                    continue;
+                }
+                if known || insert.execute(params![key.as_bytes(), signed(version), value.as_deref()])? == 0 {"#,
             ),
             (
                 "crates/sqlite/src/apply.rs",
