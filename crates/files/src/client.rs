@@ -32,7 +32,7 @@ use crate::unpack::{Only, Report};
 use crate::writer::QUEUE;
 use incoming::{Found, Incoming};
 
-mod incoming;
+pub(crate) mod incoming;
 mod poured;
 mod preview;
 

@@ -20,8 +20,8 @@ use crate::unpack::Report;
 use crate::writer::{Work, write_all};
 
 /// A parcel being fetched.
-pub(super) struct Incoming {
-    pub(super) head: Head,
+pub(crate) struct Incoming {
+    pub(crate) head: Head,
     into: Dir,
     name: SafeName,
     sink: Sink,
@@ -29,7 +29,7 @@ pub(super) struct Incoming {
 }
 
 /// What is found when a parcel is to be fetched.
-pub(super) enum Found {
+pub(crate) enum Found {
     /// Its bytes are to come.
     Incoming(Box<Incoming>),
     /// A tree that was whole when this program was interrupted, and has its place now.
@@ -46,7 +46,7 @@ enum Sink {
 
 impl Incoming {
     /// Everything that can be refused is refused here, before a byte is asked for.
-    pub(super) fn open(head: Head, to: &Destination) -> Result<Found> {
+    pub(crate) fn open(head: Head, to: &Destination) -> Result<Found> {
         //= S5.3
         let layout = match head.kind {
             EntryKind::File => Layout::File,
@@ -118,7 +118,7 @@ impl Incoming {
     }
 
     /// Where it goes on.
-    pub(super) fn mark(&self) -> &Mark {
+    pub(crate) fn mark(&self) -> &Mark {
         match &self.sink {
             Sink::File(staged) => staged.mark(),
             Sink::Tree(_, mark, _) => mark,
@@ -131,14 +131,14 @@ impl Incoming {
     }
 
     /// Whether the sender is to list what it has, and where the answers come from.
-    pub(super) fn listing(&mut self) -> Option<mpsc::Receiver<Wants>> {
+    pub(crate) fn listing(&mut self) -> Option<mpsc::Receiver<Wants>> {
         match &mut self.sink {
             Sink::Tree(sink, _, wants) if sink.lists() => wants.take(),
             _ => None,
         }
     }
 
-    pub(super) fn take_all(
+    pub(crate) fn take_all(
         &mut self,
         receiving: Receiving,
         work: mpsc::Receiver<Work>,
@@ -150,7 +150,7 @@ impl Incoming {
         }
     }
 
-    pub(super) fn publish(self, root: Root, size: u64) -> Result<(Receipt, SafeName, Option<Report>)> {
+    pub(crate) fn publish(self, root: Root, size: u64) -> Result<(Receipt, SafeName, Option<Report>)> {
         let transfer = self.head.transfer;
         match self.sink {
             Sink::File(mut staged) => {
@@ -177,7 +177,7 @@ impl Incoming {
         }
     }
 
-    pub(super) fn discard(self) -> Result<(), VaultError> {
+    pub(crate) fn discard(self) -> Result<(), VaultError> {
         match self.sink {
             Sink::File(staged) => staged.discard(),
             Sink::Tree(sink, ..) => sink.discard(),

@@ -1,6 +1,8 @@
 //! Every call to the disk fails once, in every way: nothing half written ever has a final name, nothing is promised
 //! before it is durable, and the next attempt finishes.
 
+mod fetched;
+
 use std::collections::BTreeMap;
 use std::fs;
 use std::os::unix::ffi::OsStrExt;
