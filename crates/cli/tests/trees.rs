@@ -448,6 +448,9 @@ fn what_is_there_already_is_told_beforehand_and_not_sent_again() {
     assert_eq!(verdicts(&dry), ["\"send\""]);
     ana.run(["get", "#ops:1", "--into", "into"]).ok();
     assert_eq!(verdicts(&dry), ["\"keep\""]);
+    let again = ana.run(["get", "#ops:1", "--into", "into", "--json"]);
+    check_events(&again);
+    assert!(again.json()["kept"].as_u64().unwrap() > 5, "{again:#?}");
 }
 
 /// Holds every line to the schema in the documentation, and the summary to the rest.
