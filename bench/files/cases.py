@@ -138,6 +138,41 @@ class Rsync(Case):
         return ["rsync", "-a", "--whole-file", str(source), f"rsync://{self.ends.address}:{self.port}/into/"]
 
 
+BARE_SERVER = """
+import socket, sys
+listener = socket.create_server((sys.argv[1], int(sys.argv[2])))
+while True:
+    connection = listener.accept()[0]
+    with connection, open(sys.argv[3], 'wb') as file:
+        buffer = bytearray(1 << 18)
+        while length := connection.recv_into(buffer):
+            file.write(memoryview(buffer)[:length])
+        connection.sendall(b'!')
+"""
+BARE_CLIENT = """
+import socket, sys
+with socket.create_connection((sys.argv[1], int(sys.argv[2]))) as connection, open(sys.argv[3], 'rb') as file:
+    connection.sendfile(file)
+    connection.shutdown(socket.SHUT_WR)
+    assert connection.recv(1) == b'!'
+"""
+
+
+class Bare(Case):
+    """What a link and the system carry without encryption, verification or names: one file only."""
+
+    description = "a bare TCP connection"
+
+    def __init__(self, work, ends):
+        super().__init__(work, "bare", ends)
+        self.port = free_port()
+        self.start([sys.executable, "-c", BARE_SERVER, ends.address, self.port, self.into / "source"])
+        wait_for_port(self.port, ends)
+
+    def command(self, source):
+        return [sys.executable, "-c", BARE_CLIENT, self.ends.address, str(self.port), str(source)]
+
+
 class Hikyaku(Case):
     def __init__(self, work, ends, program, transport):
         super().__init__(work, f"hikyaku-{transport}", ends)
@@ -173,6 +208,7 @@ def makers(work, program, ends):
         "rsync": lambda: Rsync(work, ends),
         "rsync-ssh": lambda: RsyncSsh(work, ends),
         "tar-ssh": lambda: TarSsh(work, ends),
+        "bare": lambda: Bare(work, ends),
         "hikyaku-tcp": lambda: Hikyaku(work, ends, program, "tcp"),
         "hikyaku-quic": lambda: Hikyaku(work, ends, program, "quic"),
     }

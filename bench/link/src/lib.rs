@@ -98,7 +98,7 @@ impl Link {
         // A thread of its own: a namespace belongs to a thread, and this one's is gone in a moment.
         let opened = thread::spawn(move || -> Result<SyncDevice> {
             move_into_link_name_space(namespace.as_fd(), Some(LinkNameSpaceType::Network))?;
-            Ok(DeviceBuilder::new().name(DEVICE).mtu(MTU).build_sync()?)
+            Ok(DeviceBuilder::new().name(DEVICE).mtu(MTU).offload(true).build_sync()?)
         });
         let device = opened.join().map_err(|_| "the thread that opens a device panicked")??;
         let (own, peer) = (end.address(), end.other().address());
