@@ -243,7 +243,6 @@ impl Get {
                 (None, None) => output::line(format_args!("{path}  {size}  {root}")),
             }?;
         }
-        let kept = fetched.report.as_ref().map(|report| report.kept).filter(|(files, _)| *files > 0);
         events.done(&Done {
             path,
             reference: Some(self.reference.clone()),
