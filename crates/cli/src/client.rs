@@ -101,6 +101,8 @@ pub(crate) struct Patience {
     moved: bool,
     /// Whoever gives or takes the bytes here may take all the time in the world.
     pauses: bool,
+    /// It is tried for ever.
+    endless: bool,
 }
 
 impl Patience {
@@ -108,12 +110,25 @@ impl Patience {
     const LIMIT: Duration = Duration::from_secs(60);
 
     pub(crate) fn new() -> Self {
-        Self { backoff: Backoff::new(), reached: 0, moved_at: Instant::now(), moved: false, pauses: false }
+        Self {
+            backoff: Backoff::new(),
+            reached: 0,
+            moved_at: Instant::now(),
+            moved: false,
+            pauses: false,
+            endless: false,
+        }
     }
 
     /// For a transfer that waits for a person or a program on this side: only a broken connection ends an attempt.
     pub(crate) fn with_pauses(mut self) -> Self {
         self.pauses = true;
+        self
+    }
+
+    /// For whoever follows something: it is tried until there is an answer.
+    pub(crate) fn without_end(mut self) -> Self {
+        self.endless = true;
         self
     }
 
@@ -125,7 +140,8 @@ impl Patience {
 
     fn note(&mut self, bytes: u64) {
         if bytes > self.reached {
-            *self = Self { reached: bytes, moved: true, pauses: self.pauses, ..Self::new() };
+            let Self { pauses, endless, .. } = *self;
+            *self = Self { reached: bytes, moved: true, pauses, endless, ..Self::new() };
         }
     }
 
@@ -166,7 +182,7 @@ impl Patience {
     /// Waits for the next attempt after this failure; false if there should be none.
     pub(crate) async fn wait(&mut self, error: &FilesError) -> bool {
         let asked = error.retry_after();
-        let again = self.moved_at.elapsed() + asked.unwrap_or_default() < Self::LIMIT;
+        let again = self.endless || self.moved_at.elapsed() + asked.unwrap_or_default() < Self::LIMIT;
         if again {
             self.backoff.wait(asked).await;
         }

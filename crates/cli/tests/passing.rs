@@ -4,6 +4,8 @@
 
 mod common;
 
+use std::io::Write as _;
+
 use common::{Home, Place, Program, json, names, noise, server_with_room};
 
 const SIZE: u64 = 24 << 20;
@@ -63,4 +65,63 @@ fn members_receive_while_the_sender_sends_dies_and_comes_back_and_the_server_too
         assert_eq!(names(&place.join(format!("{name}-has"))), ["big.iso"]);
         assert!(std::fs::read(place.join(format!("{name}-has/big.iso"))).unwrap() == content);
     }
+}
+
+#[test]
+fn a_log_is_followed_by_members_while_it_is_written_and_replayed_by_those_who_come_late() {
+    let place = Place::new();
+    let (_server, ana) = server_with_room(&place, &[], "ops");
+    let bob = member(&place, &ana, "bob");
+    let (sending, mut log) = Program::talk(ana.command(["send", "-", "--to", "#ops", "--name", "x.log"]));
+    log.write_all(b"begun\n").unwrap();
+    // Announced with its first byte, or before it: whoever follows the room sees the card.
+    let card = bob.start(["tail", "ops", "-f", "--json", "--after", "0"]);
+    card.out.until(|line| json(line)["kind"] == "parcel");
+    let following = bob.start(["get", "#ops:1", "--stdout", "--follow"]);
+    following.out.until(|line| line == "begun");
+    for line in ["one", "two", "three"] {
+        writeln!(log, "{line}").unwrap();
+        assert_eq!(following.out.next().as_deref(), Some(line));
+    }
+    let late = bob.run(["get", "#ops:1", "--stdout"]);
+    assert_eq!((late.code(), late.out.as_str()), (10, "begun\none\ntwo\nthree\n"));
+    assert!(late.err.contains("still being sent") && late.err.contains("--follow"), "{}", late.err);
+    let later = bob.run(["get", "#ops:1", "--stdout", "--from", "6"]);
+    assert_eq!((later.code(), later.out.as_str()), (10, "one\ntwo\nthree\n"));
+    writeln!(log, "ended").unwrap();
+    drop(log);
+    sending.finish().ok();
+    let followed = following.finish();
+    assert_eq!((followed.code(), followed.out.as_str()), (0, "begun\none\ntwo\nthree\nended\n"));
+    assert!(followed.err.contains("provisional"), "{}", followed.err);
+    assert_eq!(bob.run(["get", "#ops:1", "--stdout", "--from", "10"]).ok(), "two\nthree\nended");
+}
+
+#[test]
+fn a_tree_in_a_room_is_listed_and_fetched_in_part() {
+    let place = Place::new();
+    let (_server, ana) = server_with_room(&place, &[], "ops");
+    for (path, content) in
+        [("set/a/one", "1"), ("set/a/two", "22"), ("set/b/three", "333"), ("set/four", "4444")]
+    {
+        let path = place.join(path);
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(path, content).unwrap();
+    }
+    ana.run(["send", "set", "--to", "#ops"]).ok();
+    let listed = ana.run(["get", "#ops:1", "--list"]);
+    let paths: Vec<_> = listed.ok().lines().map(|line| line.split("  ").next().unwrap().to_owned()).collect();
+    assert_eq!(paths, ["set/a/one", "set/a/two", "set/b/three", "set/four"]);
+    let listed = ana.run(["get", "#ops:1", "--list", "--json", "--only", "set/a"]);
+    let sizes: Vec<_> = listed.objects(&["entry"]).iter().map(|entry| entry["bytes"].as_u64()).collect();
+    assert_eq!(sizes, [Some(1), Some(2)]);
+    place.directory("part");
+    let part = ana.run(["get", "#ops:1", "--into", "part", "--only", "set/a/two", "set/b"]);
+    assert_eq!(part.code(), 0, "{part:#?}");
+    assert_eq!(std::fs::read(place.join("part/set/a/two")).unwrap(), b"22");
+    assert_eq!(std::fs::read(place.join("part/set/b/three")).unwrap(), b"333");
+    assert!(!place.join("part/set/a/one").exists() && !place.join("part/set/four").exists());
+    let none = ana.run(["get", "#ops:1", "--into", "part", "--only", "set/c"]);
+    assert_eq!(none.code(), 6, "{none:#?}");
+    assert!(none.err.contains("set/c is not in") && none.err.contains("--list"), "{}", none.err);
 }

@@ -183,7 +183,9 @@ impl FilesClient {
 
     async fn get_attempt(&self, wanted: &Wanted, into: &Destination, progress: &Progress) -> Result<Fetched> {
         let (mut sender, mut receiver) = self.open(GET).await?.split();
-        sender.send(&Request::live(wanted.clone())).await?;
+        // A part of a tree is chosen from its listing, which is there when the tree is whole.
+        let request = if into.only.is_some() { Request::new } else { Request::live };
+        sender.send(&request(wanted.clone())).await?;
         let head: Head = receiver.receive().await?;
         let (known, destination) = (head.clone(), into.clone());
         let mut incoming = match blocking(move || Incoming::open(known, &destination)).await? {

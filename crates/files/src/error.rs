@@ -92,6 +92,9 @@ pub enum FilesError {
     /// The sender of a parcel on its way began again before what was read already.
     #[error("the sender began again before what was read; what was read is compared")]
     Rewritten,
+    /// It is still being sent, and no more of it is there than what was handed over.
+    #[error("it is still being sent: these are its first {0} bytes")]
+    Provisional(u64),
     /// The source is not what it was when it was offered.
     #[error("the file changed while it was being sent: {0}")]
     SourceChanged(&'static str),
@@ -132,7 +135,7 @@ impl FilesError {
             Self::Kind => ErrorCode::FAILED,
             Self::Limit { .. } => ErrorCode::LIMIT,
             Self::Aborted => ErrorCode::NOT_FOUND,
-            Self::Rewritten => ErrorCode::UNAVAILABLE,
+            Self::Rewritten | Self::Provisional(_) => ErrorCode::UNAVAILABLE,
             Self::SourceChanged(_) => ErrorCode::SOURCE_CHANGED,
             Self::Source { error, .. } => io_code(error),
             Self::Order(_) => ErrorCode::INVALID_MESSAGE,

@@ -5,21 +5,29 @@
 
 use std::collections::VecDeque;
 use std::fmt;
+use std::fs::File;
 use std::io::{self, Read};
+use std::os::fd::OwnedFd;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use hikyaku_wire::files::{BLOCK_LEN, Block, Close, Offer, Target};
 use hikyaku_wire::parcel::{EntryKind, Root, TransferId};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use crate::error::{FilesError, Result};
 use crate::progress::{Meter, Progress, Stage};
 use crate::reader::{Blocks, Said};
 use crate::source::new_transfer;
-use crate::tree::{self, GROUP, GROUP_LEN, Tree};
+use crate::tree::{Filling, GROUP, GROUP_LEN, Group, Tree};
 
 /// Bytes that are kept: a stream's credit, what the kernel holds for a connection, and some more.
 const KEPT: u64 = 32 * 1024 * 1024;
+/// So long nothing comes before what has come is sent.
+const PAUSE: Duration = Duration::from_millis(5);
+/// No byte waits longer for others.
+const LONGEST: Duration = Duration::from_millis(20);
 
 /// Bytes to be sent that come once. Clones share them.
 #[derive(Clone)]
@@ -29,15 +37,22 @@ pub struct OutgoingPipe {
     state: Arc<Mutex<State>>,
 }
 
+/// Whether more comes within this time.
+type Ready = Box<dyn Fn(Duration) -> bool + Send>;
+
 struct State {
     input: Box<dyn Read + Send>,
-    /// The hash of everything read.
+    /// Asks the input; where it cannot be asked, groups are sent when they are whole.
+    ready: Option<Ready>,
+    /// The hash of everything before the groups that are kept.
+    before: Tree,
+    /// The last whole groups.
+    kept: VecDeque<(Group, Bytes)>,
+    /// The group that is read at this moment.
+    open: Vec<u8>,
+    filling: Filling,
+    /// The hash of all whole groups.
     tree: Tree,
-    /// The last blocks, each with the hash of what lies before it.
-    kept: VecDeque<(Tree, Block, Bytes)>,
-    /// Read, and not yet part of a block: the first so many bytes.
-    buffer: Vec<u8>,
-    filled: usize,
     /// The size, once everything was read.
     end: Option<u64>,
 }
@@ -45,9 +60,36 @@ struct State {
 impl OutgoingPipe {
     /// Prepares to send everything that comes out of `input` under `name`; `shown` is what errors call it.
     ///
+    /// Groups are sent when they are whole: see [`OutgoingPipe::live`].
+    ///
     /// # Errors
     /// The system gives no random numbers.
     pub fn new(input: impl Read + Send + 'static, shown: &str, name: &[u8], target: Target) -> Result<Self> {
+        Self::with(Box::new(input), None, shown, name, target)
+    }
+
+    /// The same out of a file that can be asked whether more comes, a pipe or a socket: what is there is sent at once.
+    ///
+    /// # Errors
+    /// The system gives no random numbers, or no second handle of the file.
+    pub fn live(input: OwnedFd, shown: &str, name: &[u8], target: Target) -> Result<Self> {
+        let asked = input.try_clone();
+        let asked = asked.map_err(|error| FilesError::Source { path: shown.to_owned(), error })?;
+        let ready = move |time: Duration| {
+            let time = Timespec::try_from(time).ok();
+            // Where it cannot be asked, reading finds out.
+            !matches!(poll(&mut [PollFd::new(&asked, PollFlags::IN)], time.as_ref()), Ok(0))
+        };
+        Self::with(Box::new(File::from(input)), Some(Box::new(ready)), shown, name, target)
+    }
+
+    fn with(
+        input: Box<dyn Read + Send>,
+        ready: Option<Ready>,
+        shown: &str,
+        name: &[u8],
+        target: Target,
+    ) -> Result<Self> {
         let offer = Offer {
             transfer: new_transfer()?,
             target,
@@ -58,14 +100,9 @@ impl OutgoingPipe {
             options: None,
             tops: None,
         };
-        let state = State {
-            input: Box::new(input),
-            tree: Tree::default(),
-            kept: VecDeque::new(),
-            buffer: vec![0; usize::try_from(BLOCK_LEN).unwrap_or(GROUP)],
-            filled: 0,
-            end: None,
-        };
+        let (before, kept, open) = (Tree::new(), VecDeque::new(), Vec::with_capacity(GROUP));
+        let (filling, tree, end) = (Filling::new(0), Tree::new(), None);
+        let state = State { input, ready, before, kept, open, filling, tree, end };
         Ok(Self { offer, name: shown.into(), state: Arc::new(Mutex::new(state)) })
     }
 
@@ -88,22 +125,15 @@ impl OutgoingPipe {
             return Err(range("the receiver asks for a part of a group"));
         }
         let state = self.state();
-        let read = state.end.unwrap_or(state.tree.groups() * GROUP_LEN);
-        if from > read {
+        if from > state.read() {
             return Err(range("the receiver asks for bytes that are not there"));
         }
-        let tree = match state.kept.iter().find(|(_, block, _)| block.offset + block.len > from) {
-            Some((tree, block, bytes)) if block.offset <= from => {
-                let before = usize::try_from(from - block.offset).unwrap_or(usize::MAX);
-                bytes.get(..before).unwrap_or_default().chunks(GROUP).fold(tree.clone(), |mut tree, piece| {
-                    let group = tree::group(tree.groups() * GROUP_LEN, piece);
-                    tree.push(&group);
-                    tree
-                })
-            }
-            None if from == read => state.tree.clone(),
-            _ => return Err(self.is_past()),
+        let Some(skip) = (from / GROUP_LEN).checked_sub(state.before.groups()) else {
+            return Err(self.is_past());
         };
+        let mut tree = state.before.clone();
+        let skip = usize::try_from(skip).unwrap_or(usize::MAX);
+        state.kept.iter().take(skip).for_each(|(group, _)| tree.push(group));
         if prefix.is_some() && tree.root() != prefix {
             return Err(FilesError::SourceChanged("the receiver has other bytes than were sent before"));
         }
@@ -130,51 +160,79 @@ impl fmt::Debug for OutgoingPipe {
 }
 
 impl State {
-    /// Reads the next block: whole groups, as many as there are without waiting for more than the first; or the rest.
-    fn read_block(&mut self, meter: &Meter) -> io::Result<Option<(Block, Bytes)>> {
-        while self.end.is_none() && self.filled < GROUP {
-            let room = self.buffer.get_mut(self.filled..).unwrap_or_default();
-            match meter.time(Stage::Disk, || self.input.read(room)) {
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) => return Err(error),
-                Ok(0) => self.end = Some(self.tree.groups() * GROUP_LEN + self.filled as u64),
-                Ok(read) => self.filled += read,
-            }
-        }
-        let taken = if self.end.is_none() { self.filled / GROUP * GROUP } else { self.filled };
-        // A copy of just as many bytes: what is kept must not keep a whole buffer with it.
-        let bytes = Bytes::copy_from_slice(self.buffer.get(..taken).unwrap_or_default());
-        self.buffer.copy_within(taken..self.filled, 0);
-        self.filled -= taken;
-        if bytes.is_empty() {
-            return Ok(None);
-        }
-        let (before, offset) = (self.tree.clone(), self.tree.groups() * GROUP_LEN);
-        let mut cvs = Vec::with_capacity(bytes.len().div_ceil(GROUP) * 32);
-        meter.time(Stage::Cpu, || {
-            for (index, piece) in bytes.chunks(GROUP).enumerate() {
-                let group = tree::group(offset + (index * GROUP) as u64, piece);
-                cvs.extend(group.cv);
-                self.tree.push(&group);
-            }
-        });
-        let block = Block { entry: None, offset, len: bytes.len() as u64, cvs };
-        self.kept.push_back((before, block.clone(), bytes.clone()));
-        let end = block.offset + block.len;
-        while self.kept.front().is_some_and(|(_, block, _)| block.offset + block.len + KEPT < end) {
-            self.kept.pop_front();
-        }
-        Ok(Some((block, bytes)))
+    /// How much was read.
+    fn read(&self) -> u64 {
+        self.tree.groups() * GROUP_LEN + self.open.len() as u64
     }
 
-    /// The rest of the kept block that holds `at`.
-    fn kept_at(&self, at: u64) -> Option<(Block, Bytes)> {
-        let (_, block, bytes) =
-            self.kept.iter().find(|(_, block, _)| (block.offset..block.offset + block.len).contains(&at))?;
-        let skip = at - block.offset;
-        let cvs = block.cvs.get(usize::try_from(skip / GROUP_LEN * 32).ok()?..)?.to_vec();
-        let bytes = bytes.slice(usize::try_from(skip).ok()?..);
-        Some((Block { entry: None, offset: at, len: block.len - skip, cvs }, bytes))
+    /// Reads some more: as much as there is without waiting for more than the first, and a block at most.
+    fn read_on(&mut self, meter: &Meter) -> io::Result<()> {
+        let (begin, mut first) = (self.read(), None);
+        while self.end.is_none() && self.read() - begin < BLOCK_LEN {
+            let has_group = self.read() / GROUP_LEN > begin / GROUP_LEN;
+            match (&self.ready, first) {
+                (None, _) if has_group => break,
+                // What comes in crumbs is gathered for a moment.
+                (Some(ready), Some(at)) => {
+                    let left = LONGEST.saturating_sub(Instant::elapsed(&at));
+                    if !ready(if has_group { Duration::ZERO } else { left.min(PAUSE) }) || left.is_zero() {
+                        break;
+                    }
+                }
+                _ => {}
+            }
+            self.read_once(meter)?;
+            first.get_or_insert_with(Instant::now);
+        }
+        Ok(())
+    }
+
+    fn read_once(&mut self, meter: &Meter) -> io::Result<()> {
+        let at = self.open.len();
+        self.open.resize(GROUP, 0);
+        let read = meter.time(Stage::Disk, || self.input.read(self.open.get_mut(at..).unwrap_or_default()));
+        self.open.truncate(at + *read.as_ref().unwrap_or(&0));
+        match read {
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => return Ok(()),
+            Err(error) => return Err(error),
+            Ok(0) => self.end = Some(self.read()),
+            Ok(_) => {
+                let news = self.open.get(at..).unwrap_or_default();
+                meter.time(Stage::Cpu, || self.filling.take(news));
+            }
+        }
+        if self.filling.room() == 0
+            && let Some(group) = self.filling.group()
+        {
+            let bytes = std::mem::replace(&mut self.open, Vec::with_capacity(GROUP));
+            self.kept.push_back((group, bytes.into()));
+            self.tree.push(&group);
+            self.filling = Filling::new(self.tree.groups() * GROUP_LEN);
+            // Never what has not been sent yet: a block is less than what is kept.
+            if self.kept.len() as u64 * GROUP_LEN > KEPT
+                && let Some((group, _)) = self.kept.pop_front()
+            {
+                self.before.push(&group);
+            }
+        }
+        Ok(())
+    }
+
+    /// The block that begins at `at`, of what is kept; `None` where nothing is.
+    fn block_at(&self, at: u64) -> Option<(Block, Bytes)> {
+        let end = self.read().min(at - at % GROUP_LEN + BLOCK_LEN);
+        let first = usize::try_from((at / GROUP_LEN).checked_sub(self.before.groups())?).ok()?;
+        let (mut bytes, mut cvs) = (BytesMut::new(), Vec::new());
+        let mut skip = usize::try_from(at % GROUP_LEN).ok()?;
+        let whole = self.kept.iter().skip(first).map(|(group, bytes)| (Some(*group), &bytes[..]));
+        for (group, piece) in whole.chain([(self.filling.group(), &self.open[..])]) {
+            let left = end.checked_sub(at + bytes.len() as u64).filter(|left| *left > 0);
+            let (Some(group), Some(_)) = (group, left) else { break };
+            cvs.extend(group.cv);
+            bytes.extend_from_slice(piece.get(std::mem::take(&mut skip)..)?);
+        }
+        let len = bytes.len() as u64;
+        (len > 0).then(|| (Block { entry: None, offset: at, len, cvs }, bytes.freeze()))
     }
 }
 
@@ -188,14 +246,15 @@ impl Blocks for ReadingPipe {
     fn next(&mut self, progress: &Progress) -> Result<Option<Said>> {
         // An attempt that was given up may be reading: what it reads is kept for this one.
         let mut state = self.outgoing.state();
-        let next = match state.kept_at(self.at) {
-            Some(kept) => Some(kept),
-            None if state.end.is_some_and(|end| end <= self.at) => None,
-            None if self.at != state.tree.groups() * GROUP_LEN => return Err(self.outgoing.is_past()),
-            None => state
-                .read_block(progress.local())
-                .map_err(|error| FilesError::Source { path: self.outgoing.name.to_string(), error })?,
-        };
+        if state.read() == self.at {
+            state
+                .read_on(progress.local())
+                .map_err(|error| FilesError::Source { path: self.outgoing.name.to_string(), error })?;
+        }
+        let next = state.block_at(self.at);
+        if next.is_none() && state.read() != self.at {
+            return Err(self.outgoing.is_past());
+        }
         if let Some((block, _)) = &next {
             self.at += block.len;
         }
@@ -204,7 +263,9 @@ impl Blocks for ReadingPipe {
 
     fn close(self) -> Result<Close> {
         let state = self.outgoing.state();
-        let root = state.tree.root().ok_or(FilesError::SourceChanged("its root is not known"))?;
+        let mut tree = state.tree.clone();
+        state.filling.group().iter().for_each(|group| tree.push(group));
+        let root = tree.root().ok_or(FilesError::SourceChanged("its root is not known"))?;
         Ok(Close { entry: None, size: self.at, root })
     }
 }

@@ -136,13 +136,16 @@ async fn send_block(
     let Some(pace) = progress.pace().filter(|pace| pace.rate() < SMOOTH) else {
         return send_piece(sender, block, bytes, (progress, skipped)).await;
     };
-    let cvs = block.cvs.chunks(32);
-    for (index, (piece, cv)) in bytes.chunks(GROUP).zip(cvs).enumerate() {
-        let (offset, len) = (block.offset + index as u64 * GROUP_LEN, piece.len() as u64);
+    let (mut offset, mut rest) = (block.offset, &bytes[..]);
+    for cv in block.cvs.chunks(32) {
+        let room = GROUP - usize::try_from(offset % GROUP_LEN).unwrap_or(0);
+        let (piece, later) = rest.split_at(rest.len().min(room));
+        let len = piece.len() as u64;
         progress.meter().add(Stage::Pace, pace.wait(len).await);
         let block = Block { entry: None, offset, len, cvs: cv.to_vec() };
         let piece = bytes.slice_ref(piece);
         send_piece(sender, block, piece, (progress, skipped)).await?;
+        (offset, rest) = (offset + len, later);
     }
     Ok(())
 }

@@ -8,7 +8,7 @@ use hikyaku_wire::files::{Block, Close, MAX_BLOCK_LEN};
 use hikyaku_wire::parcel::Root;
 
 use crate::error::{FilesError, Result};
-use crate::tree::{self, Cv, GROUP, GROUP_LEN, Group, Tree};
+use crate::tree::{self, Cv, Filling, GROUP, GROUP_LEN, Tree};
 
 /// A file being received.
 #[derive(Debug, Clone)]
@@ -18,8 +18,8 @@ pub struct Receiving {
     max_block: u64,
     /// Whole groups.
     tree: Tree,
-    /// The last group, when it is shorter than a whole one.
-    tail: Option<(Group, u64)>,
+    /// The last group, as long as it is not whole.
+    filling: Filling,
 }
 
 impl Receiving {
@@ -32,12 +32,13 @@ impl Receiving {
             .filter(|tree| tree.groups().checked_mul(GROUP_LEN) == Some(mark.verified))
             .filter(|_| size.is_none_or(|size| mark.verified <= size))
             .unwrap_or_default();
-        Self { size, max_size, max_block: MAX_BLOCK_LEN, tree, tail: None }
+        let filling = Filling::new(tree.groups() * GROUP_LEN);
+        Self { size, max_size, max_block: MAX_BLOCK_LEN, tree, filling }
     }
 
     /// The offset of the next byte: everything before it was received and verified.
     pub fn offset(&self) -> u64 {
-        self.tree.groups() * GROUP_LEN + self.tail.map_or(0, |(_, len)| len)
+        self.tree.groups() * GROUP_LEN + self.filling.len() as u64
     }
 
     /// The hash of everything before [`Receiving::offset`], for the acceptance; `None` when that is nothing.
@@ -63,9 +64,6 @@ impl Receiving {
         if block.len == 0 || block.len > self.max_block {
             return range("a block has 1 byte to 1 MiB");
         }
-        if self.tail.is_some() {
-            return range("it follows a group that was not whole");
-        }
         if block.offset != self.offset() {
             return range("it does not follow the bytes before it");
         }
@@ -75,7 +73,7 @@ impl Receiving {
         if end > self.max_size {
             return Err(FilesError::Limit { name: "max_size", limit: self.max_size });
         }
-        if block.cvs.len() as u64 != block.len.div_ceil(GROUP_LEN) * 32 {
+        if block.cvs.len() as u64 != (block.offset % GROUP_LEN + block.len).div_ceil(GROUP_LEN) * 32 {
             return range("it has not one chaining value for each group");
         }
         Ok(())
@@ -92,25 +90,36 @@ impl Receiving {
                 len: block.len,
             });
         }
-        let mut offset = block.offset;
-        for (bytes, cv) in data.chunks(GROUP).zip(block.cvs.as_chunks::<32>().0) {
-            self.take_group(offset, bytes, cv)?;
-            offset += bytes.len() as u64;
+        let mut rest = data;
+        for cv in block.cvs.as_chunks::<32>().0 {
+            let (bytes, later) = rest.split_at(rest.len().min(self.filling.room()));
+            self.take_group(bytes, cv)?;
+            rest = later;
         }
         Ok(())
     }
 
-    fn take_group(&mut self, offset: u64, bytes: &[u8], cv: &Cv) -> Result<()> {
-        let group = tree::group(offset, bytes);
-        let len = bytes.len() as u64;
-        if group.cv != *cv {
-            return Err(FilesError::GroupMismatch { offset, len });
-        }
+    /// Takes the bytes of one group, or as many of them as there are yet.
+    fn take_group(&mut self, bytes: &[u8], cv: &Cv) -> Result<()> {
+        let offset = self.offset();
+        let mismatch = || FilesError::GroupMismatch { offset, len: bytes.len() as u64 };
         if bytes.len() == GROUP {
-            self.tree.push(&group)
-        } else {
-            self.tail = Some((group, len))
+            let group = tree::group(offset, bytes);
+            if group.cv != *cv {
+                return Err(mismatch());
+            }
+            self.tree.push(&group);
+            self.filling.move_to(self.tree.groups() * GROUP_LEN);
+            return Ok(());
         }
+        let mut filling = self.filling.clone();
+        filling.take(bytes);
+        let group = filling.group().filter(|group| group.cv == *cv).ok_or_else(mismatch)?;
+        if filling.room() == 0 {
+            self.tree.push(&group);
+            filling = Filling::new(self.tree.groups() * GROUP_LEN);
+        }
+        self.filling = filling;
         Ok(())
     }
 
@@ -128,8 +137,8 @@ impl Receiving {
         if self.size.is_some_and(|offered| offered != size) {
             return range("the size is not the one that was offered");
         }
-        if let Some((group, _)) = &self.tail {
-            self.tree.push(group);
+        if let Some(group) = self.filling.group() {
+            self.tree.push(&group);
         }
         match self.tree.root() {
             Some(found) if found == close.root => Ok((found, size)),

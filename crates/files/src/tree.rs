@@ -44,6 +44,52 @@ pub fn group(offset: u64, bytes: &[u8]) -> Group {
     Group { cv: hasher.finalize_non_root(), whole }
 }
 
+/// A group whose bytes come piece by piece.
+#[derive(Clone, Debug)]
+pub(crate) struct Filling {
+    hasher: Hasher,
+    offset: u64,
+    len: usize,
+}
+
+impl Filling {
+    /// The group that begins at `offset` (a multiple of [`GROUP_LEN`]), empty.
+    pub(crate) fn new(offset: u64) -> Self {
+        let mut hasher = Hasher::new();
+        hasher.set_input_offset(offset);
+        Self { hasher, offset, len: 0 }
+    }
+
+    /// The same for another group, as long as it is empty.
+    pub(crate) fn move_to(&mut self, offset: u64) {
+        self.hasher.set_input_offset(offset);
+        self.offset = offset;
+    }
+
+    /// How many bytes it has.
+    pub(crate) fn len(&self) -> usize {
+        self.len
+    }
+
+    /// How many it may still take.
+    pub(crate) fn room(&self) -> usize {
+        GROUP - self.len
+    }
+
+    /// Takes the next bytes: no more than there is room for.
+    pub(crate) fn take(&mut self, bytes: &[u8]) {
+        debug_assert!(bytes.len() <= self.room(), "a group has no more than {GROUP} bytes");
+        self.hasher.update(bytes);
+        self.len += bytes.len();
+    }
+
+    /// What it is so far; `None` while it is empty.
+    pub(crate) fn group(&self) -> Option<Group> {
+        let whole = (self.offset == 0).then(|| Root(*self.hasher.finalize().as_bytes()));
+        (self.len > 0).then(|| Group { cv: self.hasher.finalize_non_root(), whole })
+    }
+}
+
 /// The root of a file, read in pieces of `piece` bytes.
 pub(crate) fn hash_file(file: &std::fs::File, piece: usize) -> std::io::Result<Root> {
     let (mut hasher, mut offset, mut buffer) = (Hasher::new(), 0, vec![0; piece]);
@@ -146,6 +192,22 @@ impl Tree {
             left = *next;
         }
         Some(Root(*hazmat::merge_subtrees_root(&left, &right, Mode::Hash).as_bytes()))
+    }
+
+    /// The chaining values that everything so far has been merged to: what proves the bytes that follow.
+    //= S5.87
+    pub(crate) fn values(&self) -> Vec<u8> {
+        self.stack.concat()
+    }
+
+    /// A tree of so many groups, known by its values alone.
+    //= S5.87
+    pub(crate) fn of_values(groups: u64, values: &[u8]) -> Result<Self, BadTree> {
+        let (stack, tail) = values.as_chunks::<32>();
+        if !tail.is_empty() || stack.len() > MAX_STACK || stack.len() != stack_len(groups) {
+            return Err(BadTree { groups });
+        }
+        Ok(Self { groups, whole: None, stack: stack.to_vec() })
     }
 
     /// The tree as bytes for a journal.

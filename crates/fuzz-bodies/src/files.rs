@@ -148,10 +148,12 @@ fn block(input: &mut Input<'_>, at: u64) -> Block {
         _ => GROUP_LEN,
     };
     let mut cvs = Vec::new();
-    if len <= 2 * GROUP_LEN && offset.is_multiple_of(GROUP_LEN) && offset < u64::MAX / 2 {
-        let bytes = content(offset, len);
+    if len <= 2 * GROUP_LEN && offset < u64::MAX / 2 {
+        // From the beginning of the group on that it begins in.
+        let begin = offset - offset % GROUP_LEN;
+        let bytes = content(begin, offset - begin + len);
         for (number, bytes) in (0u64..).zip(bytes.chunks(GROUP)) {
-            cvs.extend(group(offset + number * GROUP_LEN, bytes).cv);
+            cvs.extend(group(begin + number * GROUP_LEN, bytes).cv);
         }
     }
     if input.below(6) == 0 {

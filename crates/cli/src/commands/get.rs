@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use clap::Args;
-use hikyaku_files::{Destination, Fetched, FilesClient, FilesError, Only, Progress};
+use hikyaku_files::{Destination, Fetched, FilesClient, FilesError, Item, Only, Progress};
 use hikyaku_storage::vault::VaultError;
 use hikyaku_wire::files::{PutOptions, Verdict, Wanted};
 
@@ -30,6 +30,7 @@ Instead of                            type
   scp host:/srv/big.iso .               hikyaku get '#lab:97'
   rsync -aHS host:/srv/dataset .        hikyaku get '#lab:98'
   ssh host 'cat db.sql.gz' | gunzip     hikyaku get '#lab:99' --stdout | gunzip
+  ssh host 'tail -c +1 -f x.log'        hikyaku get '#lab:99' --stdout --follow
   rsync -nric host:/srv/dataset .       hikyaku verify '#lab:98'")]
 pub(crate) struct Get {
     /// What: '#room:SEQ', the reference that the parcel has in its room
@@ -53,12 +54,24 @@ pub(crate) struct Get {
     /// Fetch only what failed when the same was fetched to the same place last (exit code 10)
     #[arg(long, conflicts_with = "stdout")]
     retry_failed: bool,
+    /// Of a tree only these, files or directories, as --list shows them
+    #[arg(long, value_name = "PATH", num_args = 1.., conflicts_with_all = ["stdout", "retry_failed"])]
+    only: Vec<PathBuf>,
+    /// Show what is in it, and fetch nothing
+    #[arg(long, conflicts_with_all = ["stdout", "dry_run", "retry_failed"])]
+    list: bool,
     /// Tell what would become of each file, and do nothing
     #[arg(long, conflicts_with = "stdout")]
     dry_run: bool,
     /// Write the file to standard output while it comes: each piece is verified, and the exit code says whether the whole is
     #[arg(long, conflicts_with_all = ["into", "json"])]
     stdout: bool,
+    /// Of a parcel that is still being sent: go on with what comes, until its sender ends it
+    #[arg(long, requires = "stdout")]
+    follow: bool,
+    /// Begin with this byte
+    #[arg(long, value_name = "OFFSET", default_value_t = 0, requires = "stdout")]
+    from: u64,
     #[command(flatten)]
     limit: Limit,
     /// One JSON object per event
@@ -83,7 +96,7 @@ impl Get {
         let client = Client::of(global, event.server.as_deref())?.for_bulk().within(self.limit.window());
         let wanted = Wanted::Event(event.what);
         if self.stdout {
-            return stdout::pour(&client, &wanted, &self.reference, self.limit.pace()).await;
+            return stdout::Pouring { get: self, client: &client, wanted: &wanted }.run().await;
         }
         if !self.into.is_dir() {
             let missing = std::io::Error::from(std::io::ErrorKind::NotFound);
@@ -98,15 +111,30 @@ impl Get {
             let failed = failures.get(0).filter(|failed| !failed.more);
             destination.only = failed.map(|failed| Only::of(failed.paths.iter().cloned()).into());
         }
-        if self.dry_run {
+        if !self.only.is_empty() {
+            let paths = self.only.iter().map(|path| path.as_os_str().as_bytes().to_vec());
+            destination.only = Some(Only::of(paths).into());
+        }
+        if self.dry_run || self.list {
             return self.preview(&client, &wanted, &destination, events).await;
         }
         let begun = Instant::now();
         let fetched = self.deliver(&client, &wanted, &destination).await?;
-        failures(&fetched).remember(&mut store, &id)?;
+        if self.only.is_empty() {
+            failures(&fetched).remember(&mut store, &id)?;
+        }
         self.keep(&client, &fetched)?;
         self.tell(events, &fetched, begun.elapsed())?;
-        self.tell_missing(events, &fetched)
+        self.tell_missing(events, &fetched)?;
+        // Whatever is not here now is not in the tree: everything else was told.
+        match self.only.iter().find(|path| self.into.join(path).symlink_metadata().is_err()) {
+            None => Ok(()),
+            Some(path) => {
+                let (path, reference) = (events::path(path.as_os_str()), hikyaku::printable(&self.reference));
+                Err(Trouble::new(Exit::NotFound, format!("{path} is not in {reference}"))
+                    .hint("--list shows what is in it"))
+            }
+        }
     }
 
     /// Under what is remembered what failed: what was fetched, and where to.
@@ -121,7 +149,7 @@ impl Get {
             return Ok(());
         }
         // Of a newer one that stays nothing is known, and what was fetched of a tree alone is not the whole.
-        if fetched.kept == Some(Verdict::OLDER) || self.retry_failed {
+        if fetched.kept == Some(Verdict::OLDER) || self.retry_failed || !self.only.is_empty() {
             return Ok(());
         }
         let path = self.into.join(fetched.name.as_os_str());
@@ -141,9 +169,10 @@ impl Get {
     ) -> Result {
         let connection = client.connected().await?;
         let mut told = Ok(());
-        let tell = |item| {
-            if told.is_ok() {
-                told = events.would(&item);
+        let tell = |item: Item| {
+            let is_asked = destination.only.as_ref().is_none_or(|only| only.has(&item.path));
+            if told.is_ok() && is_asked {
+                told = if self.list { events.entry(&item) } else { events.would(&item) };
             }
         };
         let previewed = FilesClient::new(connection.clone()).preview_parcel(wanted, destination, tell).await;

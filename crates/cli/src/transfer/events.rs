@@ -103,6 +103,12 @@ struct Missing<'a> {
 }
 
 #[derive(Serialize)]
+struct Listed<'a> {
+    path: &'a str,
+    bytes: u64,
+}
+
+#[derive(Serialize)]
 struct Would<'a> {
     path: &'a str,
     bytes: u64,
@@ -209,6 +215,15 @@ impl Events {
             return print("would", Would { path: &path, bytes: item.size, action, why });
         }
         output::line(format_args!("{action:<8}{path}  {}  {why}", crate::event::bytes(item.size)))
+    }
+
+    /// Shows a file of a tree that is only looked at.
+    pub(crate) fn entry(&mut self, item: &Item) -> Result {
+        let path = escape(&item.path).to_string();
+        if self.json {
+            return print("entry", Listed { path: &path, bytes: item.size });
+        }
+        output::line(format_args!("{path}  {}", crate::event::bytes(item.size)))
     }
 
     fn tell(&self, ty: &'static str, path: &[u8], why: &str) -> Result {

@@ -20,7 +20,7 @@ use crate::progress::{Progress, Stage};
 use crate::receive::Receiving;
 use crate::server::blocking;
 use crate::server::put::{acceptance, drive};
-use crate::tree::GROUP_LEN;
+use crate::tree::{GROUP_LEN, Tree};
 use crate::writer::{QUEUE, Work, join_pieces};
 
 /// Takes verified bytes: what is fetched, and the next of them.
@@ -32,8 +32,14 @@ pub struct Poured(Arc<Mutex<State>>);
 
 struct State {
     head: Option<Head>,
+    /// The first byte that is handed over.
+    from: u64,
+    /// Whether what is there when it is asked for is enough, also of a parcel that is still being sent.
+    is_impatient: bool,
+    /// Of such a parcel: how much was there then.
+    until: Option<u64>,
     mark: Mark,
-    /// Bytes that were handed over: the mark, and perhaps a part of a group behind it.
+    /// Bytes that were handed over, or lie before those that are: the mark, and perhaps a part of a group behind it.
     taken: u64,
     taker: Taker,
 }
@@ -41,8 +47,32 @@ struct State {
 impl Poured {
     /// Nothing so far.
     pub fn new(taker: impl FnMut(&Head, &[u8]) -> io::Result<()> + Send + 'static) -> Self {
-        let (head, mark, taker) = (None, Mark::default(), Box::new(taker) as Taker);
-        Self(Arc::new(Mutex::new(State { head, mark, taken: 0, taker })))
+        let (head, mark, taken, taker) = (None, Mark::default(), 0, Box::new(taker) as Taker);
+        let (from, is_impatient, until) = (0, false, None);
+        Self(Arc::new(Mutex::new(State { head, from, is_impatient, until, mark, taken, taker })))
+    }
+
+    /// From this byte on: those before it are proved, and not fetched.
+    #[must_use]
+    pub fn from(self, offset: u64) -> Self {
+        {
+            let mut state = self.state();
+            (state.from, state.taken) = (offset, offset);
+        }
+        self
+    }
+
+    /// Of a parcel that is still being sent no more than there is: that ends with [`FilesError::Provisional`].
+    #[must_use]
+    pub fn impatient(self) -> Self {
+        self.state().is_impatient = true;
+        self
+    }
+
+    /// The first byte that is asked for. (One group has no proof but its bytes.)
+    fn begin(&self) -> Option<u64> {
+        let group = self.state().from / GROUP_LEN;
+        (group > 1).then_some(group * GROUP_LEN)
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -56,6 +86,17 @@ impl Poured {
         if identity(state.head.get_or_insert_with(|| head.clone())) != identity(head) {
             return Err(FilesError::Order("the parcel is another one than before"));
         }
+        if state.is_impatient && state.until.is_none() {
+            state.until = head.arrival.map(|arrival| arrival.bytes);
+        }
+        if state.mark.verified == 0
+            && let (Some(values), from @ 1..) = (&head.before, state.from / GROUP_LEN)
+        {
+            let tree = Tree::of_values(from, values);
+            let tree =
+                tree.map_err(|_| FilesError::Order("what lies before the first byte is not proved"))?;
+            state.mark = Mark { verified: from * GROUP_LEN, state: tree.encode() };
+        }
         Ok(Receiving::resume(&state.mark, head.size, MAX_INTEGER))
     }
 
@@ -66,6 +107,7 @@ impl Poured {
         progress: &Progress,
     ) -> Result<(Root, u64)> {
         let (mut state, mut buffer) = (self.state(), Vec::new());
+        state.enough(&receiving)?;
         while let Some(work) = work.blocking_recv() {
             match work {
                 Work::Close(close) => return receiving.close(&close),
@@ -76,6 +118,7 @@ impl Poured {
                     progress.local().time(Stage::Disk, || state.take(&block, &buffer))?;
                     state.mark = receiving.mark();
                     progress.reached(receiving.offset());
+                    state.enough(&receiving)?;
                 }
             }
         }
@@ -84,6 +127,14 @@ impl Poured {
 }
 
 impl State {
+    /// Ends early where what was there is enough; the close of a whole parcel comes first.
+    fn enough(&self, receiving: &Receiving) -> Result<()> {
+        match self.until {
+            Some(until) if receiving.offset() >= until => Err(FilesError::Provisional(receiving.offset())),
+            _ => Ok(()),
+        }
+    }
+
     fn take(&mut self, block: &Block, bytes: &[u8]) -> Result<()> {
         let known = usize::try_from(self.taken.saturating_sub(block.offset)).unwrap_or(usize::MAX);
         let (Some(head), Some(news)) = (&self.head, bytes.get(known..)) else { return Ok(()) };
@@ -111,7 +162,7 @@ impl FilesClient {
     /// Fetches a parcel's bytes to somewhere, or goes on with it. Of a tree these are a bundle.
     pub async fn pour(&self, wanted: &Wanted, to: &Poured, progress: &Progress) -> Result<(Head, Receipt)> {
         let (mut sender, mut receiver) = self.open(GET).await?.split();
-        sender.send(&Request::live(wanted.clone())).await?;
+        sender.send(&Request { from: to.begin(), ..Request::live(wanted.clone()) }).await?;
         let head: Head = receiver.receive().await?;
         let (known, poured) = (head.clone(), to.clone());
         let receiving = blocking(move || poured.resume(&known)).await?;

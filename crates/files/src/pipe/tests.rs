@@ -79,3 +79,32 @@ fn a_receiver_with_other_bytes_is_not_gone_on_with() {
     let other = Some(Root([7; 32]));
     assert!(matches!(pipe.read_from(GROUP_LEN, other).err(), Some(FilesError::SourceChanged(_))));
 }
+
+/// Whoever writes a line to a pipe need not write 64 KiB more for somebody to see it.
+#[test]
+fn what_is_in_a_pipe_is_sent_although_no_group_is_whole_and_more_may_come() {
+    let (input, mut output) = io::pipe().unwrap();
+    let target = Target::Room("lab".into());
+    let pipe = OutgoingPipe::live(input.into(), "standard input", b"x.log", target).unwrap();
+    let mut reading = pipe.read_from(0, None).unwrap();
+    let mut all = Vec::new();
+    // No more at once than a pipe holds.
+    for line in [&b"one\n"[..], b"two and three\n", &noise(40_000), &noise(40_077), b"more\n"] {
+        io::Write::write_all(&mut output, line).unwrap();
+        all.extend_from_slice(line);
+        let mut come = Vec::new();
+        while come.len() < line.len() {
+            let Some(Said::Block(block, bytes)) = reading.next(&Progress::none()).unwrap() else { panic!() };
+            let begin = block.offset as usize % GROUP;
+            assert_eq!(block.cvs.len(), (begin + bytes.len()).div_ceil(GROUP) * 32);
+            come.extend_from_slice(&bytes);
+        }
+        assert!(come == line);
+    }
+    drop(output);
+    assert!(reading.next(&Progress::none()).unwrap().is_none());
+    assert_eq!(reading.close().unwrap().root.0, *blake3::hash(&all).as_bytes());
+    // One that comes back gets whole groups, and what is there of the last.
+    let mut again = pipe.read_from(GROUP_LEN, None).unwrap();
+    assert!(read(&mut again, usize::MAX) == all[GROUP..]);
+}

@@ -111,6 +111,17 @@ pub(crate) fn tree_before(object: &dyn Object, offset: u64) -> Result<Tree> {
     Ok(tree)
 }
 
+/// What proves the bytes before the first one that is wanted, of `size` that are there.
+//= S5.87
+pub(crate) fn proof(object: &dyn Object, size: u64, from: Option<u64>) -> Result<Option<Vec<u8>>> {
+    let Some(from) = from else { return Ok(None) };
+    if !from.is_multiple_of(GROUP_LEN) || from > size {
+        let reason = "bytes that are not there yet, or a part of a group, are asked for";
+        return Err(FilesError::Range { reason, offset: from, len: 0 });
+    }
+    Ok(Some(tree_before(object, from)?.values()))
+}
+
 /// Compares what a reader has with the store.
 //= S5.16
 pub(crate) fn check_prefix(object: &dyn Object, from: u64, prefix: Option<Root>) -> Result<()> {

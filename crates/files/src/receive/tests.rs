@@ -149,13 +149,41 @@ fn a_block_that_lies_where_it_may_not_is_refused() {
     assert!(receiving.take(&good, &data[1..]).is_err(), "fewer bytes than said");
 }
 
+/// The chaining values of a block that begins or ends inside a group: of each group as far as it has come.
+fn part(all: &[u8], offset: usize, end: usize) -> Block {
+    let groups = (offset / GROUP * GROUP..end).step_by(GROUP);
+    let cvs = groups.flat_map(|begin| tree::group(begin as u64, &all[begin..end.min(begin + GROUP)]).cv);
+    Block { entry: None, offset: offset as u64, len: (end - offset) as u64, cvs: cvs.collect() }
+}
+
+//= S5.13 (test)
 #[test]
-fn nothing_follows_a_group_that_is_not_whole() {
-    let data = bytes(GROUP + 1);
-    let mut receiving = fresh(None);
-    receiving.take(&block(0, &data), &data).unwrap();
-    let next = Block { offset: data.len() as u64, len: 1, entry: None, cvs: vec![0; 32] };
-    assert!(receiving.check(&next).is_err());
+fn a_group_comes_in_any_pieces_and_each_of_them_is_checked() {
+    let data = bytes(3 * GROUP + 100);
+    let cuts = [0, 1, 2, 700, GROUP - 1, GROUP, GROUP + 9, 2 * GROUP + 5, 2 * GROUP + 6, data.len()];
+    for bad in [None, Some(0), Some(1), Some(650), Some(GROUP - 1), Some(GROUP + 3), Some(2 * GROUP + 5)] {
+        let mut receiving = fresh(Some(data.len() as u64));
+        let mut refused = None;
+        for pair in cuts.windows(2) {
+            let (block, mut piece) = (part(&data, pair[0], pair[1]), data[pair[0]..pair[1]].to_vec());
+            if let Some(at) = bad.filter(|bad| (pair[0]..pair[1]).contains(bad)) {
+                piece[at - pair[0]] ^= 1;
+            }
+            if let Err(error) = receiving.take(&block, &piece) {
+                assert!(matches!(error, FilesError::GroupMismatch { .. }), "{error}");
+                refused = Some(pair[0]);
+                break;
+            }
+            assert_eq!(receiving.offset(), pair[1] as u64);
+            assert_eq!(receiving.mark().verified, (pair[1] / GROUP * GROUP) as u64);
+        }
+        let is_there =
+            bad.map(|bad| cuts.windows(2).find(|pair| (pair[0]..pair[1]).contains(&bad)).unwrap()[0]);
+        assert_eq!(refused, is_there, "{bad:?}");
+        if bad.is_none() {
+            receiving.close(&close_of(&data)).unwrap();
+        }
+    }
 }
 
 #[test]

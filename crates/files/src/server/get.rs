@@ -11,7 +11,7 @@ use crate::client::deliver;
 use crate::error::{FilesError, Result};
 use crate::object_tree::ObjectTree;
 use crate::progress::Progress;
-use crate::reader::ObjectReading;
+use crate::reader::{ObjectReading, growing::proof};
 use crate::rooms::Rooms;
 use crate::sift::{ANSWERS, Sifting};
 
@@ -34,14 +34,19 @@ impl<C: Send + Sync + 'static, R: Rooms<C>> FilesServer<C, R> {
             let waiting = self.shared.passages.wait(found.transfer);
             found = self.shared.rooms.resolve(&context, &request.wanted).await?;
             if found.root.is_none() {
-                self.get_live(found, waiting, &mut sender, &mut receiver).await?;
+                self.get_live(found, waiting, &request, &mut sender, &mut receiver).await?;
                 receiver.ended().await?;
                 return Ok(sender.finish().await?);
             }
         }
         let Some(root) = found.root else { return Err(FilesError::Unknown("it has no root")) };
         let vault = self.shared.vault.clone();
-        let object = blocking(move || Ok(vault.open(ObjectId(root.0))?)).await?;
+        let (object, before) = blocking(move || {
+            let object = vault.open(ObjectId(root.0))?;
+            let before = proof(&*object, object.size(), request.from)?;
+            Ok((object, before))
+        })
+        .await?;
         sender
             .send(&Head {
                 transfer: found.transfer,
@@ -51,7 +56,7 @@ impl<C: Send + Sync + 'static, R: Rooms<C>> FilesServer<C, R> {
                 root: Some(root),
                 meta: found.meta,
                 arrival: None,
-                before: None,
+                before,
             })
             .await?;
         let accept = match receiver.receive().await? {

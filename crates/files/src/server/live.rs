@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use hikyaku::{ErrorCode, Failure, Receiver, Retry, Sender};
 use hikyaku_storage::vault::{Object, Transfer, VaultError};
-use hikyaku_wire::files::{Accept, Answer, Arrival, Close, Head, Step};
+use hikyaku_wire::files::{Accept, Answer, Arrival, Close, Head, Request, Step};
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 
@@ -17,7 +17,7 @@ use super::{FilesServer, blocking, joined};
 use crate::client::{conclusion, report};
 use crate::error::{FilesError, Result};
 use crate::passage::Next;
-use crate::reader::growing::{Growing, Grown, check_prefix};
+use crate::reader::growing::{Growing, Grown, check_prefix, proof};
 use crate::rooms::{Resolved, Rooms};
 
 /// How often a reader that waits is told how far the parcel is, changed or not.
@@ -32,22 +32,27 @@ impl<C: Send + Sync + 'static, R: Rooms<C>> FilesServer<C, R> {
         &self,
         found: Resolved,
         mut waiting: Waiting,
+        request: &Request,
         sender: &mut Sender,
         receiver: &mut Receiver,
     ) -> Result<()> {
         let (vault, transfer) = (self.shared.vault.clone(), Transfer(found.transfer.0));
         let peeked = blocking(move || Ok(vault.peek(transfer)?)).await.map_err(not_yet)?;
         self.shared.passages.rest(found.transfer, peeked.verified);
-        let arrival = Some(waiting.passage.borrow().arrival());
+        let object: Arc<dyn Object> = peeked.object.into();
+        let arrival = waiting.passage.borrow().arrival();
+        let (stored, from) = (object.clone(), request.from);
+        let before = blocking(move || proof(&*stored, arrival.bytes, from)).await?;
         let Resolved { transfer, name, kind, size, meta, .. } = found;
-        sender.send(&Head { transfer, name, kind, size, root: None, meta, arrival, before: None }).await?;
+        let arrival = Some(arrival);
+        sender.send(&Head { transfer, name, kind, size, root: None, meta, arrival, before }).await?;
         let Answer::Accept(accept) = receiver.receive().await? else {
             return Err(FilesError::Order("an acceptance was expected"));
         };
         let (to, _answers) = mpsc::channel(1);
         let mut early = std::pin::pin!(conclusion(receiver, to));
         let sent = tokio::select! {
-            sent = deliver(peeked.object.into(), &mut waiting, &accept, sender) => sent,
+            sent = deliver(object, &mut waiting, &accept, sender) => sent,
             said = &mut early => return Err(said.err().unwrap_or(FilesError::Order("an answer before the end"))),
         };
         report(sent, early, sender).await.map(drop)

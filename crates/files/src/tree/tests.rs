@@ -111,3 +111,28 @@ proptest! {
         }
     }
 }
+
+//= S5.87 (test)
+#[test]
+fn the_values_of_what_lies_before_prove_what_follows() {
+    let data: Vec<u8> = (0..20 * GROUP + 5).map(|at| (at / 3) as u8).collect();
+    let root = Root(*blake3::hash(&data).as_bytes());
+    let groups: Vec<Group> =
+        data.chunks(GROUP).enumerate().map(|(at, piece)| group((at * GROUP) as u64, piece)).collect();
+    for before in 2..=groups.len() {
+        let mut tree = Tree::new();
+        groups[..before].iter().for_each(|group| tree.push(group));
+        let values = tree.values();
+        let mut proved = Tree::of_values(before as u64, &values).unwrap();
+        groups[before..].iter().for_each(|group| proved.push(group));
+        assert_eq!(proved.root(), Some(root), "{before} groups");
+        for wrong in [&values[32..], &values[1..], &[&values[..], &[0; 32]].concat()[..]] {
+            assert!(Tree::of_values(before as u64, wrong).is_err());
+        }
+        let mut other = values.clone();
+        other[0] ^= 1;
+        let mut lie = Tree::of_values(before as u64, &other).unwrap();
+        groups[before..].iter().for_each(|group| lie.push(group));
+        assert_ne!(lie.root(), Some(root));
+    }
+}

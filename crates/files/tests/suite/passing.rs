@@ -1,6 +1,7 @@
 //! Parcels that are fetched while they are sent: every reader has every byte, at its own speed, or learns that there is
 //! no parcel.
 
+use std::io::Write as _;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -8,7 +9,7 @@ use std::time::Duration;
 use hikyaku::{ErrorCode, Exchange};
 use hikyaku_files::client::Poured;
 use hikyaku_files::{
-    Destination, DropOptions, Fetched, FilesClient, FilesError, FilesLimits, Moment, Progress,
+    Destination, DropOptions, Fetched, FilesClient, FilesError, FilesLimits, Moment, OutgoingPipe, Progress,
 };
 use hikyaku_wire::files::{
     Accept, Answer, Arrival, Close, GET, Head, Offer, Overwrite, PROTOCOL, PUT, Receipt, Request, Step,
@@ -319,7 +320,7 @@ async fn a_pipe_gets_what_is_verified_while_it_is_sent() {
     let world = World::new();
     let data = bytes(8 * GROUP + 9);
     let mut sender = ByHand::begin(&world, &offer(1, None), &data).await;
-    let taken: Arc<Mutex<Vec<u8>>> = Arc::default();
+    let taken = Taken::default();
     let into = taken.clone();
     let poured = Poured::new(move |_, bytes| {
         into.lock().unwrap().extend_from_slice(bytes);
@@ -335,6 +336,94 @@ async fn a_pipe_gets_what_is_verified_while_it_is_sent() {
     let (head, receipt) = pouring.await.unwrap().unwrap();
     assert_eq!((head.root, receipt.size), (None, data.len() as u64));
     assert_eq!(*taken.lock().unwrap(), data);
+}
+
+/// What came.
+type Taken = Arc<Mutex<Vec<u8>>>;
+
+/// Somebody who takes what comes, from a byte on.
+fn pour(
+    world: &World,
+    from: u64,
+    impatient: bool,
+) -> (Taken, impl Future<Output = Result<(Head, Receipt), FilesError>> + use<>) {
+    let taken = Taken::default();
+    let into = taken.clone();
+    let poured = Poured::new(move |_, bytes| {
+        into.lock().unwrap().extend_from_slice(bytes);
+        Ok(())
+    });
+    let poured = if impatient { poured.impatient() } else { poured }.from(from);
+    let server = world.server.clone();
+    let pouring = async move {
+        let router = hikyaku::Router::new()
+            .route("files/1", move |exchange: Exchange<hikyaku_files::rooms::Owner>| {
+                server.clone().handle(exchange)
+            });
+        let connection = hikyaku::local::pair(router, BOB).await.unwrap();
+        FilesClient::new(connection).pour(&event(1), &poured, &Progress::none()).await
+    };
+    (taken, pouring)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_line_in_a_pipe_comes_through_before_the_next_is_written() {
+    let world = World::new();
+    let (input, mut output) = std::io::pipe().unwrap();
+    let pipe = OutgoingPipe::live(input.into(), "standard input", b"x.log", room()).unwrap();
+    let client = FilesClient::new(world.connect().await);
+    let sending = tokio::spawn(async move { client.send_pipe(&pipe, &Progress::none()).await });
+    until("it is announced", || !world.rooms.log().parcels.is_empty()).await;
+    let (taken, pouring) = pour(&world, 0, false);
+    let pouring = tokio::spawn(pouring);
+    let mut all = Vec::new();
+    for round in 0..20 {
+        let line = bytes(1 + round * 9_000);
+        output.write_all(&line).unwrap();
+        all.extend_from_slice(&line);
+        until("the line is there", || taken.lock().unwrap().len() >= all.len()).await;
+        assert!(*taken.lock().unwrap() == all);
+    }
+    // Somebody late, from any byte on, who goes on or has enough.
+    for from in [0, 1, 65_536, 131_072, 200_001, all.len() as u64] {
+        let (late, pouring) = pour(&world, from, true);
+        let there = all.len() as u64;
+        assert!(matches!(pouring.await, Err(FilesError::Provisional(bytes)) if bytes == there), "{from}");
+        assert!(*late.lock().unwrap() == all[from as usize..], "{from}");
+    }
+    let late: Vec<_> = [70_000, 300_000].map(|from| (from, pour(&world, from, false))).into_iter().collect();
+    let late: Vec<_> =
+        late.into_iter().map(|(from, (taken, pouring))| (from, taken, tokio::spawn(pouring))).collect();
+    output.write_all(b"the last line").unwrap();
+    all.extend_from_slice(b"the last line");
+    drop(output);
+    let receipt = sending.await.unwrap().unwrap();
+    assert_eq!(receipt.root.0, *blake3::hash(&all).as_bytes());
+    assert_eq!(pouring.await.unwrap().unwrap().1.root, receipt.root);
+    for (from, taken, pouring) in late {
+        assert_eq!(pouring.await.unwrap().unwrap().1.root, receipt.root);
+        assert!(*taken.lock().unwrap() == all[from as usize..]);
+    }
+    let (settled, pouring) = pour(&world, 150_000, true);
+    assert_eq!(pouring.await.unwrap().1.root, receipt.root);
+    assert!(*settled.lock().unwrap() == all[150_000..]);
+    let (_, beyond) = pour(&world, 1 << 30, false);
+    assert_eq!(beyond.await.unwrap_err().code(), ErrorCode::RANGE_INVALID);
+}
+
+//= S5.87 (test)
+#[tokio::test]
+async fn a_server_that_proves_something_else_before_the_first_byte_is_not_believed() {
+    let world = World::new();
+    let (path, data) = world.file("big.iso", 20 * GROUP);
+    world.send(&path, room()).await.unwrap();
+    let outboard = world.path("vault/objects").join(format!("{}.tree", blake3::hash(&data)));
+    let mut values = std::fs::read(&outboard).unwrap();
+    values[5] ^= 1;
+    std::fs::set_permissions(&outboard, std::os::unix::fs::PermissionsExt::from_mode(0o600)).unwrap();
+    std::fs::write(&outboard, values).unwrap();
+    let (_, pouring) = pour(&world, 10 * GROUP as u64, false);
+    assert_eq!(pouring.await.unwrap_err().code(), ErrorCode::ROOT_MISMATCH);
 }
 
 //= S5.86 (test)

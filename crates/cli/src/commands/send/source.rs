@@ -1,6 +1,7 @@
 //! What a `send` sends: one regular file or standard input as its own bytes, or anything else as a tree.
 
 use std::ffi::OsStr;
+use std::os::fd::AsFd as _;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
@@ -23,7 +24,11 @@ pub(super) enum Source {
 impl Source {
     /// Standard input.
     pub(super) fn piped(name: &OsStr, target: Target) -> Result<Self, FilesError> {
-        let pipe = OutgoingPipe::new(std::io::stdin(), "standard input", name.as_bytes(), target)?;
+        // A handle of our own: what is read ahead by the standard library could not be asked for.
+        let shown = "standard input";
+        let input = std::io::stdin().as_fd().try_clone_to_owned();
+        let input = input.map_err(|error| FilesError::Source { path: shown.to_owned(), error })?;
+        let pipe = OutgoingPipe::live(input, shown, name.as_bytes(), target)?;
         Ok(Self::Pipe(pipe, name.into()))
     }
 

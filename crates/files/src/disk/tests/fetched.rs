@@ -13,7 +13,8 @@ fn begin(at: &Path) {
     begin_tree(at);
     fs::create_dir(at.join("into")).unwrap();
     let outgoing = OutgoingTree::decode(&fs::read(at.join("transfer")).unwrap(), WalkOptions::default());
-    let accept = Accept { transfer: TRANSFER, from: 0, prefix: None, max_block: None, list: None };
+    let accept =
+        Accept { transfer: TRANSFER, from: 0, prefix: None, max_block: None, list: None, roots: None };
     let mut reading = outgoing.unwrap().read(&accept, mpsc::channel(1).1).unwrap();
     let mut bundle = Vec::new();
     while let Some(said) = reading.next(&Progress::none()).unwrap() {
@@ -72,8 +73,13 @@ fn where_a_call_failed_nobody_goes_on() {
     let source = place();
     begin(source.path());
     let bundle = fs::read(source.path().join("bundle")).unwrap();
-    let options =
-        UnpackOptions { dots: Dots::Refused, all_links: true, synced: Synced::Each, distinct: false };
+    let options = UnpackOptions {
+        dots: Dots::Refused,
+        all_links: true,
+        synced: Synced::Each,
+        distinct: false,
+        aside: false,
+    };
     for at in 0.. {
         let made = place();
         let ((unpacker, taken), seen) = run(Some((at, Fault::Broken)), &Seen::default(), || {
