@@ -1,6 +1,7 @@
 //! The server: everybody may do everything, all else is as in the program.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use bench_common::{Result, signal_ready};
 use hikyaku::{Admission, Identity, Limits, Router, Server};
@@ -36,6 +37,8 @@ pub fn run(directory: &str, threads: usize, commit_events: usize) -> Result<()> 
             max_unauthenticated: 4_096,
             early_drop: 4_096,
             max_unauthenticated_per_network: 4_096,
+            // All clients share one thread, and on a busy machine that is slow.
+            handshake_timeout: Duration::from_secs(60),
             ..Limits::default()
         };
         let server = Server::builder(Identity::generate()?)
