@@ -3,11 +3,14 @@
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 
+use hikyaku_files::scrub::MAX_NAMED;
 use hikyaku_sqlite::{FILE_NAME, OpenError, SqliteStore, inspect};
+use hikyaku_storage::vault::ObjectId;
 use hikyaku_storage::{Key, RoomId, Store, StoreError};
+use hikyaku_wire::parcel::EntryKind;
 use rustix::process::{Resource, getrlimit};
 
 use crate::archive;
@@ -250,11 +253,15 @@ fn clock(newest_ms: u64, now_ms: u64, found: &mut Findings) {
     }
 }
 
+/// Whoever still has the bytes mends them.
+const MEND: &str = "whoever still has it mends it by sending it again, to that room or to another ('hikyaku send'); or restore a backup";
+
 /// Every file that a room promises is there; what is there belongs to somebody.
 async fn files(data: &Path, store: &dyn Store, hash: bool, found: &mut Findings) -> Result<(), StoreError> {
     let (parcels, mut damage) = server::settled_parcels(store).await?;
     let objects = data.join("vault/objects");
     let (mut named, mut bytes) = (std::collections::HashSet::new(), 0_u64);
+    let mut decayed = Vec::new();
     for parcel in &parcels {
         let path = objects.join(&parcel.root);
         let tree = objects.join(format!("{}.tree", parcel.root));
@@ -277,10 +284,11 @@ async fn files(data: &Path, store: &dyn Store, hash: bool, found: &mut Findings)
             Ok(there) => {
                 if named.insert(parcel.root.clone()) {
                     bytes += there.len();
-                    if hash && !has_root(&path, &parcel.root).await {
-                        damage
-                            .push(format!("'{}' was changed in the vault", hikyaku::printable(&parcel.name)));
+                    if hash {
+                        decayed.extend(scrub(data, parcel).await);
                     }
+                } else if decayed.iter().any(|says| says.contains(&parcel.root)) {
+                    decayed.push(format!("{} has the same content ({})", called(parcel), parcel.root));
                 }
             }
         }
@@ -293,19 +301,57 @@ async fn files(data: &Path, store: &dyn Store, hash: bool, found: &mut Findings)
             orphans.push(format!("the object {root} belongs to nothing"));
         }
     }
-    let how = if hash { "all hashed" } else { "sizes compared; --objects hashes them" };
-    found.of("files", format!("{} files, {bytes} bytes, {how}", named.len()), damage, orphans);
+    let how = if hash { "all read and hashed" } else { "sizes compared; --scrub reads them" };
+    let well = format!("{} files, {bytes} bytes, {how}", named.len());
+    if decayed.is_empty() || !damage.is_empty() || !orphans.is_empty() {
+        found.of("files", well, damage, orphans);
+    }
+    decayed.into_iter().for_each(|says| found.damaged("files", says, MEND));
     Ok(())
 }
 
-async fn has_root(path: &Path, root: &str) -> bool {
-    let path: PathBuf = path.to_owned();
-    let hashed = tokio::task::spawn_blocking(move || {
-        let mut hasher = blake3::Hasher::new();
-        std::io::copy(&mut fs::File::open(path)?, &mut hasher)?;
-        std::io::Result::Ok(hasher.finalize().to_hex().to_string())
+/// A parcel as people know it.
+fn called(parcel: &server::SettledParcel) -> String {
+    let name = hikyaku::printable(&parcel.name);
+    match &parcel.place {
+        Some(place) => format!("'{name}' ({})", hikyaku::printable(place)),
+        None => format!("'{name}'"),
+    }
+}
+
+/// Reads one stored file; what of it was changed, a sentence each.
+async fn scrub(data: &Path, parcel: &server::SettledParcel) -> Vec<String> {
+    let (vault, kind, root) = (data.join("vault"), parcel.kind, parcel.id);
+    let scrubbed = tokio::task::spawn_blocking(move || {
+        let object = hikyaku_files::scrub::open(&vault, ObjectId(root.0))?;
+        hikyaku_files::scrub::scrub(&*object, root, kind)
     });
-    hashed.await.is_ok_and(|hash| hash.is_ok_and(|hash| hash == root))
+    let (called, id) = (called(parcel), &parcel.root);
+    let found = match scrubbed.await {
+        Ok(Ok(found)) => found,
+        Ok(Err(error)) => return vec![format!("{called} cannot be read in the vault: {error} ({id})")],
+        Err(error) => return vec![format!("{called} cannot be read in the vault: {error} ({id})")],
+    };
+    let mut says: Vec<String> = found
+        .decayed
+        .iter()
+        .map(|decayed| {
+            let of = match &decayed.path {
+                Some(path) => format!("in {}, ", hikyaku_files::escape(path)),
+                None if kind == EntryKind::Tree => "in names or metadata, from there on, ".to_owned(),
+                None => String::new(),
+            };
+            let (begin, end) = (decayed.range.start, decayed.range.end.saturating_sub(1));
+            format!("{called} was changed in the vault: {of}bytes {begin} to {end} ({id})")
+        })
+        .collect();
+    if found.values {
+        says.push(format!("{called}: the hashes beside it were changed in the vault ({id})"));
+    }
+    if found.decayed.len() == MAX_NAMED {
+        says.push(format!("{called}: and more, {} bytes in all ({id})", found.decayed_bytes));
+    }
+    says
 }
 
 #[cfg(test)]

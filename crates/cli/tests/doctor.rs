@@ -27,7 +27,7 @@ fn data(place: &Place) -> Home {
 }
 
 fn doctor(home: &Home, data: &Path) -> Done {
-    home.run(["doctor", "--data", data.to_str().unwrap(), "--objects", "--json"])
+    home.run(["doctor", "--data", data.to_str().unwrap(), "--scrub", "--json"])
 }
 
 /// What is not well: check and sentence.
@@ -80,7 +80,7 @@ async fn everything_that_is_damaged_is_named() {
         ("key", "key", "host key", 7),
         ("mode", "modes", "mode 644", 1),
         ("object", "files", "not in the vault", 7),
-        ("content", "files", "changed in the vault", 7),
+        ("content", "files", "'plan.bin' (#ops:4) was changed in the vault: bytes 0 to 65535 (", 7),
         ("orphan", "files", "belongs to nothing", 1),
     ];
     for (what, check, words, exit) in cases {
@@ -95,6 +95,38 @@ async fn everything_that_is_damaged_is_named() {
         let named = found.iter().any(|(where_, says)| where_ == check && says.contains(words));
         assert!(named, "{what}: {found:#?}");
     }
+}
+
+#[test]
+fn a_tree_that_decayed_names_its_file_and_is_mended_by_whoever_sends_it_again() {
+    let place = Place::new();
+    let (server, ana) = server_with_room(&place, &[], "ops");
+    let tree = place.join("tree");
+    fs::create_dir(&tree).unwrap();
+    fs::write(tree.join("a"), noise(1, 50_000)).unwrap();
+    fs::write(tree.join("b"), noise(2, 400_000)).unwrap();
+    let send = || assert_eq!(ana.run(["send", tree.to_str().unwrap(), "--to", "#ops"]).code(), 0);
+    send();
+    let object = fs::read_dir(server.data.join("vault/objects")).unwrap().map(|entry| entry.unwrap().path());
+    let object = object.into_iter().find(|path| path.extension().is_none()).unwrap();
+    let mut bytes = fs::read(&object).unwrap();
+    bytes[300_000] ^= 1;
+    fs::remove_file(&object).unwrap();
+    fs::write(&object, bytes).unwrap();
+    let done = doctor(&ana, &server.data);
+    assert_eq!(done.code(), 7);
+    let found = complaints(&done);
+    assert!(
+        found[0].1.starts_with("'tree' (#ops:1) was changed in the vault: in tree/b, bytes 2"),
+        "{found:?}"
+    );
+    let into = place.join("into");
+    fs::create_dir(&into).unwrap();
+    ana.run(["get", "#ops:1", "--into", into.to_str().unwrap()]).fails(7, &[]);
+    send();
+    assert_eq!(doctor(&ana, &server.data).code(), 0);
+    ana.run(["get", "#ops:1", "--into", into.to_str().unwrap()]).ok();
+    assert_eq!(fs::read(into.join("tree/b")).unwrap(), noise(2, 400_000));
 }
 
 async fn damage(data: &Path, what: &str) {

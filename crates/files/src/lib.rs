@@ -2,7 +2,7 @@
 //!
 //! Pure rules: [`tree`] (the hash), [`journal`] (what is durable), [`names`] (what a peer may call a file), [`receive`]
 //! (what may come next), [`quota`] (what may still be stored). Disk: [`jail`] (directories that cannot be left), [`vault`] (whole objects), [`drop_dir`],
-//! [`source`]. Shells: [`server`] and [`client`], which speak `files/1` (spec chapter 5) over the library; [`rooms`] is
+//! [`source`], [`scrub`]. Shells: [`server`] and [`client`], which speak `files/1` (spec chapter 5) over the library; [`rooms`] is
 //! what they ask of a room log.
 
 #![forbid(unsafe_code)]
@@ -27,6 +27,7 @@ pub mod quota;
 mod reader;
 pub mod receive;
 pub mod rooms;
+pub mod scrub;
 pub mod server;
 mod sift;
 pub mod source;

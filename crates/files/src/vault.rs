@@ -179,10 +179,7 @@ impl Vault for FsVault {
     }
 
     fn open(&self, root: ObjectId) -> Result<Box<dyn Object>, VaultError> {
-        let root = Root(root.0);
-        let data = self.0.objects.open_file(&object_name(root), false)?.ok_or(VaultError::NotFound)?;
-        let tree = self.0.objects.open_file(&tree_name(root), false)?.ok_or(VaultError::NotFound)?;
-        Ok(Box::new(FsObject { size: data.metadata()?.len(), data, tree }))
+        open_object(&self.0.objects, Root(root.0))
     }
 
     fn reference(&self, root: ObjectId, reference: Reference) -> Result<(), VaultError> {
@@ -315,6 +312,13 @@ impl Object for FsObject {
     fn read_outboard(&self, offset: u64, into: &mut [u8]) -> Result<usize, VaultError> {
         read_at(&self.tree, offset, into)
     }
+}
+
+/// Opens an object in the directory of them.
+pub(crate) fn open_object(objects: &Dir, root: Root) -> Result<Box<dyn Object>, VaultError> {
+    let data = objects.open_file(&object_name(root), false)?.ok_or(VaultError::NotFound)?;
+    let tree = objects.open_file(&tree_name(root), false)?.ok_or(VaultError::NotFound)?;
+    Ok(Box::new(FsObject { size: data.metadata()?.len(), data, tree }))
 }
 
 /// Reads until the buffer is full or the file ends.

@@ -15,9 +15,9 @@ pub(crate) struct Doctor {
     /// The server's data directory; the server may be running
     #[arg(long, value_name = "DIR")]
     data: Option<PathBuf>,
-    /// Read and hash every stored file, too
-    #[arg(long)]
-    objects: bool,
+    /// Read and hash every stored file, too, and name what has decayed: file and bytes
+    #[arg(long, alias = "objects")]
+    scrub: bool,
     /// One JSON object per finding
     #[arg(long)]
     json: bool,
@@ -44,7 +44,7 @@ impl Doctor {
             return Err(Trouble::new(Exit::NotFound, format!("there is no directory {}", data.display()))
                 .hint("name the server's data directory with --data DIR"));
         }
-        let found = examine(&data, hikyaku_accounts::system_time(), self.objects).await;
+        let found = examine(&data, hikyaku_accounts::system_time(), self.scrub).await;
         found.0.iter().try_for_each(|finding| print(finding, self.json))?;
         match found.worst() {
             State::Ok => Ok(()),

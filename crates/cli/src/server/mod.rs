@@ -23,7 +23,7 @@ use hikyaku_storage::vault::VaultError;
 
 pub(crate) use admin::connect as connect_admin;
 pub(crate) use backup::ask as backup;
-pub(crate) use parcels::settled as settled_parcels;
+pub(crate) use parcels::{SettledParcel, settled as settled_parcels};
 
 use crate::exit::{self, Exit, Result, Trouble};
 use crate::seeing::Seeing;

@@ -19,7 +19,7 @@ use hikyaku_storage::{Batch, Store, StoreError, Versioned};
 use hikyaku_wire::cbor;
 use hikyaku_wire::chat::{Kind, MessageId, RoomId, RoomRef, Sent};
 use hikyaku_wire::files::{Target, Wanted};
-use hikyaku_wire::parcel::{EndStatus, EventRef, Parcel, ParcelEnd, TransferId};
+use hikyaku_wire::parcel::{EndStatus, EntryKind, EventRef, Parcel, ParcelEnd, Root, TransferId};
 use minicbor::Decode;
 
 use super::context::Context;
@@ -319,6 +319,10 @@ impl Rooms<Context> for Parcels {
 /// A stored file that a room promises.
 pub(crate) struct SettledParcel {
     pub(crate) name: String,
+    /// Its event, as a reference.
+    pub(crate) place: Option<String>,
+    pub(crate) kind: EntryKind,
+    pub(crate) id: Root,
     /// Its object, in hexadecimal.
     pub(crate) root: String,
     pub(crate) bytes: Option<u64>,
@@ -333,12 +337,13 @@ pub(crate) async fn settled(store: &dyn Store) -> Result<(Vec<SettledParcel>, Ve
         after = Some(last.clone());
         for (key, found) in &page {
             match decode::<ParcelRecord>(&found.value) {
-                Ok(ParcelRecord { parcel, end: Some(end), .. }) if end.status == EndStatus::Settled => {
-                    let (root, bytes) = (end.root.map(|root| root.to_string()), end.bytes);
-                    let name = String::from_utf8_lossy(parcel.name.as_ref()).into_owned();
-                    parcels.push(SettledParcel { name, root: root.unwrap_or_default(), bytes });
+                Ok(record) => {
+                    let Some(Content { root: id, .. }) = record.content() else { continue };
+                    let place = record.place.map(|place| format!("#{}:{}", record.room_name, place.seq));
+                    let (kind, bytes) = (record.parcel.kind, record.end.and_then(|end| end.bytes));
+                    let name = String::from_utf8_lossy(record.parcel.name.as_ref()).into_owned();
+                    parcels.push(SettledParcel { name, place, kind, id, root: id.to_string(), bytes });
                 }
-                Ok(_) => {}
                 Err(_) => unreadable.push(format!("the record of a parcel cannot be read ({key})")),
             }
         }

@@ -98,8 +98,9 @@ impl Staged {
     }
 
     /// As [`Staged::publish`], into a vault: the tree goes first. What has the names already is replaced: these bytes
-    /// were verified just now, and those may have decayed. Only a tree that proves its root stays: it may be this
-    /// transfer's own, from before a crash between the two names, and ours then begins behind the last mark.
+    /// were verified just now, and those may have decayed. Only where our tree is not all of it, because it got its name
+    /// before a crash and the data did not, the one that is there stays. (How long this takes does not depend on what the
+    /// vault has.)
     pub(crate) fn publish_object(
         &mut self,
         root: Root,
@@ -115,9 +116,14 @@ impl Staged {
         self.finish(size, &meta, Synced::Each)?;
         let inode = FileId::of_file(&self.file)?.inode;
         self.record(Record::Sealing { root, size, inode }, true)?;
-        match into.open_file(tree, false)? {
-            Some(known) if tree::proves(&known, size, root)? => self.dir.remove(&self.names.tree)?,
-            _ => self.dir.rename(&self.names.tree, into, tree, true)?,
+        let is_all = match &self.tree {
+            Some(values) if size > tree::GROUP_LEN => tree::proves(values, size, root)?,
+            _ => true,
+        };
+        if !is_all && into.identify(tree)?.is_some() {
+            self.dir.remove(&self.names.tree)?;
+        } else {
+            self.dir.rename(&self.names.tree, into, tree, true)?;
         }
         self.dir.rename(&self.names.part, into, name, true)?;
         into.sync()?;

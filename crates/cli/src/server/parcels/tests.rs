@@ -9,7 +9,6 @@ use hikyaku_chat::{ChatClient, Limits};
 use hikyaku_storage::memory::MemoryStore;
 use hikyaku_storage::{Committed, Head, Key, Page, Pending, RoomId as StoreRoom};
 use hikyaku_wire::chat::{Retain, Retention, Trim};
-use hikyaku_wire::parcel::{EntryKind, Root};
 use tokio::sync::Semaphore;
 
 use super::*;
