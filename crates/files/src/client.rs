@@ -97,7 +97,7 @@ impl FilesClient {
     /// Sends a file, or goes on sending it. Returns when the receiver has said that it is whole, verified and durable.
     pub async fn send_file(&self, outgoing: &Outgoing, progress: &Progress) -> Result<Receipt> {
         let (size, source) = (Some(outgoing.size()), outgoing.clone());
-        let open = move |accept: &Accept, _| source.read_from(accept.from, accept.prefix);
+        let open = move |accept: &Accept, _| source.read_for(accept);
         self.send(outgoing.offer(), size, open, progress).await
     }
 

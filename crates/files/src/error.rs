@@ -75,6 +75,9 @@ pub enum FilesError {
     /// The receiver has no drop directory.
     #[error("this server has no drop directory (it was not started with --into)")]
     DropDisabled,
+    /// What need not have been sent has to be sent after all.
+    #[error("the receiver does not have that content whole any more: send it")]
+    NotHeld,
     /// Only regular files are carried yet.
     #[error("only regular files are taken here")]
     Kind,
@@ -132,6 +135,7 @@ impl FilesError {
             Self::Taken => ErrorCode::CONFLICT,
             Self::Unknown(_) => ErrorCode::TRANSFER_UNKNOWN,
             Self::DropDisabled => ErrorCode::DROP_DISABLED,
+            Self::NotHeld => ErrorCode::UNAVAILABLE,
             Self::Kind => ErrorCode::FAILED,
             Self::Limit { .. } => ErrorCode::LIMIT,
             Self::Aborted => ErrorCode::NOT_FOUND,
@@ -151,7 +155,7 @@ impl FilesError {
     pub fn is_retryable(&self) -> bool {
         match self {
             Self::Exchange(error) => error.is_retryable(),
-            Self::Vault(VaultError::Busy) => true,
+            Self::Vault(VaultError::Busy) | Self::NotHeld => true,
             _ => false,
         }
     }
@@ -168,7 +172,7 @@ impl FilesError {
     fn into_failure(self) -> Failure {
         let code = self.code();
         let retry = match &self {
-            Self::Vault(VaultError::Busy) => Retry::After(Duration::from_secs(1)),
+            Self::Vault(VaultError::Busy) | Self::NotHeld => Retry::After(Duration::from_secs(1)),
             Self::Rewritten => Retry::After(Duration::from_millis(100)),
             _ => Retry::No,
         };

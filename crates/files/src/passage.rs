@@ -97,6 +97,10 @@ impl Passage {
         }
     }
 
+    pub(crate) fn is_settled(&self) -> bool {
+        matches!(self.end, Some(End::Settled(..)))
+    }
+
     pub(crate) fn is_writing(&self) -> bool {
         self.writing
     }

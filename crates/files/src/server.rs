@@ -6,6 +6,7 @@
 
 mod active;
 mod get;
+mod known;
 mod live;
 pub(crate) mod passages;
 pub(crate) mod put;
@@ -27,6 +28,7 @@ use crate::error::Result;
 use crate::passage::End;
 use crate::rooms::Rooms;
 use active::Active;
+use known::Decayed;
 use passages::Passages;
 
 pub use sweep::Swept;
@@ -72,6 +74,8 @@ struct Shared<R> {
     active: Active,
     passages: Passages,
     gets: Semaphore,
+    /// Contents that were found to have decayed since the server began; they are not named as known.
+    decayed: Decayed,
 }
 
 impl<C, R> Clone for FilesServer<C, R> {
@@ -85,7 +89,8 @@ impl<C: Send + Sync + 'static, R: Rooms<C>> FilesServer<C, R> {
     pub fn new(rooms: R, vault: Arc<dyn Vault>, drop_dir: Option<DropDir>, limits: FilesLimits) -> Self {
         let passages = Passages::default();
         let (active, gets) = (Active::new(limits.max_puts), Semaphore::new(limits.max_gets));
-        let shared = Arc::new(Shared { rooms, vault, drop_dir, limits, active, passages, gets });
+        let decayed = Decayed::default();
+        let shared = Arc::new(Shared { rooms, vault, drop_dir, limits, active, passages, gets, decayed });
         Self { shared, context: PhantomData }
     }
 

@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::{Bytes, BytesMut};
-use hikyaku_wire::files::{BLOCK_LEN, Block, Close, Offer, Target};
+use hikyaku_wire::files::{Accept, BLOCK_LEN, Block, Close, Offer, Target};
 use hikyaku_wire::parcel::{EntryKind, Metadata, Root, TransferId};
 use minicbor::{Decode, Encode};
 
@@ -224,6 +224,20 @@ impl Outgoing {
             }
             _ => Ok(reading),
         }
+    }
+
+    /// Opens the source to be read as its receiver asks. Where that names contents which it has, ours is compared with
+    /// them first: if it is one of them, nothing is left to be read but the close.
+    //= S5.73
+    pub(crate) fn read_for(&self, accept: &Accept) -> Result<Reading> {
+        if accept.from == 0 && !accept.known.is_empty() {
+            let (mut reading, meter) = (self.read_from(0, None)?, Meter::default());
+            while reading.next(&meter)?.is_some() {}
+            if reading.tree.root().is_some_and(|root| accept.known.contains(&root)) {
+                return Ok(reading);
+            }
+        }
+        self.read_from(accept.from, accept.prefix)
     }
 
     //= S5.19

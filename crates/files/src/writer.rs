@@ -68,11 +68,22 @@ impl Sink for Box<dyn Partial> {
 /// Anything that goes wrong leaves a mark behind, as far as the bytes are good.
 pub(crate) fn write_all(
     sink: &mut impl Sink,
+    receiving: Receiving,
+    work: mpsc::Receiver<Work>,
+    progress: &Progress,
+) -> Result<(Root, u64)> {
+    write_on(sink, receiving, None, work, progress)
+}
+
+/// As [`write_all`], when something was taken out of the channel already.
+pub(crate) fn write_on(
+    sink: &mut impl Sink,
     mut receiving: Receiving,
+    first: Option<Work>,
     mut work: mpsc::Receiver<Work>,
     progress: &Progress,
 ) -> Result<(Root, u64)> {
-    match write_blocks(sink, &mut receiving, &mut work, progress) {
+    match write_blocks(sink, &mut receiving, first, &mut work, progress) {
         Ok(Some(close)) => receiving.close(&close),
         // The stream ended early: whoever fed it knows why.
         Ok(None) => {
@@ -90,12 +101,13 @@ pub(crate) fn write_all(
 fn write_blocks(
     sink: &mut impl Sink,
     receiving: &mut Receiving,
+    mut first: Option<Work>,
     work: &mut mpsc::Receiver<Work>,
     progress: &Progress,
 ) -> Result<Option<Close>> {
     let mut buffer = Vec::new();
     let (mut marked, mut at) = (receiving.offset(), Instant::now());
-    while let Some(work) = work.blocking_recv() {
+    while let Some(work) = first.take().or_else(|| work.blocking_recv()) {
         let (block, pieces) = match work {
             Work::Block(block, pieces) => (block, pieces),
             Work::List(_) => return Err(FilesError::Order("a listing that nobody asked for")),

@@ -31,6 +31,8 @@ pub const BLOCK_LEN: u64 = 512 * 1024;
 pub const MAX_BLOCK_LEN: u64 = 1024 * 1024;
 /// The bytes of one chaining value.
 pub const CV_LEN: u64 = 32;
+/// The most contents that [`Accept::known`] names.
+pub const MAX_KNOWN: usize = 16;
 /// The most components of a subdirectory in [`Target::Drop`].
 pub const MAX_COMPONENTS: usize = 64;
 
@@ -171,6 +173,10 @@ pub struct Accept {
     /// Whether the listing is to say the files' roots.
     #[n(5)]
     pub roots: Option<bool>,
+    /// Of a file: contents of its size that the receiver has and the sender may read. Who finds its own among them sends
+    /// the close at once.
+    #[cbor(n(6), skip_if = "Vec::is_empty", decode_with = "crate::cbor::few::<_, _, MAX_KNOWN>", default)]
+    pub known: Vec<Root>,
 }
 
 /// How the bytes reached the disk before the receipt was written.

@@ -6,6 +6,7 @@
 //! whether the vault keeps anything for it ([`Holds`]). Spec: chapter 5, "In a room".
 
 mod expiry;
+mod known;
 mod record;
 
 use std::sync::Arc;
@@ -309,6 +310,10 @@ impl Rooms<Context> for Parcels {
                 return Ok(contents);
             }
         }
+    }
+
+    async fn known(&self, context: &Context, room: &str, size: u64) -> Result<Vec<Root>, Failure> {
+        self.known_to(context, room, size).await
     }
 
     async fn expire(&self) -> Result<Vec<Content>, Failure> {

@@ -95,6 +95,7 @@ impl FilesClient {
             max_block: None,
             list: Some(true),
             roots: (into.options.checksum == Some(true)).then_some(true),
+            known: Vec::new(),
         };
         sender.send(&Answer::Accept(accept)).await?;
         loop {

@@ -53,6 +53,10 @@ impl Growing {
         let offset = self.place.at;
         let mut data = vec![0; usize::try_from(len).unwrap_or(0)];
         if self.object.read(offset, &mut data)? < data.len() {
+            // It was settled by content that the server had before: it is not here, and whole elsewhere.
+            if self.passage.borrow().is_settled() {
+                return Ok(Grown::Nothing(Next::Rewritten));
+            }
             return Err(FilesError::Unknown("the stored object is shorter than it was"));
         }
         let cvs = self.values(offset, &data)?;

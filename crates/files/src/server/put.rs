@@ -19,7 +19,22 @@ use crate::names::{Dots, SafeName};
 use crate::progress::Progress;
 use crate::receive::Receiving;
 use crate::rooms::Rooms;
-use crate::writer::{QUEUE, Work, decode, feed, write_all};
+use crate::writer::{QUEUE, Work, decode, feed, write_all, write_on};
+
+/// Who offers what, and to which room.
+pub(super) struct From<'a, C> {
+    pub(super) context: &'a Arc<C>,
+    pub(super) offer: &'a Offer,
+    pub(super) room: &'a str,
+}
+
+impl<C> Clone for From<'_, C> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+
+impl<C> Copy for From<'_, C> {}
 
 impl<C: Send + Sync + 'static, R: Rooms<C>> FilesServer<C, R> {
     pub(super) async fn put(&self, exchange: Exchange<C>) -> Result<()> {
@@ -37,7 +52,8 @@ impl<C: Send + Sync + 'static, R: Rooms<C>> FilesServer<C, R> {
                 self.put_into_directory(&context, &offer, path, guard, &mut sender, &mut receiver).await?
             }
             Target::Room(room) => {
-                self.put_into_room(&context, &offer, room, guard, &mut sender, &mut receiver).await?
+                let from = From { context: &context, offer: &offer, room };
+                self.put_into_room(from, guard, &mut sender, &mut receiver).await?
             }
         };
         tracing::info!(
@@ -148,7 +164,8 @@ impl<C: Send + Sync + 'static, R: Rooms<C>> FilesServer<C, R> {
         let mut looking = blocking(move || dir.look(&path, options)).await?;
         let max_block = Some(MAX_BLOCK_LEN);
         let (transfer, list) = (offer.transfer, Some(true));
-        let accept = Accept { transfer, from: 0, prefix: None, max_block, list, roots: None };
+        let accept =
+            Accept { transfer, from: 0, prefix: None, max_block, list, roots: None, known: Vec::new() };
         sender.send(&Answer::Accept(accept)).await?;
         while let Some(item) = receiver.next().await? {
             let hikyaku::Incoming::Message(item) = item else {
@@ -172,13 +189,12 @@ impl<C: Send + Sync + 'static, R: Rooms<C>> FilesServer<C, R> {
 
     async fn put_into_room(
         &self,
-        context: &C,
-        offer: &Offer,
-        room: &str,
+        from: From<'_, C>,
         guard: Guard,
         sender: &mut Sender,
         receiver: &mut Receiver,
     ) -> Result<Receipt> {
+        let From { context, offer, room } = from;
         let reserved = self.reserve(offer).await?;
         let announced = match self.shared.rooms.announce(context, room, &parcel(offer)).await {
             Ok(announced) => announced,
@@ -196,7 +212,7 @@ impl<C: Send + Sync + 'static, R: Rooms<C>> FilesServer<C, R> {
         let (sealed, _guard) = match reserved {
             Reserved::Sealed(sealed) => (sealed, guard),
             Reserved::Open(partial) => {
-                let (received, guard) = self.receive_object(offer, partial, guard, sender, receiver).await?;
+                let (received, guard) = self.receive_object(from, partial, guard, sender, receiver).await?;
                 match received {
                     Err(error @ FilesError::RootMismatch { .. }) => {
                         self.conclude(offer.transfer, &announced.event, None).await?;
@@ -207,6 +223,7 @@ impl<C: Send + Sync + 'static, R: Rooms<C>> FilesServer<C, R> {
                 }
             }
         };
+        self.shared.decayed.mended(Root(sealed.root.0));
         //= S5.36
         let end = self.conclude(offer.transfer, &announced.event, Some(sealed)).await?;
         self.discard(offer.transfer).await?;
@@ -232,20 +249,27 @@ impl<C: Send + Sync + 'static, R: Rooms<C>> FilesServer<C, R> {
     /// begin with it.
     async fn receive_object(
         &self,
-        offer: &Offer,
+        from: From<'_, C>,
         partial: Box<dyn Partial>,
         guard: Guard,
         sender: &mut Sender,
         receiver: &mut Receiver,
     ) -> Result<(Result<Sealed>, Guard)> {
-        let receiving = self.accept(sender, offer, partial.mark()).await?;
+        let offer = from.offer;
+        let known = self.known(&from, partial.mark()).await?;
+        let receiving = Receiving::resume(partial.mark(), offer.size, self.shared.limits.max_size);
+        sender.send(&known.named_in(acceptance(offer.transfer, &receiving, None))).await?;
         let writing = self.shared.passages.write(offer.transfer, receiving.offset());
-        let (to, work) = mpsc::channel(QUEUE);
+        let (to, mut work) = mpsc::channel(QUEUE);
         let (stop, reference) = (guard.stop.clone(), Reference(offer.transfer.0));
         let thread = tokio::task::spawn_blocking(move || {
+            let first = work.blocking_recv();
+            if let Some(close) = known.claimed(first.as_ref()) {
+                return Ok((known.take(&close, partial, reference), guard));
+            }
             let mut partial = partial;
             let progress = Progress::none().read_by(writing);
-            let written = write_all(&mut partial, receiving, work, &progress);
+            let written = write_on(&mut partial, receiving, first, work, &progress);
             let sealed = match written {
                 Ok((root, size)) => partial.seal(ObjectId(root.0), size, reference).map_err(FilesError::from),
                 Err(error) => {
@@ -283,6 +307,7 @@ pub(crate) fn acceptance(transfer: TransferId, receiving: &Receiving, lists: Opt
         max_block: Some(MAX_BLOCK_LEN),
         list: lists.map(|_| true),
         roots: lists.filter(|roots| *roots),
+        known: Vec::new(),
     })
 }
 

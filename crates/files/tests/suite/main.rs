@@ -8,6 +8,7 @@ mod evil;
 mod fetching;
 mod hostile;
 mod jail;
+mod known;
 mod moving;
 mod passing;
 mod resuming;

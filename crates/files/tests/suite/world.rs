@@ -12,7 +12,7 @@ use hikyaku_files::{
 };
 use hikyaku_storage::vault::Vault;
 use hikyaku_wire::files::{Component, Receipt, Target, Wanted};
-use hikyaku_wire::parcel::{EndStatus, EventRef, Parcel, ParcelEnd, TransferId};
+use hikyaku_wire::parcel::{EndStatus, EventRef, Parcel, ParcelEnd, Root, TransferId};
 
 pub(crate) type Server = FilesServer<Owner, RoomsModel>;
 
@@ -29,6 +29,8 @@ pub(crate) struct Log {
     pub(crate) ends: BTreeMap<u64, ParcelEnd>,
     pub(crate) denied: bool,
     pub(crate) conclude_fails: bool,
+    /// Who may not read the room.
+    pub(crate) outside: Vec<Owner>,
     /// Somebody gives up every parcel right before its end.
     pub(crate) aborts: bool,
     /// Parcels whose time is over.
@@ -113,6 +115,15 @@ impl Rooms<Owner> for RoomsModel {
         Ok(open
             .map(|index| OpenParcel { transfer: log.parcels[index].1.transfer, event: log.event(index) })
             .collect())
+    }
+
+    async fn known(&self, who: &Owner, _: &str, size: u64) -> Result<Vec<Root>, Failure> {
+        let log = self.log();
+        if log.outside.contains(who) {
+            return Ok(Vec::new());
+        }
+        let settled = log.ends.values().filter(|end| end.bytes == Some(size));
+        Ok(settled.filter_map(|end| end.root).collect())
     }
 
     async fn holds(&self, transfer: TransferId) -> Result<Option<Holds>, Failure> {

@@ -47,6 +47,7 @@ fn every_message_reads_back_as_it_was_written() {
         max_block: Some(BLOCK_LEN),
         list: Some(true),
         roots: Some(true),
+        known: vec![Root([3; 32]); MAX_KNOWN],
     });
     assert_eq!(back(&accept), accept);
     let receipt = Answer::Receipt(Receipt {

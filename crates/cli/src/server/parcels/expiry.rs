@@ -119,7 +119,7 @@ impl Parcels {
             after = Some(last.clone());
             for (_, found) in &page {
                 let record: ParcelRecord = decode(&found.value)?;
-                if record.kept.is_none() && record.content().is_some() {
+                if record.content().is_some() {
                     let now = (self.clock)();
                     self.change(record.parcel.transfer, move |record| record.note_kept(now)).await?;
                 }

@@ -1,14 +1,15 @@
 //! The record of a parcel, and where it and its indexes are in the store.
 //!
 //! `parcel/<transfer>` the record; `parcel-open/<transfer>` parcels without an end; `parcel-at/<room><seq>` the transfer
-//! of an event; `parcel-kept/<room><time><transfer>` what is kept since when. Records and indexes are always written in one
+//! of an event; `parcel-kept/<room><time><transfer>` what is kept since when, `parcel-size/<room><size><transfer>` the roots of
+//! files that are. Records and indexes are always written in one
 //! batch ([`ParcelRecord::index`]), so that each follows from the other after any crash.
 
 use hikyaku_chat::Author;
 use hikyaku_files::rooms::{Content, Holds};
 use hikyaku_storage::{Batch, Key};
 use hikyaku_wire::chat::{DeviceId, MessageId, RoomId, UserId};
-use hikyaku_wire::parcel::{EndStatus, EventRef, Parcel, ParcelEnd, Root, TransferId};
+use hikyaku_wire::parcel::{EndStatus, EntryKind, EventRef, Parcel, ParcelEnd, Root, TransferId};
 use minicbor::{Decode, Encode};
 
 /// Everything about one parcel.
@@ -122,9 +123,17 @@ impl ParcelRecord {
         };
         match (self.kept, self.holds()) {
             (Some(kept), Holds::Content(_)) => {
-                batch.put(kept_key(self.room, kept.since_ms, transfer), transfer.0.to_vec())
+                let batch = batch.put(kept_key(self.room, kept.since_ms, transfer), transfer.0.to_vec());
+                match self.parcel.kind {
+                    EntryKind::File => {
+                        batch.put(size_key(self.room, kept.bytes, transfer), kept.root.0.to_vec())
+                    }
+                    _ => batch,
+                }
             }
-            (Some(kept), _) => batch.delete(kept_key(self.room, kept.since_ms, transfer)),
+            (Some(kept), _) => batch
+                .delete(kept_key(self.room, kept.since_ms, transfer))
+                .delete(size_key(self.room, kept.bytes, transfer)),
             (None, _) => batch,
         }
     }
@@ -175,6 +184,15 @@ pub(super) fn kept_prefix() -> Key {
 
 pub(super) fn kept_key(room: RoomId, since_ms: u64, transfer: TransferId) -> Key {
     Key::join([&b"parcel-kept/"[..], &room.0, &since_ms.to_be_bytes(), &transfer.0])
+}
+
+/// Under this prefix are the roots of a room's files of one size.
+pub(super) fn size_prefix(room: RoomId, size: u64) -> Key {
+    Key::join([&b"parcel-size/"[..], &room.0, &size.to_be_bytes()])
+}
+
+fn size_key(room: RoomId, size: u64, transfer: TransferId) -> Key {
+    Key::join([size_prefix(room, size).as_bytes(), &transfer.0])
 }
 
 /// Room, time and transfer of a key under [`kept_prefix`].

@@ -68,6 +68,7 @@ struct World {
     store: Arc<Gated>,
     accounts: Accounts,
     parcels: Parcels,
+    owner: Context,
     member: Context,
     /// The owner's.
     client: ChatClient,
@@ -104,7 +105,7 @@ impl World {
         let ticking = now.clone();
         let clock: Clock = Arc::new(move || ticking.load(Ordering::SeqCst));
         let parcels = Parcels { chat, store: store.clone(), clock };
-        Self { store, accounts, parcels, member, client, now }
+        Self { store, accounts, parcels, owner, member, client, now }
     }
 
     async fn revoke_member(&self) {
@@ -311,4 +312,37 @@ async fn more_files_than_one_round_takes_expire_in_several_in_every_room() {
         expired += some.len();
     }
     assert_eq!((expired, world.kept().await), (150, 0));
+}
+
+//= S5.72 (test)
+#[tokio::test]
+async fn contents_are_known_to_those_who_may_read_their_room_and_to_nobody_else() {
+    let world = World::new().await;
+    let size = super::known::KNOWN_FROM;
+    let large = |number| Parcel { bytes: Some(size), ..parcel(number) };
+    let settle = async |who: &Context, room: &str, number: u8| {
+        let announced = world.parcels.announce(who, room, &large(number)).await.unwrap();
+        let root = Some(Root([number; 32]));
+        let (parcel, status, bytes) = (announced.event.seq, EndStatus::Settled, Some(size));
+        let end = ParcelEnd { parcel, status, root, bytes, entries: None };
+        world.parcels.conclude(&announced.event, &end).await.unwrap();
+    };
+    let private = RoomId([9; 16]);
+    world.client.create_private_room(private, "secret", None).await.unwrap();
+    settle(&world.owner, "secret", 1).await;
+    let known = async |who: &Context, size| world.parcels.known(who, "ops", size).await.unwrap();
+    assert_eq!(known(&world.owner, size).await, [Root([1; 32])], "from another room of theirs");
+    assert_eq!(known(&world.member, size).await, []);
+    settle(&world.member, "ops", 2).await;
+    assert_eq!(known(&world.member, size).await, [Root([2; 32])]);
+    assert_eq!(known(&world.owner, size).await, [Root([2; 32]), Root([1; 32])]);
+    assert_eq!(known(&world.owner, size + 1).await, []);
+    assert_eq!(known(&world.owner, size - 1).await, []);
+    let refused = world.parcels.known(&world.member, "secret", size).await;
+    assert!(refused.is_err() || refused.unwrap() == [Root([2; 32])]);
+    // With its content, a parcel loses what it was known by.
+    world.retain(Retention { files_ms: Some(1), ..Retention::default() }).await;
+    world.now.store(9_000, Ordering::SeqCst);
+    assert_eq!(world.parcels.expire().await.unwrap().len(), 1);
+    assert_eq!(known(&world.member, size).await, []);
 }

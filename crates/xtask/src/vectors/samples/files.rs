@@ -106,10 +106,18 @@ fn put() -> Vec<Sample> {
         tops: Some(2),
         ..offer.clone()
     };
-    let accept =
-        Accept { transfer: transfer(), from: 0, prefix: None, max_block: None, list: None, roots: None };
+    let accept = Accept {
+        transfer: transfer(),
+        from: 0,
+        prefix: None,
+        max_block: None,
+        list: None,
+        roots: None,
+        known: Vec::new(),
+    };
     let to_list = Accept { list: Some(true), ..accept.clone() };
     let with_roots = Accept { roots: Some(true), ..to_list.clone() };
+    let known = Accept { known: vec![root()], ..accept.clone() };
     let resumed = Accept {
         from: 1024 * GROUP_LEN,
         prefix: Some(root()),
@@ -155,6 +163,7 @@ fn put() -> Vec<Sample> {
         sample("offer", "to the drop directory", &dropped),
         sample("offer", "of a tree", &tree),
         sample("answer", "begin", &Answer::Accept(accept)),
+        sample("answer", "begin, or say that it is known", &Answer::Accept(known)),
         sample("answer", "go on", &Answer::Accept(resumed)),
         sample("answer", "begin, and list a tree", &Answer::Accept(to_list)),
         sample("answer", "begin, and list a tree with its roots", &Answer::Accept(with_roots)),
