@@ -170,3 +170,6 @@ impl<C: Send + Sync + 'static, R: Rooms<C>> FilesServer<C, R> {
         blocking(move || Ok(vault.release(ObjectId(root.0), Reference(transfer.0))?)).await
     }
 }
+
+#[cfg(test)]
+mod model;
