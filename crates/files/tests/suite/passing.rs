@@ -270,8 +270,15 @@ async fn a_reader_behind_slows_nobody() {
     let mut stuck = world.connect_as(BOB).await.open(PROTOCOL, GET).await.unwrap();
     stuck.send(&Request::live(event(1))).await.unwrap();
     let head: Head = stuck.receive().await.unwrap();
-    let accept =
-        Accept { transfer: head.transfer, from: 0, prefix: None, max_block: None, list: None, roots: None };
+    let accept = Accept {
+        transfer: head.transfer,
+        from: 0,
+        prefix: None,
+        max_block: None,
+        list: None,
+        roots: None,
+        known: Vec::new(),
+    };
     stuck.send(&Answer::Accept(accept)).await.unwrap();
     // More than a stream's credit holds: it would be noticed.
     sender.close().await.unwrap();

@@ -13,8 +13,15 @@ fn begin(at: &Path) {
     begin_tree(at);
     fs::create_dir(at.join("into")).unwrap();
     let outgoing = OutgoingTree::decode(&fs::read(at.join("transfer")).unwrap(), WalkOptions::default());
-    let accept =
-        Accept { transfer: TRANSFER, from: 0, prefix: None, max_block: None, list: None, roots: None };
+    let accept = Accept {
+        transfer: TRANSFER,
+        from: 0,
+        prefix: None,
+        max_block: None,
+        list: None,
+        roots: None,
+        known: Vec::new(),
+    };
     let mut reading = outgoing.unwrap().read(&accept, mpsc::channel(1).1).unwrap();
     let mut bundle = Vec::new();
     while let Some(said) = reading.next(&Progress::none()).unwrap() {
