@@ -14,6 +14,7 @@
 //! is never worth less than that. Where messages find no room, their exchange is refused with BUSY or LIMIT; where windows
 //! find none, the connection goes on with less. Spec: chapter 3.8; ARCHITECTURE.md says why so.
 
+mod places;
 mod window;
 
 use std::sync::Arc;
@@ -22,6 +23,7 @@ use std::time::Instant;
 
 use crate::limits::{Limits, unauthorised};
 
+use places::Places;
 use window::Window;
 
 /// A connection may have one part in so many of what is left free.
@@ -114,6 +116,8 @@ pub(crate) struct Share {
     max_buffered: u64,
     messages: AtomicU64,
     exchanges: AtomicU64,
+    /// How many exchanges the peer may have open.
+    places: Places,
     /// A server counts what it answers. What a client asks is its own.
     serves: bool,
 }
@@ -144,29 +148,31 @@ pub(crate) struct NoRoom {
 impl Share {
     /// The share of a server's connection that begins: what was put aside for it.
     pub(crate) fn open(budget: &Arc<Budget>, limits: &Limits, waiting: Waiting, now: Instant) -> Self {
-        let send = match waiting {
-            Waiting::Unacknowledged => limits.connection_window,
-            Waiting::Unsent => MUX_SEND_WINDOW,
+        let (send, places) = match waiting {
+            Waiting::Unacknowledged => (limits.connection_window, places::FIRST),
+            Waiting::Unsent => (MUX_SEND_WINDOW, limits.max_exchanges),
         };
-        let first = unauthorised::WINDOW;
-        Self::with(budget.clone(), limits, [(first, limits.connection_window), (first, send)], true, now)
+        let (first, places) = (unauthorised::WINDOW, Places::new(places, limits.max_exchanges));
+        let windows = [(first, limits.connection_window), (first, send)].map(|(f, m)| Window::new(f, m, now));
+        Self::with(budget.clone(), limits, windows, places, true)
     }
 
     /// The share of a connection that has a budget of its own: a client's, whose peer was chosen.
     pub(crate) fn alone(limits: &Limits, now: Instant) -> Self {
-        Self::with(Budget::with(limits, limits.max_memory), limits, [(0, 0); 2], false, now)
+        let windows = [(); 2].map(|()| Window::new(0, 0, now));
+        let places = Places::new(limits.max_exchanges, limits.max_exchanges);
+        Self::with(Budget::with(limits, limits.max_memory), limits, windows, places, false)
     }
 
     fn with(
         budget: Arc<Budget>,
         limits: &Limits,
-        windows: [(u64, u64); 2],
+        [receive, send]: [Window; 2],
+        places: Places,
         serves: bool,
-        now: Instant,
     ) -> Self {
-        let [receive, send] = windows.map(|(first, most)| Window::new(first, most, now));
         let (messages, exchanges) = (AtomicU64::new(0), AtomicU64::new(0));
-        Self { budget, receive, send, max_buffered: limits.max_buffered, messages, exchanges, serves }
+        Self { budget, receive, send, max_buffered: limits.max_buffered, messages, exchanges, places, serves }
     }
 
     /// The windows of a peer that is known now: all that there may be while at least half of the budget is left, then
@@ -183,6 +189,16 @@ impl Share {
     /// Bytes were taken by the transport; how many may wait in it from now on, if it is time for more.
     pub(crate) fn sent(&self, bytes: u64, now: impl FnOnce() -> Instant) -> Option<u64> {
         self.send.used_up(&self.budget, bytes, now)
+    }
+
+    /// How many exchanges a peer that is known now may have open.
+    pub(crate) fn places(&self) -> u64 {
+        self.places.now()
+    }
+
+    /// An exchange was begun; how many may be open from now on, if it is time for more.
+    pub(crate) fn entered(&self) -> Option<u64> {
+        self.places.used(&self.budget, self.exchanges.load(Ordering::Acquire) / EXCHANGE)
     }
 
     /// An exchange begins that the peer has opened.
@@ -230,7 +246,7 @@ impl Share {
 impl Drop for Share {
     fn drop(&mut self) {
         self.budget.release(*self.messages.get_mut() + *self.exchanges.get_mut());
-        self.budget.give(self.receive.taken() + self.send.taken());
+        self.budget.give(self.receive.taken() + self.send.taken() + self.places.taken());
     }
 }
 

@@ -371,3 +371,32 @@ async fn what_was_asked_before_goaway_is_still_answered() {
         }
     }
 }
+
+/// Over QUIC a connection begins with room for few, and gets more while they are opened.
+#[tokio::test]
+async fn as_many_exchanges_are_open_at_once_as_the_limit_says() {
+    const MANY: usize = 200;
+    for transport in ALL {
+        let barrier = Arc::new(tokio::sync::Barrier::new(MANY));
+        let together = move |mut exchange: Exchange| {
+            let barrier = barrier.clone();
+            async move {
+                let number: u32 = exchange.receive().await?;
+                barrier.wait().await;
+                exchange.reply(&number).await
+            }
+        };
+        let limits = Limits { max_exchanges: MANY as u64, ..Limits::default() };
+        let router = Router::new().route("together/1", together);
+        let pair = pair_with(transport, router, Router::new(), limits).await;
+        let calls: Vec<_> = (0..MANY as u32)
+            .map(|number| {
+                let client = pair.client.clone();
+                tokio::spawn(async move { client.call::<_, u32>("together/1", "", &number).await.unwrap() })
+            })
+            .collect();
+        for (number, call) in calls.into_iter().enumerate() {
+            assert_eq!(call.await.unwrap() as usize, number, "{transport}");
+        }
+    }
+}

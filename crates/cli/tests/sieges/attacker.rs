@@ -249,7 +249,12 @@ pub struct Talk<S> {
 impl<S: AsyncRead + AsyncWrite + Unpin> Talk<S> {
     /// Begins with the transport parameters, as every QMux peer.
     pub fn new(stream: S) -> Self {
-        let mux = Connection::new(Side::Client, Config::default(), Instant::now());
+        Self::with(stream, Config::default())
+    }
+
+    /// The same, with credit and limits of its own.
+    pub fn with(stream: S, config: Config) -> Self {
+        let mux = Connection::new(Side::Client, config, Instant::now());
         Self { stream, mux, buffer: Box::new([0; 16 * 1024]) }
     }
 
@@ -291,7 +296,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Talk<S> {
 
     /// Writes all of it, as the peer's credit allows.
     pub async fn write(&mut self, id: StreamId, bytes: &[u8]) -> io::Result<()> {
-        let mut bytes = Bytes::copy_from_slice(bytes);
+        self.write_shared(id, Bytes::copy_from_slice(bytes)).await
+    }
+
+    /// The same, of bytes that many have in common.
+    pub async fn write_shared(&mut self, id: StreamId, mut bytes: Bytes) -> io::Result<()> {
         while !bytes.is_empty() {
             match self.mux.write(id, &mut bytes) {
                 Ok(_) => self.send().await?,

@@ -11,6 +11,7 @@ mod attacker;
 mod common;
 mod held;
 mod kills;
+mod members;
 mod slow;
 mod worst;
 
@@ -40,7 +41,7 @@ struct Besieged {
     server: Server,
     ana: Home,
     keys: Arc<Keys>,
-    _place: Place,
+    place: Place,
 }
 
 /// What attackers have: a key that nobody knows, one stolen from somebody else than who is to be served, and what it opens.
@@ -61,7 +62,7 @@ impl Besieged {
             (Attacker::stranger(server.address), Attacker::member(server.address, &robbed.path));
         let room = runtime().block_on(async { resolve(&mut talk(&member).await?).await });
         let room = room.unwrap();
-        Self { server, ana, keys: Arc::new(Keys { stranger, member, room }), _place: place }
+        Self { server, ana, keys: Arc::new(Keys { stranger, member, room }), place }
     }
 }
 

@@ -24,7 +24,7 @@ use tokio_rustls::client::TlsStream;
 use crate::attacker::{Attacker, Talk, address, control, exchange};
 use crate::common::PATIENCE;
 use crate::held::{Held, allowed};
-use crate::{Besieged, Keys, follow, number, resolve, runtime, talk, wrong_invite};
+use crate::{Besieged, Keys, SLACK, follow, number, resolve, runtime, talk, wrong_invite};
 
 /// Slow connections in each state in the ordinary test.
 const SLOW: usize = 10;
@@ -331,54 +331,72 @@ async fn again_and_again(keys: Arc<Keys>, what: (bool, State), number: usize, co
     }
 }
 
+/// Slow ones in one state, until all have come to the door and those who got in have been slow; what the server holds then.
+fn siege(
+    besieged: &Besieged,
+    slow: usize,
+    (quic, state): (bool, State),
+    meanwhile: &mut dyn FnMut(),
+) -> Held {
+    let (runtime, counts, begun) = (runtime(), Arc::new(Counts::default()), Instant::now());
+    let mut tasks = JoinSet::new();
+    for number in 0..slow {
+        let task = again_and_again(besieged.keys.clone(), (quic, state), number, counts.clone());
+        tasks.spawn_on(task, runtime.handle());
+    }
+    let count = |count: &AtomicUsize| count.load(Ordering::Relaxed);
+    let come = || count(&counts.reached) + count(&counts.turned_away);
+    while come() < slow || count(&counts.said) < 2 * slow.min(100) {
+        assert!(begun.elapsed() < 4 * PATIENCE, "{state:?}: {} of {slow} have come", come());
+        meanwhile();
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    let under = Held::by(&besieged.server);
+    // Where the slow ones are members the door is open to the next. Where nobody knows them it is full of them, and
+    // who comes is turned away most of the time: those inside are served, and that is what is promised.
+    if state.is_members() {
+        besieged.ana.run(["say", "ops", "still here"]).ok();
+    }
+    counts.over.store(true, Ordering::Relaxed);
+    runtime.block_on(tasks.shutdown());
+    runtime.shutdown_background();
+    println!(
+        "{} {state:?}: reached {}, {} at once, turned away {}, {} bytes said, {:.1?}: {under:?}",
+        if quic { "QUIC" } else { "TCP" },
+        count(&counts.reached),
+        count(&counts.most),
+        count(&counts.turned_away),
+        count(&counts.said),
+        begun.elapsed()
+    );
+    under
+}
+
 #[test]
 fn slow_connections_in_every_state_cost_little_and_keep_nobody_from_being_served() {
     let slow = number("HIKYAKU_SLOW", SLOW);
     let besieged = Besieged::new();
-    let (server, ana) = (&besieged.server, &besieged.ana);
+    let server = &besieged.server;
     let inside = runtime();
     let mut visitor = inside.block_on(talk(&besieged.keys.member)).unwrap();
+    let mut meanwhile = || {
+        let room: chat::Room = inside.block_on(resolve(&mut visitor)).unwrap();
+        assert_eq!(room.head.room, besieged.keys.room.head.room);
+    };
     let before = Held::by(server);
+    let mut worst = before;
     for quic in [false, true] {
         for state in STATES.iter().filter(|state| !(quic && **state == State::Parameters)) {
-            let (runtime, counts, begun) = (runtime(), Arc::new(Counts::default()), Instant::now());
-            let mut tasks = JoinSet::new();
-            for number in 0..slow {
-                let task = again_and_again(besieged.keys.clone(), (quic, *state), number, counts.clone());
-                tasks.spawn_on(task, runtime.handle());
-            }
-            // Everybody has come to the door once at least, and those who got in have been slow.
-            let count = |count: &AtomicUsize| count.load(Ordering::Relaxed);
-            let come = || count(&counts.reached) + count(&counts.turned_away);
-            while come() < slow || count(&counts.said) < 2 * slow.min(100) {
-                assert!(begun.elapsed() < 4 * PATIENCE, "{state:?}: {} of {slow} have come", come());
-                let room: chat::Room = inside.block_on(resolve(&mut visitor)).unwrap();
-                assert_eq!(room.head.room, besieged.keys.room.head.room);
-                std::thread::sleep(Duration::from_millis(50));
-            }
-            let under = Held::by(server);
-            // Where the slow ones are members the door is open to the next. Where nobody knows them it is full of them, and
-            // who comes is turned away most of the time: those inside are served, and that is what is promised.
-            if state.is_members() {
-                ana.run(["say", "ops", "still here"]).ok();
-            }
-            counts.over.store(true, Ordering::Relaxed);
-            runtime.block_on(tasks.shutdown());
-            runtime.shutdown_background();
-            println!(
-                "{} {state:?}: reached {}, {} at once, turned away {}, {} bytes said, {:.1?}: {under:?}",
-                if quic { "QUIC" } else { "TCP" },
-                count(&counts.reached),
-                count(&counts.most),
-                count(&counts.turned_away),
-                count(&counts.said),
-                begun.elapsed()
-            );
-            assert!(under.peak <= allowed(slow), "{state:?}: {under:?}, more than {}", allowed(slow));
-            assert!(under.descriptors <= before.descriptors + slow + 300, "{state:?}: {under:?}");
+            worst = siege(&besieged, slow, (quic, *state), &mut meanwhile);
+            assert!(worst.peak <= allowed(slow), "{state:?}: {worst:?}, more than {}", allowed(slow));
+            assert!(worst.descriptors <= before.descriptors + slow + 300, "{state:?}: {worst:?}");
         }
     }
+    // Those who vanish over QUIC stay until their idle timeout, and what the allocator has it keeps for the next. So nothing is
+    // said here of what is left: the same again finds it and needs no more.
+    let again = siege(&besieged, slow, (true, State::Message), &mut meanwhile);
+    assert!(again.peak <= worst.peak + SLACK, "{worst:?} became {again:?}");
+    drop(visitor);
     let after = Held::after_all(server, before.descriptors);
     println!("before {before:?}\nafter  {after:?}");
-    assert!(after.memory <= allowed(0), "{before:?} became {after:?}");
 }

@@ -87,6 +87,31 @@ fn windows_grow_when_they_are_used_up_within_a_second_and_not_otherwise() {
     assert_eq!(share.send.size(), 128 * 1024);
 }
 
+#[test]
+fn a_quic_peer_may_open_more_exchanges_when_half_of_them_are_open_and_a_qmux_peer_all_at_once() {
+    let limits = limits(512 * MIB);
+    let budget = Budget::new(&limits);
+    let quic = Share::open(&budget, &limits, Waiting::Unacknowledged, Instant::now());
+    let enter = |open: u64| {
+        while quic.exchanges.load(Ordering::Acquire) < open * EXCHANGE {
+            quic.enter().unwrap();
+            assert!(quic.exchanges.load(Ordering::Acquire) == open * EXCHANGE || quic.entered().is_none());
+        }
+        quic.entered()
+    };
+    assert_eq!((quic.places(), enter(15)), (32, None));
+    assert_eq!((enter(16), enter(63), enter(64), enter(255)), (Some(128), None, Some(512), None));
+    assert_eq!((enter(256), enter(1024)), (Some(1024), None));
+    assert!(budget.used.load(Ordering::Acquire) > 1024 * EXCHANGE, "places cost something");
+    (0..1024).for_each(|_| quic.leave());
+    drop(quic);
+    assert_eq!(budget.used.load(Ordering::Acquire), 0);
+    assert_eq!(share(&budget, &limits).places(), 1024);
+    let few = Limits { max_exchanges: 3, ..limits };
+    let quic = Share::open(&budget, &few, Waiting::Unacknowledged, Instant::now());
+    assert_eq!((quic.places(), quic.entered()), (3, None));
+}
+
 /// However large the messages of a connection are, exchanges are held to the same purse.
 #[test]
 fn an_exchange_has_a_price_and_what_is_held_is_a_quarter_of_it_all() {

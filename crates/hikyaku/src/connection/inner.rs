@@ -11,7 +11,7 @@ use hikyaku_wire::hello::HelloLimits;
 use tokio::sync::Notify;
 
 use super::{Connection, Setup};
-use crate::budget::Share;
+use crate::budget::{NoRoom, Share};
 use crate::error::Result;
 use crate::events::{By, Dropped, Recorder, Text, event};
 use crate::identity::KeyId;
@@ -106,6 +106,15 @@ impl Inner {
         if let Some(window) = self.share.sent(bytes, Instant::now) {
             self.link.widen_send(window);
         }
+    }
+
+    /// The peer opens an exchange; why there is no room for it. Whoever has many open may open more at once.
+    pub(crate) fn enter_share(&self) -> Option<NoRoom> {
+        let no_room = self.share.enter().err();
+        if let Some(exchanges) = self.share.entered() {
+            self.link.allow_exchanges(exchanges);
+        }
+        no_room
     }
 
     pub(crate) fn frame_limits(&self) -> FrameLimits {

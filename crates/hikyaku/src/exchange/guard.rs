@@ -42,7 +42,7 @@ impl ExchangeGuard {
     pub(crate) fn new(inner: &Arc<Inner>, by: By, stream_id: u64) -> Arc<Self> {
         let admitted = inner.enter_exchange(by);
         let no_room = match by {
-            By::Peer => inner.share.enter().err(),
+            By::Peer => inner.enter_share(),
             By::Us => None,
         };
         Arc::new(Self {

@@ -237,7 +237,7 @@ async fn admit<C: Send + Sync + 'static>(shared: Arc<Shared<C>>, link: Link, gue
     match tokio::time::timeout(limit, (shared.authorise)(peer)).await {
         Ok(Ok(Admission::Member(context))) => {
             let limits = &shared.limits;
-            link.raise(share.raise(), limits.max_exchanges, limits.max_unidirectional);
+            link.raise(share.raise(), share.places(), limits.max_unidirectional);
             begin(&shared, link, guest, (context, share), false, (slot, None));
             // Known now: the place is free for the next one.
             drop(ticket);

@@ -215,6 +215,15 @@ impl Link {
         }
     }
 
+    /// Lets an authorised peer have more exchanges open.
+    pub(crate) fn allow_exchanges(&self, exchanges: u64) {
+        match self {
+            Self::Quic(link) => link.allow_exchanges(exchanges),
+            // It was told the most at the beginning.
+            Self::Mux(_) => {}
+        }
+    }
+
     /// Lets more wait in the transport to be sent.
     pub(crate) fn widen_send(&self, window: u64) {
         match self {

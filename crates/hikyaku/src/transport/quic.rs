@@ -157,6 +157,10 @@ impl QuicLink {
         self.connection.set_receive_window(varint(window));
     }
 
+    pub(super) fn allow_exchanges(&self, exchanges: u64) {
+        self.connection.set_max_concurrent_bi_streams(varint(exchanges));
+    }
+
     pub(super) fn widen_send(&self, window: u64) {
         self.connection.set_send_window(window);
     }
