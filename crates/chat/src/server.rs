@@ -49,6 +49,9 @@ use crate::refusal::Refusal;
 use crate::rules::Proposal;
 use crate::stored::{self, Receipt, receipt_key, store_room};
 
+/// A page may be made as small as this where there is no room for more; then it has one event, however large.
+const LEAST_PAGE: u64 = 4 * 1024;
+
 /// The chat server. Cloning shares it; it is a [`Handler`], so a router takes it as it is:
 /// `router.route("chat/1", chat.clone())`.
 #[derive(Clone)]
@@ -217,8 +220,8 @@ impl ChatServer {
             method::HISTORY => {
                 let ask = exchange.receive().await?;
                 // Before it is read: many pages that nobody takes would be there at once.
-                exchange.reserve(core.limits.update_bytes as u64)?;
-                let answer = methods::history(core, exchange.context(), ask).await;
+                let room = exchange.reserve(core.limits.update_bytes as u64, LEAST_PAGE)?;
+                let answer = methods::history(core, exchange.context(), ask, room).await;
                 reply_with_page(exchange, answer).await
             }
             method::MEMBER => {

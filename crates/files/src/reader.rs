@@ -17,6 +17,8 @@ use crate::tree::GROUP;
 
 /// Blocks that wait for the network.
 const QUEUE: usize = 3;
+/// Blocks that are there at one time at most: those that wait, one that was read and one that is being sent.
+pub(crate) const AHEAD: u64 = QUEUE as u64 + 2;
 /// Below this bound, in bytes a second, blocks are sent in groups: a whole one would be a burst.
 const SMOOTH: u64 = 8 * 1024 * 1024;
 
@@ -53,25 +55,28 @@ pub(crate) struct ObjectReading {
     object: Box<dyn Object>,
     root: Root,
     offset: u64,
+    block_len: u64,
 }
 
 impl ObjectReading {
+    /// In blocks of at most so many bytes.
     //= S5.10
     //= S5.16
-    pub(crate) fn new(object: Box<dyn Object>, root: Root, accept: &Accept) -> Result<Self> {
+    pub(crate) fn new(object: Box<dyn Object>, root: Root, accept: &Accept, block_len: u64) -> Result<Self> {
         let from = accept.from;
         if from > object.size() {
             let reason = "bytes that are not there are asked for";
             return Err(FilesError::Range { reason, offset: from, len: 0 });
         }
         growing::check_prefix(&*object, from, accept.prefix)?;
-        Ok(Self { object, root, offset: from })
+        let block_len = (block_len - block_len % GROUP_LEN).clamp(GROUP_LEN, BLOCK_LEN);
+        Ok(Self { object, root, offset: from, block_len })
     }
 }
 
 impl Blocks for ObjectReading {
     fn next(&mut self, _: &Progress) -> Result<Option<Said>> {
-        let len = self.object.size().saturating_sub(self.offset).min(BLOCK_LEN);
+        let len = self.object.size().saturating_sub(self.offset).min(self.block_len);
         if len == 0 {
             return Ok(None);
         }

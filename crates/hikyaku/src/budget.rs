@@ -10,8 +10,8 @@
 //! The budget is never exceeded, and no connection gets all of it: it may have an [eighth](FAIR) of what would be left
 //! free. So whoever comes last still gets something while others hold all they can, and the more of it is used, the less anybody gets
 //! (dynamic thresholds, Choudhury and Hahne 1998). What is held may be a [quarter](HELD) of it all. Each of the connections
-//! that a server takes has the credit of a stranger beside all that, put aside from the beginning: the place of a connection
-//! is never worth less than that. Where messages find no room, their exchange is refused with BUSY or LIMIT; where windows
+//! that a server takes has the credit of a stranger and two small exchanges beside all that, [put aside](PLACE) from the
+//! beginning: the place of a connection is never worth less than that. Where messages find no room, their exchange is refused with BUSY or LIMIT; where windows
 //! find none, the connection goes on with less. Spec: chapter 3.8; ARCHITECTURE.md says why so.
 
 mod places;
@@ -32,6 +32,10 @@ const FAIR: u64 = 8;
 const HELD: u64 = 4;
 /// What an open exchange costs: its task, its buffers, and messages up to [`SMALL_MESSAGE`] either way.
 const EXCHANGE: u64 = 8 * 1024;
+/// Exchanges of a connection that need not ask for room: one that goes on for long, and a question beside it.
+const OWN: u64 = 2;
+/// What is put aside for each connection.
+pub(crate) const PLACE: u64 = unauthorised::WINDOW + OWN * EXCHANGE;
 /// Messages up to this size are not counted: their exchange is.
 const SMALL_MESSAGE: u64 = 4 * 1024;
 /// Room that an exchange keeps between its messages, once it needed it.
@@ -54,7 +58,7 @@ pub(crate) struct Budget {
 impl Budget {
     /// For a server with so many connections at most.
     pub(crate) fn new(limits: &Limits) -> Arc<Self> {
-        let aside = unauthorised::WINDOW.saturating_mul(limits.max_connections as u64);
+        let aside = PLACE.saturating_mul(limits.max_connections as u64);
         Self::with(limits, limits.max_memory.saturating_sub(aside))
     }
 
@@ -115,6 +119,7 @@ pub(crate) struct Share {
     /// The most that this connection may hold of messages, and what it holds of them, and of exchanges.
     max_buffered: u64,
     messages: AtomicU64,
+    /// Exchanges of the peer that are open.
     exchanges: AtomicU64,
     /// How many exchanges the peer may have open.
     places: Places,
@@ -148,11 +153,11 @@ pub(crate) struct NoRoom {
 impl Share {
     /// The share of a server's connection that begins: what was put aside for it.
     pub(crate) fn open(budget: &Arc<Budget>, limits: &Limits, waiting: Waiting, now: Instant) -> Self {
-        let (send, places) = match waiting {
-            Waiting::Unacknowledged => (limits.connection_window, places::FIRST),
-            Waiting::Unsent => (MUX_SEND_WINDOW, limits.max_exchanges),
+        let send = match waiting {
+            Waiting::Unacknowledged => limits.connection_window,
+            Waiting::Unsent => MUX_SEND_WINDOW,
         };
-        let (first, places) = (unauthorised::WINDOW, Places::new(places, limits.max_exchanges));
+        let (first, places) = (unauthorised::WINDOW, Places::new(limits.max_exchanges));
         let windows = [(first, limits.connection_window), (first, send)].map(|(f, m)| Window::new(f, m, now));
         Self::with(budget.clone(), limits, windows, places, true)
     }
@@ -160,7 +165,7 @@ impl Share {
     /// The share of a connection that has a budget of its own: a client's, whose peer was chosen.
     pub(crate) fn alone(limits: &Limits, now: Instant) -> Self {
         let windows = [(); 2].map(|()| Window::new(0, 0, now));
-        let places = Places::new(limits.max_exchanges, limits.max_exchanges);
+        let places = Places::all(limits.max_exchanges);
         Self::with(Budget::with(limits, limits.max_memory), limits, windows, places, false)
     }
 
@@ -176,7 +181,7 @@ impl Share {
     }
 
     /// The windows of a peer that is known now: all that there may be while at least half of the budget is left, then
-    /// little, to grow when it is used.
+    /// what was put aside, to grow when it is used.
     pub(crate) fn raise(&self) -> Windows {
         Windows { receive: self.receive.raise(&self.budget), send: self.send.raise(&self.budget) }
     }
@@ -198,31 +203,48 @@ impl Share {
 
     /// An exchange was begun; how many may be open from now on, if it is time for more.
     pub(crate) fn entered(&self) -> Option<u64> {
-        self.places.used(&self.budget, self.exchanges.load(Ordering::Acquire) / EXCHANGE)
+        self.places.used(&self.budget, self.exchanges.load(Ordering::Acquire))
     }
 
     /// An exchange begins that the peer has opened.
     pub(crate) fn enter(&self) -> Result<(), NoRoom> {
-        let exchanges = self.exchanges.fetch_add(EXCHANGE, Ordering::AcqRel) + EXCHANGE;
-        if self.budget.hold(EXCHANGE, exchanges + self.messages.load(Ordering::Acquire)) {
-            return Ok(());
+        loop {
+            let open = self.exchanges.load(Ordering::Acquire);
+            let asks = open >= OWN;
+            if asks && !self.budget.hold(EXCHANGE, self.held() + EXCHANGE) {
+                return Err(self.full());
+            }
+            let entered =
+                self.exchanges.compare_exchange(open, open + 1, Ordering::AcqRel, Ordering::Acquire).is_ok();
+            if entered {
+                return Ok(());
+            }
+            // Another one has come or gone meanwhile, and this one may cost something else now.
+            if asks {
+                self.budget.release(EXCHANGE);
+            }
         }
-        self.exchanges.fetch_sub(EXCHANGE, Ordering::AcqRel);
-        Err(self.full())
     }
 
     /// It is over.
     pub(crate) fn leave(&self) {
-        self.exchanges.fetch_sub(EXCHANGE, Ordering::AcqRel);
-        self.budget.release(EXCHANGE);
+        if self.exchanges.fetch_sub(1, Ordering::AcqRel) > OWN {
+            self.budget.release(EXCHANGE);
+        }
+    }
+
+    /// What it holds, without what was put aside.
+    fn held(&self) -> u64 {
+        let exchanges = self.exchanges.load(Ordering::Acquire).saturating_sub(OWN) * EXCHANGE;
+        exchanges + self.messages.load(Ordering::Acquire)
     }
 
     /// Makes room for more of messages.
     fn hold(&self, more: u64) -> Result<(), NoRoom> {
-        let own = self.messages.fetch_add(more, Ordering::AcqRel) + more;
-        let refused = if own > self.max_buffered {
+        let messages = self.messages.fetch_add(more, Ordering::AcqRel) + more;
+        let refused = if messages > self.max_buffered {
             Some(NoRoom { name: "max_buffered", limit: self.max_buffered })
-        } else if !self.budget.hold(more, own + self.exchanges.load(Ordering::Acquire)) {
+        } else if !self.budget.hold(more, self.held()) {
             Some(self.full())
         } else {
             None
@@ -245,24 +267,28 @@ impl Share {
 
 impl Drop for Share {
     fn drop(&mut self) {
-        self.budget.release(*self.messages.get_mut() + *self.exchanges.get_mut());
+        self.budget.release(self.held());
         self.budget.give(self.receive.taken() + self.send.taken() + self.places.taken());
     }
 }
 
 /// Room for the messages of one direction of an exchange. It must be cleared before it goes.
 #[derive(Debug, Default)]
-pub(crate) struct Held(u64);
+pub(crate) struct Held {
+    bytes: u64,
+    /// It is never made smaller than this before its end.
+    kept: u64,
+}
 
 impl Held {
     /// The exchange holds so many bytes now.
     pub(crate) fn grow(&mut self, share: &Share, bytes: u64) -> Result<(), NoRoom> {
-        if bytes <= SMALL_MESSAGE || bytes <= self.0 {
+        if bytes <= SMALL_MESSAGE || bytes <= self.bytes {
             return Ok(());
         }
         let wanted = bytes.div_ceil(SMALL_MESSAGE) * SMALL_MESSAGE;
-        share.hold(wanted - self.0)?;
-        self.0 = wanted;
+        share.hold(wanted - self.bytes)?;
+        self.bytes = wanted;
         Ok(())
     }
 
@@ -271,20 +297,48 @@ impl Held {
         if share.serves { self.grow(share, bytes) } else { Ok(()) }
     }
 
+    /// The same for an answer that may be made smaller: half as much, and half of that, down to `least`. How much there is.
+    pub(crate) fn grow_some(&mut self, share: &Share, wanted: u64, least: u64) -> Result<u64, NoRoom> {
+        let mut bytes = wanted.max(least);
+        loop {
+            match self.grow_answer(share, bytes) {
+                Err(_) if bytes > least => bytes = (bytes / 2).max(least),
+                grown => return grown.map(|()| bytes),
+            }
+        }
+    }
+
+    /// The same, until its end.
+    pub(crate) fn keep_some(&mut self, share: &Share, wanted: u64, least: u64) -> Result<u64, NoRoom> {
+        let bytes = self.grow_some(share, wanted, least)?;
+        self.kept = self.kept.max(bytes);
+        Ok(bytes)
+    }
+
     /// The exchange has gone on, and holds only so much now. A little room is kept, so that a stream of bytes does not
     /// ask for it again and again.
     pub(crate) fn shrink(&mut self, share: &Share, bytes: u64) {
-        let needed = bytes.max(KEPT).div_ceil(SMALL_MESSAGE) * SMALL_MESSAGE;
-        if self.0 > needed {
-            share.release(self.0 - needed);
-            self.0 = needed;
+        self.shrink_to(share, bytes.max(KEPT));
+    }
+
+    /// What was said has gone.
+    pub(crate) fn said(&mut self, share: &Share) {
+        self.shrink_to(share, 0);
+    }
+
+    fn shrink_to(&mut self, share: &Share, bytes: u64) {
+        let needed = bytes.max(self.kept).div_ceil(SMALL_MESSAGE) * SMALL_MESSAGE;
+        if self.bytes > needed {
+            share.release(self.bytes - needed);
+            self.bytes = needed;
         }
     }
 
     /// The exchange holds nothing any more.
     pub(crate) fn clear(&mut self, share: &Share) {
-        if self.0 > 0 {
-            share.release(std::mem::take(&mut self.0));
+        self.kept = 0;
+        if self.bytes > 0 {
+            share.release(std::mem::take(&mut self.bytes));
         }
     }
 }

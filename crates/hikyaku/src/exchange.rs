@@ -138,9 +138,9 @@ impl<C> Exchange<C> {
         self.sender.finish().await
     }
 
-    /// Makes room for so many bytes of an answer before it is made: see [`Sender::reserve`].
-    pub fn reserve(&mut self, bytes: u64) -> Result<()> {
-        self.sender.reserve(bytes)
+    /// Makes room for an answer before it is made: see [`Sender::reserve`].
+    pub fn reserve(&mut self, wanted: u64, least: u64) -> Result<u64> {
+        self.sender.reserve(wanted, least)
     }
 
     /// Answers with a failure, which ends this side of the exchange.

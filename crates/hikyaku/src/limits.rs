@@ -5,6 +5,8 @@
 
 use std::time::Duration;
 
+use crate::budget::PLACE;
+
 /// The bounds of one endpoint. `Limits::default()` is safe on the open internet.
 ///
 /// ```
@@ -23,7 +25,7 @@ pub struct Limits {
     pub stream_window: u64,
     /// Bytes a peer may send on one connection before they are read here.
     pub connection_window: u64,
-    /// Exchanges a peer may have open at once on one connection.
+    /// Exchanges a peer may have open at once on one connection. A member may open 32 at first, and more when it does.
     pub max_exchanges: u64,
     /// Unidirectional streams a peer may have open at once (one is its control stream).
     pub max_unidirectional: u64,
@@ -34,8 +36,8 @@ pub struct Limits {
     /// Bytes of messages above 4 KiB that one connection may have begun and not ended, or that are being worked on.
     pub max_buffered: u64,
     /// Bytes that all connections of a server together may make it hold: the credit they were given, what may wait to be
-    /// sent to them, and (a quarter of it at most) what is buffered of their messages and of the answers that they do
-    /// not read. One connection gets an eighth of what is left of it.
+    /// sent to them, and (a quarter of it at most) what is buffered of their messages, of the answers that they do
+    /// not read, and of what handlers read ahead for them. One connection gets an eighth of what is left of it.
     pub max_memory: u64,
     /// Frames in one second that carry nothing (unknown ones, empty DATA), on all streams of a connection.
     pub max_void_frames: u64,
@@ -62,8 +64,8 @@ pub struct Limits {
     pub early_drop: usize,
     /// So many of these may come from one IPv4 address or one IPv6 /64. All clients of a proxy share its address.
     pub max_unauthenticated_per_network: usize,
-    /// Connections at once. Each is worth 16 KiB of credit whatever the others have, so there are no more than fit into
-    /// half of `max_memory`.
+    /// Connections at once. Each is worth 16 KiB of credit and two small exchanges whatever the others have, 32 KiB in all, so
+    /// there are no more than fit into three quarters of `max_memory`.
     pub max_connections: usize,
     /// Connections of one key at once, so that no member takes the places of all others.
     pub max_connections_per_key: usize,
@@ -78,7 +80,7 @@ impl Default for Limits {
             stream_window: 16 * 1024 * 1024,
             connection_window: 24 * 1024 * 1024,
             max_buffered: 12 * 1024 * 1024,
-            max_memory: 512 * 1024 * 1024,
+            max_memory: 448 * 1024 * 1024,
             max_void_frames: 4096,
             message_timeout: Duration::from_secs(60),
             max_exchanges: 1024,
@@ -122,7 +124,7 @@ impl Limits {
         self.max_data_frame = self.max_data_frame.max(MIN_DATA_FRAME);
         self.keep_alive = self.keep_alive.max(MIN_KEEP_ALIVE);
         self.max_unidirectional = self.max_unidirectional.max(1);
-        let places = usize::try_from(self.max_memory / 2 / unauthorised::WINDOW).unwrap_or(usize::MAX);
+        let places = usize::try_from(self.max_memory / 4 * 3 / PLACE).unwrap_or(usize::MAX);
         self.max_connections = self.max_connections.min(places.max(1));
         self
     }
@@ -162,7 +164,7 @@ mod tests {
         assert_eq!((tiny.stream_window, tiny.connection_window), (262_144, 262_144));
         assert_eq!((tiny.max_unidirectional, tiny.keep_alive), (1, Duration::from_secs(15)));
         let narrow = Limits { max_memory: 1 << 20, ..Limits::default() }.within_bounds();
-        assert_eq!(narrow.max_connections, 32, "each has 16 KiB, and half of it is for all");
+        assert_eq!(narrow.max_connections, 24, "each has 32 KiB, and a quarter of it is for all");
         assert_eq!(Limits::default().within_bounds().max_connections, Limits::default().max_connections);
         let vast = Limits { max_message: u64::MAX, ..Limits::default() }.within_bounds();
         assert_eq!(vast.max_message, vast.stream_window / 4);

@@ -372,7 +372,7 @@ async fn what_was_asked_before_goaway_is_still_answered() {
     }
 }
 
-/// Over QUIC a connection begins with room for few, and gets more while they are opened.
+/// A connection begins with room for few, and gets more while they are opened.
 #[tokio::test]
 async fn as_many_exchanges_are_open_at_once_as_the_limit_says() {
     const MANY: usize = 200;

@@ -243,10 +243,16 @@ fn bare(name: &str, log: &Log) -> Room {
     }
 }
 
-/// Stored events, oldest first.
+/// Stored events, oldest first, as many as fit `room` bytes.
 //= S4.50
 //= S4.51
-pub(crate) async fn history(core: &Core, member: &dyn Member, ask: History) -> Result<Page, Refusal> {
+pub(crate) async fn history(
+    core: &Core,
+    member: &dyn Member,
+    ask: History,
+    room: u64,
+) -> Result<Page, Refusal> {
+    let fits = usize::try_from(room).unwrap_or(usize::MAX);
     let (room, log) = core.open(member, &ask.room).await?;
     let from = match (ask.from, ask.since_ms) {
         (Some(_), Some(_)) => {
@@ -258,7 +264,7 @@ pub(crate) async fn history(core: &Core, member: &dyn Member, ask: History) -> R
     };
     let from = from.clamp(log.first, log.last + 1).max(1);
     let limit = ask.limit.map_or(usize::MAX, |limit| usize::try_from(limit).unwrap_or(usize::MAX));
-    let (count, bytes) = (limit.min(core.limits.update_events), core.limits.update_bytes);
+    let (count, bytes) = (limit.min(core.limits.update_events), core.limits.update_bytes.min(fits));
     let events = core.store.events(store_room(room.id), from, count, bytes).await?.events;
     // What came since the head was read belongs to the next page.
     let events: Vec<_> = events.into_iter().take_while(|event| event.seq <= log.last).collect();

@@ -5,6 +5,7 @@
 //! waits in front of anything.
 
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Instant;
 
@@ -24,7 +25,11 @@ use crate::refusal::Refusal;
 
 /// The rooms that somebody looks at.
 #[derive(Default)]
-pub(crate) struct Places(Mutex<HashMap<RoomId, Arc<Place>>>);
+pub(crate) struct Places {
+    rooms: Mutex<HashMap<RoomId, Arc<Place>>>,
+    /// How many look at any of them. More only under the lock.
+    lookers: Arc<AtomicUsize>,
+}
 
 /// One of them.
 struct Place {
@@ -67,6 +72,7 @@ pub(crate) async fn serve<C: Member>(core: &Arc<Core>, mut exchange: Exchange<C>
 struct Looker {
     place: Arc<Place>,
     id: LookerId,
+    everywhere: Arc<AtomicUsize>,
 }
 
 impl Drop for Looker {
@@ -75,6 +81,7 @@ impl Drop for Looker {
         inside.presence.leave(Instant::now(), self.id);
         inside.told.remove(&self.id);
         drop(inside);
+        self.everywhere.fetch_sub(1, Ordering::AcqRel);
         self.place.news.notify_one();
     }
 }
@@ -86,9 +93,9 @@ fn enter(
     told: (Datagrams, u64),
 ) -> Result<Looker, Refusal> {
     let limits = &core.limits.presence;
-    let mut places = lock(&core.places.0);
-    let everywhere = places.values().map(|place| lock(&place.inside).told.len()).sum::<usize>();
-    within("lookers at rooms", everywhere + 1, limits.lookers_in_all)?;
+    let mut places = lock(&core.places.rooms);
+    let everywhere = core.places.lookers.clone();
+    within("lookers at rooms", everywhere.load(Ordering::Acquire) + 1, limits.lookers_in_all)?;
     let mut begun = false;
     let place = places.entry(room.id).or_insert_with(|| {
         begun = true;
@@ -104,7 +111,8 @@ fn enter(
     let id = inside.presence.enter(user)?;
     inside.told.insert(id, told);
     drop(inside);
-    Ok(Looker { place, id })
+    everywhere.fetch_add(1, Ordering::AcqRel);
+    Ok(Looker { place, id, everywhere })
 }
 
 /// Takes what somebody says until they may look no longer.
@@ -156,7 +164,7 @@ async fn tell(core: Arc<Core>, place: Arc<Place>) {
 impl Places {
     /// Forgets a room that nobody looks at any more.
     fn leave(&self, place: &Arc<Place>) -> bool {
-        let mut places = lock(&self.0);
+        let mut places = lock(&self.rooms);
         let empty = lock(&place.inside).presence.is_empty();
         if empty {
             places.remove(&place.room.id);

@@ -1,8 +1,9 @@
 //! A server under siege: connections killed at every point, thousands that do their worst at once. Its memory and its
 //! descriptors stay within bounds and come back, and whoever was there before notices nothing.
 //!
-//! The numbers are small here. `cargo xtask soak connections` runs the same with 100,000 kills, 2,000 attackers and 1,000
-//! slow connections in each state, by the variables `HIKYAKU_KILLS`, `HIKYAKU_ATTACKERS` and `HIKYAKU_SLOW`.
+//! The numbers are small here. `cargo xtask soak connections` runs the same with 100,000 kills, 2,000 attackers, 1,000
+//! slow connections in each state and 2,000 hostile members, by the variables `HIKYAKU_KILLS`, `HIKYAKU_ATTACKERS`,
+//! `HIKYAKU_SLOW` and `HIKYAKU_MEMBERS`.
 
 #![allow(missing_docs, clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 

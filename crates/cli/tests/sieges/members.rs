@@ -73,6 +73,16 @@ impl Loot {
 
 type Line = Talk<TlsStream<TcpStream>>;
 
+/// Asks the same again and again.
+async fn ask(talk: &mut Line, first: hikyaku_mux::StreamId, question: &[u8]) -> io::Result<()> {
+    talk.write(first, question).await?;
+    for _ in 1..ASKED {
+        let id = talk.open(Dir::Bi).await?;
+        talk.write(id, question).await?;
+    }
+    Ok(())
+}
+
 /// Writes as much as there is credit for.
 async fn pour(talk: &mut Line, id: hikyaku_mux::StreamId, bytes: Bytes) -> io::Result<()> {
     tokio::time::timeout(NO_MORE, talk.write_shared(id, bytes)).await.unwrap_or(Ok(()))
@@ -92,22 +102,20 @@ async fn worst(loot: &Loot, what: Worst, who: &Attacker, nth: u64, arrived: impl
         Worst::HalfMessages => {
             talk.write(id, &exchange(chat::PROTOCOL, chat::method::SYNC, &[&follow(&loot.room)], false))
                 .await?;
-            pour(&mut talk, id, loot.half.clone()).await?;
+            // Refused or not: it has tried.
+            let _ = pour(&mut talk, id, loot.half.clone()).await;
         }
         Worst::Unread | Worst::NoCredit => {
-            let all = loot.history();
-            talk.write(id, &all).await?;
-            for _ in 1..ASKED {
-                let id = talk.open(Dir::Bi).await?;
-                talk.write(id, &all).await?;
-            }
+            // As many as it may open: more when the first ones are let in.
+            let asked = tokio::time::timeout(NO_MORE, ask(&mut talk, id, &loot.history())).await;
+            asked.unwrap_or(Ok(()))?;
         }
         Worst::Unheard => {
             let room = RoomRef::Id(loot.room.head.room);
             let all = History { room, from: Some(1), since_ms: None, limit: None, chain: false };
             let ask = exchange(chat::PROTOCOL, chat::method::HISTORY, &[&cbor::encode(&all)], false);
             talk.write(id, &ask).await?;
-            pour(&mut talk, id, loot.flood.clone()).await?;
+            let _ = pour(&mut talk, id, loot.flood.clone()).await;
         }
         Worst::File => fetch(&mut talk, loot, id).await?,
         Worst::Follower => {
@@ -127,7 +135,7 @@ async fn worst(loot: &Loot, what: Worst, who: &Attacker, nth: u64, arrived: impl
 
 /// Asks for the file and takes nothing but the head of the answer.
 async fn fetch(talk: &mut Line, loot: &Loot, id: hikyaku_mux::StreamId) -> io::Result<()> {
-    let request = cbor::encode(&Request { wanted: Wanted::Event(loot.file.clone()) });
+    let request = cbor::encode(&Request { wanted: Wanted::Event(loot.file.clone()), live: None, from: None });
     talk.write(id, &exchange(files::PROTOCOL, files::GET, &[&request], false)).await?;
     let mut answer = Vec::new();
     while answer.len() < 40 {
@@ -141,7 +149,8 @@ async fn fetch(talk: &mut Line, loot: &Loot, id: hikyaku_mux::StreamId) -> io::R
         return Ok(());
     }
     let head: Head = first_message(&answer);
-    let accept = Accept { transfer: head.transfer, from: 0, prefix: None, max_block: None, list: None };
+    let accept =
+        Accept { transfer: head.transfer, from: 0, prefix: None, max_block: None, list: None, roots: None };
     let mut message = Vec::new();
     frame::encode(FrameType::MESSAGE, &cbor::encode(&Answer::Accept(accept)), &mut message);
     talk.write(id, &message).await

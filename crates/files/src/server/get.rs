@@ -2,7 +2,7 @@
 
 use hikyaku::{ErrorCode, Exchange, Failure};
 use hikyaku_storage::vault::ObjectId;
-use hikyaku_wire::files::{Answer, Head, Request};
+use hikyaku_wire::files::{Answer, BLOCK_LEN, GROUP_LEN, Head, Request};
 use hikyaku_wire::parcel::EntryKind;
 use tokio::sync::mpsc;
 
@@ -11,7 +11,7 @@ use crate::client::deliver;
 use crate::error::{FilesError, Result};
 use crate::object_tree::ObjectTree;
 use crate::progress::Progress;
-use crate::reader::{ObjectReading, growing::proof};
+use crate::reader::{AHEAD, ObjectReading, growing::proof};
 use crate::rooms::Rooms;
 use crate::sift::{ANSWERS, Sifting};
 
@@ -47,6 +47,8 @@ impl<C: Send + Sync + 'static, R: Rooms<C>> FilesServer<C, R> {
             Ok((object, before))
         })
         .await?;
+        // For the blocks that are read before the peer takes them. With less room they are smaller.
+        let room = sender.keep_room(AHEAD * BLOCK_LEN, AHEAD * GROUP_LEN)?;
         sender
             .send(&Head {
                 transfer: found.transfer,
@@ -69,11 +71,12 @@ impl<C: Send + Sync + 'static, R: Rooms<C>> FilesServer<C, R> {
             if found.kind != EntryKind::Tree {
                 return Err(FilesError::Order("only a tree can be listed"));
             }
+            sender.keep_room(AHEAD * BLOCK_LEN, AHEAD * BLOCK_LEN)?;
             let tree = ObjectTree::new(object, root, accept.roots == Some(true));
             let reading = Sifting::new(tree, &accept, answers, |_| {})?;
             deliver(reading, to, &mut sender, &mut receiver, &progress).await?;
         } else {
-            let reading = ObjectReading::new(object, root, &accept)?;
+            let reading = ObjectReading::new(object, root, &accept, room / AHEAD)?;
             deliver(reading, to, &mut sender, &mut receiver, &progress).await?;
         }
         receiver.ended().await?;

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use hikyaku::{ErrorCode, Failure, Receiver, Retry, Sender};
 use hikyaku_storage::vault::{Object, Transfer, VaultError};
-use hikyaku_wire::files::{Accept, Answer, Arrival, Close, Head, Request, Step};
+use hikyaku_wire::files::{Accept, Answer, Arrival, BLOCK_LEN, Close, Head, Request, Step};
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 
@@ -26,6 +26,8 @@ const TELL_EVERY: Duration = Duration::from_secs(5);
 const TELL_AT_MOST: Duration = Duration::from_millis(250);
 /// Blocks that wait for the network.
 const QUEUE: usize = 2;
+/// Bytes that are there at one time at most: in blocks that wait, in one that was read and in one that is being sent.
+const AHEAD: u64 = (QUEUE as u64 + 2) * BLOCK_LEN;
 
 impl<C: Send + Sync + 'static, R: Rooms<C>> FilesServer<C, R> {
     pub(super) async fn get_live(
@@ -39,6 +41,8 @@ impl<C: Send + Sync + 'static, R: Rooms<C>> FilesServer<C, R> {
         let (vault, transfer) = (self.shared.vault.clone(), Transfer(found.transfer.0));
         let peeked = blocking(move || Ok(vault.peek(transfer)?)).await.map_err(not_yet)?;
         self.shared.passages.rest(found.transfer, peeked.verified);
+        // For the blocks that are read before the peer takes them.
+        sender.keep_room(AHEAD, AHEAD)?;
         let object: Arc<dyn Object> = peeked.object.into();
         let arrival = waiting.passage.borrow().arrival();
         let (stored, from) = (object.clone(), request.from);

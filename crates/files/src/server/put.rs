@@ -46,6 +46,8 @@ impl<C: Send + Sync + 'static, R: Rooms<C>> FilesServer<C, R> {
         if offer.options.is_some_and(|options| options.dry_run == Some(true)) {
             return self.preview(&offer, &mut sender, &mut receiver).await;
         }
+        // For a block that has begun and is not whole.
+        receiver.keep_room(MAX_BLOCK_LEN)?;
         let guard = self.shared.active.take(offer.transfer, self.shared.rooms.owner(&context)).await?;
         let receipt = match &offer.target {
             Target::Drop(path) => {

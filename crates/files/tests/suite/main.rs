@@ -9,6 +9,7 @@ mod fetching;
 mod hostile;
 mod jail;
 mod known;
+mod memory;
 mod moving;
 mod passing;
 mod resuming;

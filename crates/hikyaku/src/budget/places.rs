@@ -1,17 +1,18 @@
-//! How many exchanges a peer may have open at once: few at first, more when it opens them.
+//! How many exchanges a peer may have open at once: few at first, more when it has that many.
 //!
-//! quinn keeps two entries for each stream that a peer may open, whether it does or not: 1,024 of them cost 70 KB for
-//! every idle connection, ten times as much as the rest of its session. In QMux a stream costs nothing before it is opened.
+//! A stream costs something before it is an exchange, and when it was refused: half a kilobyte in QMux until the peer has taken
+//! that, and two entries in quinn's tables for each that may be opened, whether it is or not. For 1,024 of them, that is
+//! far more than the rest of an idle connection.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::Budget;
 
-/// Exchanges that a new member may have open where each costs something, and how that grows when half of them are.
-pub(super) const FIRST: u64 = 32;
+/// Exchanges that a new member may have open, and how that grows when half of them are.
+const FIRST: u64 = 32;
 const GROWTH: u64 = 4;
-/// What a stream costs that may be opened.
-const PLACE: u64 = 128;
+/// What a stream costs that may be opened, or that was and is no exchange.
+const STREAM: u64 = 512;
 
 #[derive(Debug)]
 pub(super) struct Places {
@@ -22,9 +23,14 @@ pub(super) struct Places {
 }
 
 impl Places {
-    pub(super) fn new(first: u64, most: u64) -> Self {
-        let first = first.min(most);
+    pub(super) fn new(most: u64) -> Self {
+        let first = FIRST.min(most);
         Self { first, most, now: AtomicU64::new(first) }
+    }
+
+    /// Of a peer that may have the most from the beginning.
+    pub(super) fn all(most: u64) -> Self {
+        Self { first: most, most, now: AtomicU64::new(most) }
     }
 
     pub(super) fn now(&self) -> u64 {
@@ -33,7 +39,7 @@ impl Places {
 
     /// What was taken from the budget for it.
     pub(super) fn taken(&self) -> u64 {
-        (self.now() - self.first).saturating_mul(PLACE)
+        (self.now() - self.first).saturating_mul(STREAM)
     }
 
     /// So many are open now; how many may be from now on, if it is time for more and there is room.
@@ -43,7 +49,7 @@ impl Places {
             return None;
         }
         let wanted = now.saturating_mul(GROWTH).min(self.most);
-        let cost = (wanted - now).saturating_mul(PLACE);
+        let cost = (wanted - now).saturating_mul(STREAM);
         if !budget.take(cost, |_| true) {
             return None;
         }

@@ -2,20 +2,30 @@ use proptest::prelude::*;
 
 use std::time::Duration;
 
-use super::window::SMALL_WINDOW;
 use super::*;
 
 const MIB: u64 = 1024 * 1024;
 
-const ASIDE: u64 = unauthorised::WINDOW;
+/// The window of a connection that has asked for nothing.
+const FIRST: u64 = unauthorised::WINDOW;
 
 /// With room for a thousand connections beside it.
 fn limits(memory: u64) -> Limits {
-    Limits { max_memory: memory + 1000 * ASIDE, max_connections: 1000, ..Limits::default() }
+    Limits { max_memory: memory + 1000 * PLACE, max_connections: 1000, ..Limits::default() }
 }
 
 fn share(budget: &Arc<Budget>, limits: &Limits) -> Share {
     Share::open(budget, limits, Waiting::Unsent, Instant::now())
+}
+
+fn open(share: &Share) -> u64 {
+    share.exchanges.load(Ordering::Acquire)
+}
+
+fn leave_all(share: &Share) {
+    while open(share) > 0 {
+        share.leave();
+    }
 }
 
 fn member(budget: &Arc<Budget>, limits: &Limits) -> Share {
@@ -25,14 +35,14 @@ fn member(budget: &Arc<Budget>, limits: &Limits) -> Share {
 }
 
 #[test]
-fn windows_are_full_while_half_of_the_budget_is_left_and_then_small() {
+fn windows_are_full_while_half_of_the_budget_is_left_and_then_what_was_put_aside() {
     let limits = limits(512 * MIB);
     let budget = Budget::new(&limits);
     let members: Vec<_> = (0..1000).map(|_| member(&budget, &limits)).collect();
     let receive = |size: u64| members.iter().filter(|share| share.receive.size() == size).count();
     let send = |size: u64| members.iter().filter(|share| share.send.size() == size).count();
-    assert_eq!((receive(24 * MIB), receive(SMALL_WINDOW)), (9, 991));
-    assert_eq!((send(4 * MIB), send(SMALL_WINDOW)), (9 + 1, 990));
+    assert_eq!((receive(24 * MIB), receive(FIRST)), (9, 991));
+    assert_eq!((send(4 * MIB), send(FIRST)), (9 + 1, 990));
     let taken: u64 = members.iter().map(|share| share.receive.taken() + share.send.taken()).sum();
     assert_eq!(budget.used.load(Ordering::Acquire), taken);
     drop(members);
@@ -51,14 +61,10 @@ fn every_connection_that_is_taken_has_its_credit_whatever_the_others_hold() {
         })
         .collect();
     assert!(budget.free() < MIB, "they hold what they can: {}", budget.free());
-    assert!(members.iter().all(|share| share.receive.size() >= ASIDE && share.send.size() >= ASIDE));
+    assert!(members.iter().all(|share| share.receive.size() >= FIRST && share.send.size() >= FIRST));
     let all: u64 = members.iter().map(|share| share.receive.size()).sum();
     assert!(all + budget.held.load(Ordering::Acquire) <= limits.max_memory, "{all}");
-    members.iter().for_each(|share| {
-        while share.exchanges.load(Ordering::Acquire) > 0 {
-            share.leave()
-        }
-    });
+    members.iter().for_each(leave_all);
 }
 
 #[test]
@@ -74,42 +80,82 @@ fn windows_grow_when_they_are_used_up_within_a_second_and_not_otherwise() {
         now += time;
         share.consumed(1, || now)
     };
-    assert_eq!(use_up(SMALL_WINDOW, Duration::from_secs(3600)), None, "a talker, not a sender of bulk");
+    assert_eq!(use_up(FIRST, Duration::from_secs(3600)), None, "a talker, not a sender of bulk");
     let quickly = Duration::from_millis(500);
-    for larger in [128 * 1024, 512 * 1024, 2 * MIB, 8 * MIB, 24 * MIB] {
+    for larger in [64 * 1024, 256 * 1024, MIB, 4 * MIB, 16 * MIB, 24 * MIB] {
         assert_eq!(use_up(share.receive.size(), quickly), Some(larger));
     }
     assert_eq!(share.consumed(1 << 40, || panic!("it is as large as it gets")), None);
     // What is sent has a window of its own.
-    assert_eq!(share.send.size(), SMALL_WINDOW);
-    assert_eq!(share.sent(SMALL_WINDOW, || now), None, "nothing was sent for an hour");
-    assert_eq!(share.sent(SMALL_WINDOW, || now), Some(128 * 1024));
-    assert_eq!(share.send.size(), 128 * 1024);
+    assert_eq!(share.send.size(), FIRST);
+    assert_eq!(share.sent(FIRST, || now), None, "nothing was sent for an hour");
+    assert_eq!(share.sent(FIRST, || now), Some(64 * 1024));
+    assert_eq!(share.send.size(), 64 * 1024);
 }
 
 #[test]
-fn a_quic_peer_may_open_more_exchanges_when_half_of_them_are_open_and_a_qmux_peer_all_at_once() {
+fn a_member_may_open_more_exchanges_when_half_of_them_are_open() {
     let limits = limits(512 * MIB);
     let budget = Budget::new(&limits);
-    let quic = Share::open(&budget, &limits, Waiting::Unacknowledged, Instant::now());
-    let enter = |open: u64| {
-        while quic.exchanges.load(Ordering::Acquire) < open * EXCHANGE {
-            quic.enter().unwrap();
-            assert!(quic.exchanges.load(Ordering::Acquire) == open * EXCHANGE || quic.entered().is_none());
+    let member = share(&budget, &limits);
+    let enter = |many: u64| {
+        while open(&member) < many {
+            member.enter().unwrap();
+            assert!(open(&member) == many || member.entered().is_none());
         }
-        quic.entered()
+        member.entered()
     };
-    assert_eq!((quic.places(), enter(15)), (32, None));
+    assert_eq!((member.places(), enter(15)), (32, None));
     assert_eq!((enter(16), enter(63), enter(64), enter(255)), (Some(128), None, Some(512), None));
     assert_eq!((enter(256), enter(1024)), (Some(1024), None));
-    assert!(budget.used.load(Ordering::Acquire) > 1024 * EXCHANGE, "places cost something");
-    (0..1024).for_each(|_| quic.leave());
-    drop(quic);
+    let used = budget.used.load(Ordering::Acquire);
+    assert_eq!(used, (1024 - OWN) * EXCHANGE + (1024 - 32) * 512, "a place costs something, too");
+    leave_all(&member);
+    drop(member);
     assert_eq!(budget.used.load(Ordering::Acquire), 0);
-    assert_eq!(share(&budget, &limits).places(), 1024);
-    let few = Limits { max_exchanges: 3, ..limits };
-    let quic = Share::open(&budget, &few, Waiting::Unacknowledged, Instant::now());
-    assert_eq!((quic.places(), quic.entered()), (3, None));
+    let few = share(&budget, &Limits { max_exchanges: 3, ..limits });
+    assert_eq!((few.places(), few.entered()), (3, None));
+}
+
+/// However much the others hold: who is connected may ask one thing while another goes on.
+#[test]
+fn the_first_two_exchanges_of_a_connection_never_ask_for_room() {
+    let limits = limits(MIB);
+    let budget = Budget::new(&limits);
+    let hoarders: Vec<_> = (0..40).map(|_| share(&budget, &limits)).collect();
+    hoarders.iter().for_each(|share| while share.enter().is_ok() {});
+    let late = share(&budget, &limits);
+    assert_eq!([late.enter(), late.enter()], [Ok(()); 2]);
+    late.enter().unwrap_err();
+    assert_eq!(open(&late), 2);
+    hoarders.iter().chain([&late]).for_each(leave_all);
+    assert_eq!((budget.used.load(Ordering::Acquire), budget.held.load(Ordering::Acquire)), (0, 0));
+}
+
+#[test]
+fn room_that_is_kept_is_there_for_all_that_is_said_until_the_end() {
+    let limits = limits(64 * MIB);
+    let budget = Budget::new(&limits);
+    let share = share(&budget, &limits);
+    let held = || budget.held.load(Ordering::Acquire);
+    let mut answer = Held::default();
+    assert_eq!(answer.keep_some(&share, MIB, MIB), Ok(MIB));
+    for size in [KEPT, MIB, 2 * MIB] {
+        answer.grow_answer(&share, size).unwrap();
+        assert_eq!(held(), size.max(MIB));
+        answer.said(&share);
+        assert_eq!(held(), MIB);
+    }
+    answer.clear(&share);
+    // Its part is an eighth of what would be left of a quarter.
+    let most = budget.held_limit / 9 / SMALL_MESSAGE * SMALL_MESSAGE;
+    assert_eq!(answer.keep_some(&share, most + 1, most + 1).map_err(|full| full.name), Err("max_memory"));
+    assert_eq!(held(), 0, "what was refused was not taken");
+    assert_eq!(answer.keep_some(&share, 3 * most, most / 4), Ok(3 * most / 4));
+    answer.clear(&share);
+    assert_eq!(answer.keep_some(&share, most, 0), Ok(most));
+    answer.clear(&share);
+    assert_eq!(held(), 0);
 }
 
 /// However large the messages of a connection are, exchanges are held to the same purse.
@@ -126,16 +172,9 @@ fn an_exchange_has_a_price_and_what_is_held_is_a_quarter_of_it_all() {
     assert!(budget.used.load(Ordering::Acquire) == held, "{held}");
     let refused = shares[0].enter().unwrap_err();
     assert_eq!(refused, NoRoom { name: "max_memory", limit: 32 * MIB });
-    let own = |share: &Share| share.exchanges.load(Ordering::Acquire);
-    while own(&shares[0]) > 0 {
-        shares[0].leave();
-    }
-    shares[0].enter().expect("there is room again");
-    shares.iter().for_each(|share| {
-        while own(share) > 0 {
-            share.leave()
-        }
-    });
+    leave_all(&shares[0]);
+    (0..3).for_each(|_| shares[0].enter().expect("there is room again"));
+    shares.iter().for_each(leave_all);
     assert_eq!(budget.free(), budget.limit);
 }
 
@@ -231,7 +270,7 @@ proptest! {
                 _ => {}
             }
             prop_assert!(budget.used.load(Ordering::Acquire) <= 16 * MIB);
-            let held: u64 = open.iter().map(|(_, held, exchanges)| held.0 + exchanges * EXCHANGE).sum();
+            let held: u64 = open.iter().map(|(_, held, exchanges)| held.bytes + exchanges.saturating_sub(OWN) * EXCHANGE).sum();
             let windows: u64 = open.iter().map(|(share, ..)| share.receive.taken() + share.send.taken()).sum();
             prop_assert_eq!(budget.held.load(Ordering::Acquire), held);
             prop_assert_eq!(budget.used.load(Ordering::Acquire), held + windows);

@@ -6,8 +6,7 @@ use std::time::{Duration, Instant};
 
 use super::{Budget, FAIR};
 
-/// The window of members when half of the budget is gone; what they use up within [`QUICK`] grows by [`GROWTH`].
-pub(super) const SMALL_WINDOW: u64 = 32 * 1024;
+/// Windows that are used up within [`QUICK`] grow by this.
 const GROWTH: u64 = 4;
 const QUICK: Duration = Duration::from_secs(1);
 
@@ -37,12 +36,10 @@ impl Window {
         self.size.load(Ordering::Acquire)
     }
 
-    /// All that there may be while half of the budget is left, then a small one.
+    /// All that there may be while half of the budget is left; then it stays what it is, until it is used.
     pub(super) fn raise(&self, budget: &Budget) -> u64 {
         let half = budget.limit / 2;
-        if !self.widen(budget, self.most, |left| left >= half) {
-            self.widen(budget, SMALL_WINDOW.min(self.most), |left| SMALL_WINDOW <= left / FAIR);
-        }
+        self.widen(budget, self.most, |left| left >= half);
         self.size()
     }
 

@@ -157,6 +157,19 @@ impl Receiver {
         }
     }
 
+    /// Makes room for so many bytes until the peer has said everything: for what is gathered of them.
+    ///
+    /// # Errors
+    /// [`Error::NoRoom`], to be returned from the handler.
+    pub fn keep_room(&mut self, bytes: u64) -> Result<()> {
+        let inner = self.connection.inner();
+        let kept = self.held.keep_some(&inner.share, bytes, bytes).map_err(|NoRoom { name, limit }| {
+            event!(inner.events, LimitReached { limit: name, value: limit, owner: By::Us });
+            Error::NoRoom { name, limit, nothing_done: true }
+        });
+        kept.map(|_| ())
+    }
+
     pub(crate) fn stop(&mut self, code: ErrorCode) {
         self.over = true;
         self.guard.set_outcome(By::Peer, Outcome::Cancelled(code));

@@ -145,14 +145,23 @@ impl Sender {
         self.send_frame(message, false).await
     }
 
-    /// Makes room for so many bytes of an answer before it is made. A peer that does not read finds less and less of it: then
-    /// the exchange fails with BUSY, and nothing was done.
+    /// Makes room for an answer before it is made: `wanted` bytes, or half of that, and half again, down to `least`. Returns
+    /// how many there are. A peer that does not read finds less and less; 4 KiB are always there.
+    ///
+    /// # Errors
+    /// [`Error::NoRoom`], to be returned from the handler: the exchange fails with BUSY, and nothing was done.
+    pub fn reserve(&mut self, wanted: u64, least: u64) -> Result<u64> {
+        let inner = self.connection.inner();
+        self.waiting.grow_some(&inner.share, wanted, least).map_err(|full| no_room(inner, full, true))
+    }
+
+    /// The same until the answer is over: for what is read ahead of it, and what of that waits to be sent.
     ///
     /// # Errors
     /// [`Error::NoRoom`], to be returned from the handler.
-    pub fn reserve(&mut self, bytes: u64) -> Result<()> {
+    pub fn keep_room(&mut self, wanted: u64, least: u64) -> Result<u64> {
         let inner = self.connection.inner();
-        self.waiting.grow_answer(&inner.share, bytes).map_err(|full| no_room(inner, full, true))
+        self.waiting.keep_some(&inner.share, wanted, least).map_err(|full| no_room(inner, full, true))
     }
 
     async fn send_frame(&mut self, message: Encoded, shares: bool) -> Result<()> {
@@ -326,6 +335,7 @@ impl Sender {
             self.write().await?;
         }
         self.state = SendState::Finished;
+        self.waiting.clear(&self.connection.inner().share);
         if let Some(stream) = &mut self.stream {
             stream.finish();
         }
@@ -360,7 +370,7 @@ impl Sender {
         });
         let written = written.await;
         if written.is_ok() {
-            waiting.clear(&inner.share);
+            waiting.said(&inner.share);
             self.shares = false;
             inner.sent(bytes);
             self.guard.set_opened();

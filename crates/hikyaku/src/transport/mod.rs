@@ -219,8 +219,7 @@ impl Link {
     pub(crate) fn allow_exchanges(&self, exchanges: u64) {
         match self {
             Self::Quic(link) => link.allow_exchanges(exchanges),
-            // It was told the most at the beginning.
-            Self::Mux(_) => {}
+            Self::Mux(link) => link.allow_exchanges(exchanges),
         }
     }
 

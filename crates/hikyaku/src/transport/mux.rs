@@ -216,6 +216,12 @@ impl MuxLink {
         state.wake_driver();
     }
 
+    pub(super) fn allow_exchanges(&self, exchanges: u64) {
+        let mut state = self.shared.lock();
+        state.connection.set_max_concurrent_streams(Dir::Bi, exchanges);
+        state.wake_driver();
+    }
+
     pub(super) fn widen_send(&self, window: u64) {
         self.shared.lock().connection.set_send_buffer_total(bytes(window));
     }

@@ -9,6 +9,7 @@ const NUMBERS: &[(&str, &str, usize)] = &[
     ("--kills", "HIKYAKU_KILLS", 100_000),
     ("--attackers", "HIKYAKU_ATTACKERS", 2_000),
     ("--slow", "HIKYAKU_SLOW", 1_000),
+    ("--members", "HIKYAKU_MEMBERS", 2_000),
 ];
 
 pub(super) fn run(arguments: &[String]) -> Outcome {
@@ -42,8 +43,8 @@ mod tests {
     #[test]
     fn the_numbers_are_the_usual_ones_unless_given() {
         let read = |list: &[&str]| read(&list.iter().map(ToString::to_string).collect::<Vec<_>>());
-        assert_eq!(read(&[]), Ok(vec![100_000, 2_000, 1_000]));
-        assert_eq!(read(&["--attackers", "7"]), Ok(vec![100_000, 7, 1_000]));
+        assert_eq!(read(&[]), Ok(vec![100_000, 2_000, 1_000, 2_000]));
+        assert_eq!(read(&["--attackers", "7"]), Ok(vec![100_000, 7, 1_000, 2_000]));
         assert!(read(&["--kills", "many"]).is_err_and(|sentence| sentence.contains("`many`")));
         assert!(read(&["--kill"]).is_err_and(|sentence| sentence.contains("`--kill`")));
     }

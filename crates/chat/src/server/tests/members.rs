@@ -51,8 +51,11 @@ async fn a_private_room_is_unknown_to_everybody_else() {
     for room in [RoomRef::Id(DEN), RoomRef::Name("den".into())] {
         assert_eq!(methods::resolve(&world.core, &*other, Resolve { room: room.clone() }).await, unknown);
         let ask = History { room: room.clone(), from: None, since_ms: None, limit: None, chain: false };
-        assert!(methods::history(&world.core, &*owner, ask.clone()).await.is_ok());
-        assert_eq!(methods::history(&world.core, &*other, ask).await.map(|_| ()), Err(Refusal::RoomUnknown));
+        assert!(methods::history(&world.core, &*owner, ask.clone(), u64::MAX).await.is_ok());
+        assert_eq!(
+            methods::history(&world.core, &*other, ask, u64::MAX).await.map(|_| ()),
+            Err(Refusal::RoomUnknown)
+        );
         let ask = ListMembers { room, after: None };
         assert_eq!(members::list(&world.core, &*other, ask).await, Err(Refusal::RoomUnknown));
     }
@@ -84,7 +87,7 @@ async fn an_invitation_shows_the_room_and_joining_opens_it() {
     assert_eq!((room.role, room.private), (Some(MemberRole::Invited), true));
     assert!(matches!(world.send(DEN, proposal(2, [2; 16], "x")).await, Err(Refusal::Denied(_))));
     let ask = History { room: DEN.into(), from: None, since_ms: None, limit: None, chain: false };
-    assert!(matches!(methods::history(&world.core, &*guest, ask).await, Err(Refusal::Denied(_))));
+    assert!(matches!(methods::history(&world.core, &*guest, ask, u64::MAX).await, Err(Refusal::Denied(_))));
     assert_eq!(world.change(2, Change::Join, 2).await, Ok(3));
     assert_eq!(world.change(2, Change::Join, 2).await, Err(Refusal::MemberAlready));
     assert_eq!(world.send(DEN, proposal(2, [2; 16], "x")).await.map(|sent| sent.seq), Ok(4));

@@ -97,7 +97,7 @@ async fn history_is_what_followers_saw() {
     let (member, mut read) = (world.somebody(1), Vec::new());
     let page = async |from, limit| {
         let ask = History { room: OPS.into(), from: Some(from), since_ms: None, limit, chain: false };
-        methods::history(&world.core, &*member, ask).await.unwrap()
+        methods::history(&world.core, &*member, ask, u64::MAX).await.unwrap()
     };
     loop {
         let page = page(read.len() as u64 + 1, None).await;
@@ -132,11 +132,14 @@ async fn history_begins_at_a_time() {
     let member = world.somebody(1);
     let since = async |since| {
         let ask = History { room: OPS.into(), from: None, since_ms: Some(since), limit: None, chain: false };
-        methods::history(&world.core, &*member, ask).await.unwrap().first
+        methods::history(&world.core, &*member, ask, u64::MAX).await.unwrap().first
     };
     assert_eq!([since(0).await, since(300).await, since(301).await, since(999).await], [1, 3, 4, 6]);
     let both = History { room: OPS.into(), from: Some(1), since_ms: Some(1), limit: None, chain: false };
-    assert!(matches!(methods::history(&world.core, &*member, both).await, Err(Refusal::Invalid(_))));
+    assert!(matches!(
+        methods::history(&world.core, &*member, both, u64::MAX).await,
+        Err(Refusal::Invalid(_))
+    ));
 }
 
 //= S4.52 (test)
@@ -156,7 +159,7 @@ async fn the_chain_is_told_at_any_place_also_where_events_were_erased() {
     let member = world.somebody(1);
     let page = async |from| {
         let ask = History { room: OPS.into(), from: Some(from), since_ms: None, limit: None, chain: true };
-        methods::history(&world.core, &*member, ask).await.unwrap()
+        methods::history(&world.core, &*member, ask, u64::MAX).await.unwrap()
     };
     let (mut chain, mut next) = (crate::chain::Chain::genesis(OPS), 1);
     while next <= 2_501 {

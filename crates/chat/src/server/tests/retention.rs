@@ -44,7 +44,7 @@ async fn what_is_trimmed_is_gone_and_the_rest_can_be_verified() {
     assert_eq!((trimmed.len(), trimmed[0].through, trimmed[0].chain), (1, 9, Some(chain.0)));
     assert_eq!(events(&told, OPS, 10), ["10", "11", "12"]);
     let ask = History { room: OPS.into(), from: Some(1), since_ms: None, limit: None, chain: true };
-    let page = methods::history(&world.core, &*world.somebody(1), ask).await.unwrap();
+    let page = methods::history(&world.core, &*world.somebody(1), ask, u64::MAX).await.unwrap();
     assert_eq!((page.first, page.chain), (10, Some(chain.0)));
     // What was said once is not said again, though the event is gone.
     let again = world.send(OPS, proposal(1, [3; 16], "3")).await.unwrap();
