@@ -149,8 +149,15 @@ async fn fetch(talk: &mut Line, loot: &Loot, id: hikyaku_mux::StreamId) -> io::R
         return Ok(());
     }
     let head: Head = first_message(&answer);
-    let accept =
-        Accept { transfer: head.transfer, from: 0, prefix: None, max_block: None, list: None, roots: None };
+    let accept = Accept {
+        transfer: head.transfer,
+        from: 0,
+        prefix: None,
+        max_block: None,
+        list: None,
+        roots: None,
+        known: Vec::new(),
+    };
     let mut message = Vec::new();
     frame::encode(FrameType::MESSAGE, &cbor::encode(&Answer::Accept(accept)), &mut message);
     talk.write(id, &message).await

@@ -30,8 +30,15 @@ async fn fetch(connection: &Connection) -> hikyaku::Result<Exchange> {
     let mut exchange = connection.open("files/1", "get").await?;
     exchange.send(&Request { wanted: event(1), live: None, from: None }).await?;
     let head: Head = exchange.receive().await?;
-    let accept =
-        Accept { transfer: head.transfer, from: 0, prefix: None, max_block: None, list: None, roots: None };
+    let accept = Accept {
+        transfer: head.transfer,
+        from: 0,
+        prefix: None,
+        max_block: None,
+        list: None,
+        roots: None,
+        known: Vec::new(),
+    };
     exchange.send(&Answer::Accept(accept)).await?;
     Ok(exchange)
 }
