@@ -78,7 +78,8 @@ impl Accounts {
         let device_name = found.record.name.parse().map_err(|_| AccountsError::Damaged("device"))?;
         let name = user.name.parse().map_err(|_| AccountsError::Damaged("user"))?;
         self.note_appearance(id, found, now).await;
-        Ok(Session::member(user_id, name, user.role, device, device_name))
+        let session = Session::member(user_id, name, user.role, device, device_name);
+        Ok(Session { grants: user.grants.unwrap_or_default(), ..session })
     }
 
     /// Whether the server has an owner. As long as it has none, an invite makes one.

@@ -4,9 +4,9 @@ use std::time::Duration;
 
 use hikyaku::{CallOptions, Connection, Error, ErrorCode, Failure, KeyId, Result, Transport};
 use hikyaku_wire::accounts::{
-    self, CancelInvite, CreateInvite, CreatedInvite, Device, Devices, Invite, InviteDevice, Invites,
-    ListDevices, ListInvites, ListUsers, Me, Nothing, RenameDevice, RevokeDevice, RevokeUser, Revoked, User,
-    Users, method,
+    self, CancelInvite, CreateInvite, CreatedInvite, Device, Devices, GrantUser, Invite, InviteDevice,
+    Invites, ListDevices, ListInvites, ListUsers, Me, Nothing, RenameDevice, RevokeDevice, RevokeUser,
+    Revoked, User, Users, method,
 };
 use hikyaku_wire::enroll::{self, DeviceId, InviteId, Redeem, SecretBytes, UserId, Welcome};
 use minicbor::{Decode, Encode};
@@ -125,6 +125,13 @@ impl AccountsClient {
     /// Revokes a user, as the operator.
     pub async fn revoke_user(&self, id: UserId) -> Result<Revoked> {
         self.call(method::USER_REVOKE, &RevokeUser { id }).await
+    }
+
+    /// Grants a user something beside the role, or takes it back.
+    pub async fn grant(&self, id: UserId, grant: &str, granted: bool) -> Result<()> {
+        let Nothing {} =
+            self.call(method::USER_GRANT, &GrantUser { id, grant: grant.to_owned(), granted }).await?;
+        Ok(())
     }
 
     async fn call<Q, A>(&self, method: &str, question: &Q) -> Result<A>

@@ -38,6 +38,19 @@ pub enum AccountsError {
     /// The role does not permit it.
     #[error("your role does not permit you to {0}")]
     Denied(&'static str),
+    /// Neither the role nor a grant permits it.
+    #[error("you may not {what}; ask an owner of the server for 'hikyaku user allow {name} {grant}'")]
+    NotGranted {
+        /// What.
+        what: &'static str,
+        /// The user's own name.
+        name: String,
+        /// What to ask for.
+        grant: &'static str,
+    },
+    /// There is no grant of this name.
+    #[error("there is nothing of that name to be granted; there is drop and replace")]
+    GrantUnknown,
     /// The device is not, or no longer, known.
     #[error("this device is not enrolled; redeem an invite first")]
     Unknown,
@@ -88,9 +101,9 @@ impl AccountsError {
             Self::InviteUsed => ErrorCode::INVITE_USED,
             Self::NameTaken | Self::DeviceNameTaken => ErrorCode::NAME_TAKEN,
             Self::Name(_) => ErrorCode::NAME_INVALID,
-            Self::RoleUnknown | Self::Range { .. } => ErrorCode::INVALID_MESSAGE,
+            Self::RoleUnknown | Self::GrantUnknown | Self::Range { .. } => ErrorCode::INVALID_MESSAGE,
             Self::LastOwner => ErrorCode::LAST_OWNER,
-            Self::Denied(_) => ErrorCode::DENIED,
+            Self::Denied(_) | Self::NotGranted { .. } => ErrorCode::DENIED,
             Self::Unknown => ErrorCode::ENROLL_REQUIRED,
             Self::NotFound(_) => ErrorCode::NOT_FOUND,
             Self::AlreadyEnrolled => ErrorCode::ALREADY_EXISTS,

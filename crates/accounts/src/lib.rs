@@ -34,6 +34,6 @@ pub use link::{Address, InviteLink, LinkError, invite_text, parse_invite_id, spl
 pub use name::{DeviceName, MAX_NAME, NameError, UserName};
 pub use protocol::{Enroll, Manage, Service, system_time};
 pub use redeem::{Enrolled, Redemption};
-pub use role::{Permission, Role};
+pub use role::{Grant, Permission, Role};
 pub use secret::Secret;
 pub use session::Session;

@@ -19,7 +19,7 @@ use minicbor::bytes::ByteArray;
 use minicbor::{Decode, Encode};
 
 use crate::error::AccountsError;
-use crate::role::Role;
+use crate::role::{Grant, Permission, Role};
 use crate::secret::SecretDigest;
 
 /// Stands where a maker of invites is no user: the operator, or the server at its first start.
@@ -36,6 +36,23 @@ pub(crate) struct UserRecord {
     pub(crate) created_ms: u64,
     #[n(3)]
     pub(crate) revoked_ms: Option<u64>,
+    /// What was granted beside the role.
+    #[n(4)]
+    pub(crate) grants: Option<Vec<Grant>>,
+}
+
+impl UserRecord {
+    /// The names of the role and of what was granted beside it.
+    pub(crate) fn roles(&self) -> Vec<String> {
+        let granted = self.grants.iter().flatten().map(|grant| grant.name());
+        [self.role.name()].into_iter().chain(granted).map(str::to_owned).collect()
+    }
+
+    /// Whether the role or a grant permits this.
+    pub(crate) fn may(&self, permission: Permission) -> bool {
+        self.role.may(permission)
+            || self.grants.iter().flatten().any(|grant| grant.permission() == permission)
+    }
 }
 
 #[derive(Clone, Debug, PartialEq, Encode, Decode)]

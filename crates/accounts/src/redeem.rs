@@ -122,7 +122,8 @@ impl Accounts {
             return Err(AccountsError::NameTaken);
         }
         let id = UserId(random()?);
-        let user = UserRecord { name: name.to_string(), role, created_ms: newcomer.now, revoked_ms: None };
+        let (name, created_ms) = (name.to_string(), newcomer.now);
+        let user = UserRecord { name, role, created_ms, revoked_ms: None, grants: None };
         let mut batch = batch
             .check(name_key.clone(), 0)
             .put(name_key, Bytes::copy_from_slice(&id.0))

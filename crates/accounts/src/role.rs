@@ -23,12 +23,16 @@ pub enum Permission {
     Invite,
     /// Put files into the server's drop directory.
     Drop,
+    /// Replace what lies there.
+    Replace,
     /// See and cancel the invites of others.
     ManageInvites,
     /// See and revoke the devices of others.
     ManageDevices,
     /// Erase what others wrote, and close rooms.
     Moderate,
+    /// Grant others more than their role permits.
+    Grant,
 }
 
 impl Permission {
@@ -38,9 +42,49 @@ impl Permission {
             Self::CreateRooms => "create rooms",
             Self::Invite => "invite new users",
             Self::Drop => "put files into the server's directory",
+            Self::Replace => "replace what lies in the server's directory",
             Self::ManageInvites => "manage the invites of others",
             Self::ManageDevices => "manage the devices of others",
             Self::Moderate => "moderate rooms",
+            Self::Grant => "grant others more than their role permits",
+        }
+    }
+}
+
+/// What may be granted to a user beside what the role permits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Encode, Decode)]
+#[cbor(index_only)]
+pub enum Grant {
+    /// [`Permission::Drop`].
+    #[n(0)]
+    Drop,
+    /// [`Permission::Replace`].
+    #[n(1)]
+    Replace,
+}
+
+impl Grant {
+    /// Every one.
+    pub const ALL: [Self; 2] = [Self::Drop, Self::Replace];
+
+    /// Its name on the wire and for people.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Drop => "drop",
+            Self::Replace => "replace",
+        }
+    }
+
+    /// The grant of this name.
+    pub fn of_name(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|grant| grant.name() == name)
+    }
+
+    /// What it permits.
+    pub fn permission(self) -> Permission {
+        match self {
+            Self::Drop => Permission::Drop,
+            Self::Replace => Permission::Replace,
         }
     }
 }
@@ -78,9 +122,11 @@ mod tests {
             Permission::CreateRooms,
             Permission::Invite,
             Permission::Drop,
+            Permission::Replace,
             Permission::ManageInvites,
             Permission::ManageDevices,
             Permission::Moderate,
+            Permission::Grant,
         ];
         let permitted = |role: Role| all.into_iter().filter(|permission| role.may(*permission)).count();
         assert_eq!(permitted(Role::Owner), all.len());
@@ -94,5 +140,9 @@ mod tests {
             assert_eq!(Role::of_name(role.name()), Some(role));
         }
         assert_eq!(Role::of_name("Owner"), None);
+        for grant in Grant::ALL {
+            assert_eq!(Grant::of_name(grant.name()), Some(grant));
+            assert!(!Role::Member.may(grant.permission()), "what everybody may need not be granted");
+        }
     }
 }

@@ -5,7 +5,7 @@ use hikyaku_wire::enroll::{DeviceId, UserId};
 
 use crate::error::AccountsError;
 use crate::name::{DeviceName, UserName};
-use crate::role::{Permission, Role};
+use crate::role::{Grant, Permission, Role};
 
 /// The context of a connection, handed to every handler of an exchange on it.
 ///
@@ -25,12 +25,17 @@ pub struct Session {
     pub role: Option<Role>,
     /// Whether this is the operator at the administration socket.
     pub operator: bool,
+    /// What the user was granted beside the role when the connection began; [`Accounts::must_now`] says what holds now.
+    ///
+    /// [`Accounts::must_now`]: crate::Accounts::must_now
+    pub grants: Vec<Grant>,
 }
 
 impl Session {
     /// A device nobody knows: it may redeem an invite and nothing else.
     pub fn stranger(device: KeyId) -> Self {
-        Self { user: None, name: None, device, device_name: None, role: None, operator: false }
+        let (user, name, device_name, role) = (None, None, None, None);
+        Self { user, name, device, device_name, role, operator: false, grants: Vec::new() }
     }
 
     /// The operator, who reaches the server through its administration socket.
@@ -47,6 +52,7 @@ impl Session {
             device_name: Some(device_name),
             role: Some(role),
             operator: false,
+            grants: Vec::new(),
         }
     }
 
@@ -70,8 +76,9 @@ impl Session {
         DeviceId(*self.device.as_bytes())
     }
 
-    /// The names of the session's roles.
+    /// The names of the session's role and of what was granted beside it.
     pub fn roles(&self) -> Vec<String> {
-        self.role.iter().map(|role| role.name().to_owned()).collect()
+        let granted = self.grants.iter().map(|grant| grant.name());
+        self.role.iter().map(|role| role.name()).chain(granted).map(str::to_owned).collect()
     }
 }

@@ -11,8 +11,8 @@ use crate::error::AccountsError;
 use crate::invites::delete_invite;
 use crate::limits::MAX_PAGE;
 use crate::name::UserName;
-use crate::record::{UserRecord, encode, last, owner_key, owners_guard_key, user_key};
-use crate::role::Role;
+use crate::record::{UserRecord, device_key, encode, last, owner_key, owners_guard_key, user_key};
+use crate::role::{Grant, Permission, Role};
 use crate::session::Session;
 
 impl Accounts {
@@ -90,6 +90,60 @@ impl Accounts {
     }
 }
 
+impl Accounts {
+    //= S6.37
+    /// Grants a user something beside the role, or takes it back. An owner or the operator may.
+    pub async fn grant(
+        &self,
+        session: &Session,
+        id: UserId,
+        grant: Grant,
+        granted: bool,
+    ) -> Result<(), AccountsError> {
+        settle!(self, self.try_grant(session, id, grant, granted))
+    }
+
+    async fn try_grant(
+        &self,
+        session: &Session,
+        id: UserId,
+        grant: Grant,
+        granted: bool,
+    ) -> Result<Decision<()>, AccountsError> {
+        session.must(Permission::Grant)?;
+        let acting = self.acting(session).await?;
+        let found = self.user(id).await?.filter(|found| found.record.revoked_ms.is_none());
+        let Found { mut record, version } = found.ok_or(AccountsError::NotFound("user"))?;
+        let mut grants = record.grants.take().unwrap_or_default();
+        if grants.contains(&grant) == granted {
+            return Ok(Decision::Already(()));
+        }
+        grants.retain(|known| *known != grant);
+        grants.extend(granted.then_some(grant));
+        record.grants = Some(grants).filter(|grants| !grants.is_empty());
+        let mut batch = Batch::new().check(user_key(id), version).put(user_key(id), encode(&record));
+        if let Some(acting) = acting {
+            batch = batch.check(device_key(session.device_id()), acting.version);
+        }
+        Ok(Decision::Change(batch, ()))
+    }
+
+    /// An error that says what to ask for, unless the session's user may do at this moment what can be granted.
+    pub async fn must_now(&self, session: &Session, grant: Grant) -> Result<(), AccountsError> {
+        if session.operator {
+            return Ok(());
+        }
+        let user = session.user.ok_or(AccountsError::Unknown)?;
+        let record = self.user(user).await?.ok_or(AccountsError::Damaged("user"))?.record;
+        if record.revoked_ms.is_none() && record.may(grant.permission()) {
+            return Ok(());
+        }
+        let (what, grant) = (grant.permission().words(), grant.name());
+        Err(AccountsError::NotGranted { what, name: record.name, grant })
+    }
+}
+
 fn shown(id: UserId, record: UserRecord) -> User {
-    User { id, name: record.name, roles: vec![record.role.name().to_owned()], created_ms: record.created_ms }
+    let roles = record.roles();
+    User { id, name: record.name, roles, created_ms: record.created_ms }
 }

@@ -14,7 +14,7 @@ use hikyaku_files::{
 };
 use hikyaku_storage::memory::MemoryStore;
 use hikyaku_wire::chat::{DeviceId, History, RoomId, UserId};
-use hikyaku_wire::files::{Target, Wanted};
+use hikyaku_wire::files::{Offer, Target, Wanted};
 use hikyaku_wire::parcel::{EventRef, Parcel, ParcelEnd, TransferId};
 
 type Done<T = ()> = Result<T, Box<dyn Error>>;
@@ -52,8 +52,8 @@ impl Rooms<Guest> for OnlyTheDirectory {
         guest.author().id.0
     }
 
-    async fn may_put(&self, _: &Guest, target: &Target) -> Result<(), Failure> {
-        if matches!(target, Target::Drop(_)) { Ok(()) } else { not_here() }
+    async fn may_put(&self, _: &Guest, offer: &Offer) -> Result<(), Failure> {
+        if matches!(offer.target, Target::Drop(_)) { Ok(()) } else { not_here() }
     }
 
     async fn announce(&self, _: &Guest, _: &str, _: &Parcel) -> Result<Announced, Failure> {

@@ -93,7 +93,7 @@ pub(crate) enum Command {
     /// Your devices: add, list, revoke
     #[command(subcommand)]
     Device(device::Device),
-    /// Users: list, revoke
+    /// Users: list, allow, forbid, revoke
     #[command(subcommand)]
     User(user::User),
     /// Known servers: list, use, forget

@@ -3,7 +3,7 @@
 use std::future::Future;
 
 use hikyaku::Failure;
-use hikyaku_wire::files::{Target, Wanted};
+use hikyaku_wire::files::{Offer, Wanted};
 use hikyaku_wire::parcel::{EntryKind, EventRef, Metadata, Parcel, ParcelEnd, Root, TransferId};
 
 /// Who a transfer belongs to: 16 bytes that stay the same over connections and devices (the user's id).
@@ -84,8 +84,8 @@ pub trait Rooms<C>: Send + Sync + 'static {
     /// Who is speaking.
     fn owner(&self, context: &C) -> Owner;
 
-    /// Whether the speaker may put something there.
-    fn may_put(&self, context: &C, target: &Target) -> impl Future<Output = Result<(), Failure>> + Send;
+    /// Whether the speaker may put this where it is to go, and replace what is there if that is asked for.
+    fn may_put(&self, context: &C, offer: &Offer) -> impl Future<Output = Result<(), Failure>> + Send;
 
     /// Writes the event `parcel`, or finds the one that this transfer wrote before.
     fn announce(

@@ -35,6 +35,8 @@ pub mod method {
     pub const DEVICE_REVOKE: &str = "device.revoke";
     /// [`ListUsers`](super::ListUsers) → [`Users`](super::Users).
     pub const USER_LIST: &str = "user.list";
+    /// [`GrantUser`](super::GrantUser) → [`Nothing`](super::Nothing).
+    pub const USER_GRANT: &str = "user.grant";
     /// [`RevokeUser`](super::RevokeUser) → [`Revoked`](super::Revoked); the operator alone.
     pub const USER_REVOKE: &str = "user.revoke";
 }
@@ -60,7 +62,7 @@ pub struct Me {
     /// What the server calls itself.
     #[n(3)]
     pub server: String,
-    /// The user's roles.
+    /// The user's role, and what was granted beside it.
     #[n(4)]
     #[cbor(decode_with = "crate::cbor::few::<_, _, MAX_ROLES>")]
     pub roles: Vec<String>,
@@ -239,6 +241,21 @@ pub struct RevokeDevice {
     pub id: DeviceId,
 }
 
+/// Grants a user something beside the role, or takes it back.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+#[cbor(map)]
+pub struct GrantUser {
+    /// Who.
+    #[n(0)]
+    pub id: UserId,
+    /// What, by its name.
+    #[n(1)]
+    pub grant: String,
+    /// Whether the user has it from now on.
+    #[n(2)]
+    pub granted: bool,
+}
+
 /// Removes a user with all devices and invites.
 #[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
 #[cbor(map)]
@@ -280,7 +297,7 @@ pub struct User {
     /// Unique on the server.
     #[n(1)]
     pub name: String,
-    /// The user's roles.
+    /// The user's role, and what was granted beside it.
     #[n(2)]
     #[cbor(decode_with = "crate::cbor::few::<_, _, MAX_ROLES>")]
     pub roles: Vec<String>,

@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use hikyaku::{Connection, Exchange, Failure, Handler, KeyId, Result};
 use hikyaku_wire::accounts::{
-    CancelInvite, CreateInvite, CreatedInvite, InviteDevice, ListDevices, ListInvites, ListUsers, Me,
-    Nothing, PROTOCOL, RenameDevice, RevokeDevice, RevokeUser, Revoked, method,
+    CancelInvite, CreateInvite, CreatedInvite, GrantUser, InviteDevice, ListDevices, ListInvites, ListUsers,
+    Me, Nothing, PROTOCOL, RenameDevice, RevokeDevice, RevokeUser, Revoked, method,
 };
 use hikyaku_wire::codes::ErrorCode;
 use hikyaku_wire::enroll::{DeviceId, SecretBytes};
@@ -18,7 +18,7 @@ use crate::devices::Revocation;
 use crate::error::AccountsError;
 use crate::invites::{InviteWish, IssuedInvite};
 use crate::link::join;
-use crate::role::Role;
+use crate::role::{Grant, Role};
 use crate::session::Session;
 
 /// How long a device that revoked itself has for reading the answer before its connections are closed.
@@ -160,6 +160,13 @@ impl<C: AsRef<Session> + Send + Sync + 'static> Handler<C> for Manage {
             method::USER_LIST => {
                 let ListUsers { after } = exchange.receive().await?;
                 exchange.reply(&accounts.list_users(&session, after).await?).await
+            }
+            method::USER_GRANT => {
+                let GrantUser { id, grant, granted } = exchange.receive().await?;
+                let grant = Grant::of_name(&grant).ok_or(AccountsError::GrantUnknown)?;
+                accounts.grant(&session, id, grant, granted).await?;
+                tracing::info!(user = %id, grant = grant.name(), granted, "a user's grants were changed");
+                exchange.reply(&Nothing {}).await
             }
             method::USER_REVOKE => {
                 let RevokeUser { id } = exchange.receive().await?;

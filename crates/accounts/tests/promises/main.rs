@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
 mod devices;
+mod grants;
 mod invites;
 mod protocol;
 mod redeem;

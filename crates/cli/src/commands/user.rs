@@ -20,6 +20,27 @@ pub(crate) enum User {
         #[command(flatten)]
         via: Via,
     },
+    /// Allow a user more than the role permits: 'drop' to put files into the server's directory, 'replace' to replace
+    /// what lies there; only an owner may
+    Allow {
+        /// The user's name, '@' in front or not
+        name: String,
+        /// What
+        #[arg(value_enum)]
+        what: Grant,
+        #[command(flatten)]
+        via: Via,
+    },
+    /// Take back what was allowed
+    Forbid {
+        /// The user's name, '@' in front or not
+        name: String,
+        /// What
+        #[arg(value_enum)]
+        what: Grant,
+        #[command(flatten)]
+        via: Via,
+    },
     /// Remove a user with all devices; only on the server's computer, with --data DIR
     Revoke {
         /// The user's name, '@' in front or not
@@ -27,6 +48,15 @@ pub(crate) enum User {
         #[command(flatten)]
         via: Via,
     },
+}
+
+/// What can be allowed.
+#[derive(Clone, Copy, Debug, clap::ValueEnum)]
+pub(crate) enum Grant {
+    /// Put files into the server's directory
+    Drop,
+    /// Replace what lies there
+    Replace,
 }
 
 #[derive(Serialize)]
@@ -48,14 +78,11 @@ impl User {
                 connection.close().await;
                 users.iter().try_for_each(|user| print(user, json))
             }
+            Self::Allow { name, what, via } => grant(global, &via, &name, what, true).await,
+            Self::Forbid { name, what, via } => grant(global, &via, &name, what, false).await,
             Self::Revoke { name, via } => {
-                let name = name.strip_prefix('@').unwrap_or(&name);
                 let (accounts, connection, _) = via.accounts(global).await?;
-                let users = accounts.users().await?;
-                let user = users.iter().find(|user| user.name == name).ok_or_else(|| {
-                    Trouble::new(Exit::NotFound, format!("there is no user '{}'", printable(name)))
-                        .hint("'hikyaku user list' shows the users")
-                })?;
+                let user = named(accounts.users().await?, &name)?;
                 let revoked = accounts.revoke_user(user.id).await.map_err(|error| {
                     let denied = error.code() == hikyaku::ErrorCode::DENIED;
                     let trouble = Trouble::from(error);
@@ -74,6 +101,27 @@ impl User {
             }
         }
     }
+}
+
+async fn grant(global: &Global, via: &Via, name: &str, what: Grant, granted: bool) -> Result {
+    let (accounts, connection, _) = via.accounts(global).await?;
+    let user = named(accounts.users().await?, name)?;
+    let what = match what {
+        Grant::Drop => "drop",
+        Grant::Replace => "replace",
+    };
+    accounts.grant(user.id, what, granted).await?;
+    connection.close().await;
+    let does = if granted { "may" } else { "no longer may" };
+    output::line(format_args!("{} {does}: {what}", printable(&user.name)))
+}
+
+fn named(users: Vec<hikyaku_wire::accounts::User>, name: &str) -> Result<hikyaku_wire::accounts::User> {
+    let name = name.strip_prefix('@').unwrap_or(name);
+    users.into_iter().find(|user| user.name == name).ok_or_else(|| {
+        Trouble::new(Exit::NotFound, format!("there is no user '{}'", printable(name)))
+            .hint("'hikyaku user list' shows the users")
+    })
 }
 
 fn print(user: &hikyaku_wire::accounts::User, json: bool) -> Result {

@@ -4,7 +4,7 @@
 use std::sync::{Mutex, PoisonError};
 
 use hikyaku::{Admission, Failure, Peer};
-use hikyaku_accounts::{Accounts, Permission, Session, system_time};
+use hikyaku_accounts::{Accounts, Grant, Permission, Session, system_time};
 use hikyaku_chat::{Answer, Ask, Author, Member, Named, Operation, Permit, Refusal, Sought};
 use hikyaku_storage::Key;
 use hikyaku_wire::chat::{DeviceId, UserId};
@@ -32,6 +32,11 @@ impl Context {
 
     pub(crate) fn session(&self) -> &Session {
         &self.session
+    }
+
+    /// An error that says what to ask for, unless the user may do now what can be granted.
+    pub(crate) async fn must_now(&self, grant: Grant) -> Result<(), Failure> {
+        Ok(self.accounts.must_now(&self.session, grant).await?)
     }
 
     /// The same person, for what is decided later.

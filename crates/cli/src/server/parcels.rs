@@ -12,14 +12,14 @@ mod record;
 use std::sync::Arc;
 
 use hikyaku::{ErrorCode, Failure};
-use hikyaku_accounts::Permission;
+use hikyaku_accounts::Grant;
 use hikyaku_chat::{Authority, ChatServer, Member, NewEvent, Operation, Refusal};
 use hikyaku_files::Rooms;
 use hikyaku_files::rooms::{Announced, Content, Holds, OpenParcel, Owner, Resolved};
 use hikyaku_storage::{Batch, Store, StoreError, Versioned};
 use hikyaku_wire::cbor;
 use hikyaku_wire::chat::{Kind, MessageId, RoomId, RoomRef, Sent};
-use hikyaku_wire::files::{Target, Wanted};
+use hikyaku_wire::files::{Offer, Overwrite, Target, Wanted};
 use hikyaku_wire::parcel::{EndStatus, EntryKind, EventRef, Parcel, ParcelEnd, Root, TransferId};
 use minicbor::Decode;
 
@@ -148,9 +148,16 @@ impl Rooms<Context> for Parcels {
         context.session().user.map_or([0; 16], |user| user.0)
     }
 
-    async fn may_put(&self, context: &Context, target: &Target) -> Result<(), Failure> {
-        match target {
-            Target::Drop(_) => Ok(context.session().must(Permission::Drop)?),
+    async fn may_put(&self, context: &Context, offer: &Offer) -> Result<(), Failure> {
+        match &offer.target {
+            Target::Drop(_) => {
+                context.must_now(Grant::Drop).await?;
+                let replaces = offer.options.and_then(|options| options.overwrite);
+                if matches!(replaces, Some(Overwrite::Newer | Overwrite::Always)) {
+                    context.must_now(Grant::Replace).await?;
+                }
+                Ok(())
+            }
             Target::Room(name) => {
                 let room = self.meant(context, name).await?;
                 Ok(self.chat.may(context, Operation::Append(Kind::PARCEL), room).await?)

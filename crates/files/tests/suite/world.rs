@@ -11,7 +11,7 @@ use hikyaku_files::{
     Progress, Rooms,
 };
 use hikyaku_storage::vault::Vault;
-use hikyaku_wire::files::{Component, Receipt, Target, Wanted};
+use hikyaku_wire::files::{Component, Offer, Receipt, Target, Wanted};
 use hikyaku_wire::parcel::{EndStatus, EventRef, Parcel, ParcelEnd, Root, TransferId};
 
 pub(crate) type Server = FilesServer<Owner, RoomsModel>;
@@ -58,8 +58,8 @@ impl Rooms<Owner> for RoomsModel {
         *context
     }
 
-    async fn may_put(&self, _: &Owner, target: &Target) -> Result<(), Failure> {
-        match target {
+    async fn may_put(&self, _: &Owner, offer: &Offer) -> Result<(), Failure> {
+        match &offer.target {
             Target::Room(room) if room == "nowhere" => {
                 Err(Failure::new(ErrorCode::ROOM_UNKNOWN, "no such room"))
             }
@@ -200,9 +200,9 @@ impl World {
         Self::at(tempfile::tempdir().unwrap(), limits, options)
     }
 
-    fn at(temp: tempfile::TempDir, limits: FilesLimits, options: DropOptions) -> Self {
+    pub(crate) fn at(temp: tempfile::TempDir, limits: FilesLimits, options: DropOptions) -> Self {
         for directory in ["drop", "home", "into"] {
-            std::fs::create_dir(temp.path().join(directory)).unwrap();
+            std::fs::create_dir_all(temp.path().join(directory)).unwrap();
         }
         let rooms = RoomsModel::default();
         let server = start(temp.path(), &rooms, limits, options);

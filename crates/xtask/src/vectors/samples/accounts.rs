@@ -1,8 +1,9 @@
 //! Samples of chapter 6: `enroll/1` and `accounts/1`.
 
 use hikyaku_wire::accounts::{
-    CancelInvite, CreateInvite, CreatedInvite, Device, Devices, Invite, InviteDevice, Invites, ListDevices,
-    ListInvites, ListUsers, Me, Nothing, RenameDevice, RevokeDevice, RevokeUser, Revoked, User, Users,
+    CancelInvite, CreateInvite, CreatedInvite, Device, Devices, GrantUser, Invite, InviteDevice, Invites,
+    ListDevices, ListInvites, ListUsers, Me, Nothing, RenameDevice, RevokeDevice, RevokeUser, Revoked, User,
+    Users,
 };
 use hikyaku_wire::enroll::{DeviceId, InviteId, Redeem, SecretBytes, UserId, Welcome};
 
@@ -117,6 +118,11 @@ fn devices_and_users() -> Vec<Sample> {
         sample("devices", "one", &Devices { devices: vec![device] }),
         sample("rename-device", "a new name", &rename),
         sample("revoke-device", "by its id", &RevokeDevice { id: device_id() }),
+        sample(
+            "grant-user",
+            "the drop directory",
+            &GrantUser { id: user_id(), grant: "drop".into(), granted: true },
+        ),
         sample("revoke-user", "by its id", &RevokeUser { id: user_id() }),
         sample("revoked", "one device and two invites", &Revoked { devices: vec![device_id()], invites: 2 }),
         sample("list-users", "the first page", &ListUsers::default()),
