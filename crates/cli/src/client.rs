@@ -103,6 +103,10 @@ pub(crate) struct Patience {
     pauses: bool,
     /// It is tried for ever.
     endless: bool,
+    /// Since when the receiver's disk is full.
+    full_since: Option<Instant>,
+    /// How long that may be; as long as the receiver waits, when it is not said.
+    full_limit: Option<Duration>,
 }
 
 impl Patience {
@@ -120,7 +124,15 @@ impl Patience {
             moved: false,
             pauses: false,
             endless: false,
+            full_since: None,
+            full_limit: None,
         }
+    }
+
+    /// Waits for room on the receiver's disk for no longer than this.
+    pub(crate) fn with_full_limit(mut self, limit: Option<Duration>) -> Self {
+        self.full_limit = limit;
+        self
     }
 
     /// For a transfer that waits for a person or a program on this side: only a broken connection ends an attempt.
@@ -143,8 +155,8 @@ impl Patience {
 
     fn note(&mut self, bytes: u64) {
         if bytes > self.reached {
-            let Self { pauses, endless, .. } = *self;
-            *self = Self { reached: bytes, moved: true, pauses, endless, ..Self::new() };
+            let Self { pauses, endless, full_limit, .. } = *self;
+            *self = Self { reached: bytes, moved: true, pauses, endless, full_limit, ..Self::new() };
         }
     }
 
@@ -165,18 +177,24 @@ impl Patience {
         }
         let (mut watched, mut heard) = (true, moments.borrow().heard);
         loop {
-            let patient = tokio::time::timeout_at((self.moved_at + Self::SILENCE).into(), moments.changed());
+            let full_until = self.full_since.zip(self.full_limit).map(|(since, limit)| since + limit);
+            let until = full_until
+                .map_or(self.moved_at + Self::SILENCE, |until| until.min(self.moved_at + Self::SILENCE));
+            let patient = tokio::time::timeout_at(until.into(), moments.changed());
             tokio::select! {
                 done = &mut attempt => return done,
                 moved = patient, if watched => match moved {
                     Ok(moved) => watched = moved.is_ok(),
-                    Err(_) => return Err(stalled().into()),
+                    Err(_) => return Err(self.stalled().into()),
                 },
             }
             let moment = *moments.borrow();
             self.note(moment.bytes);
-            // A sender that is away is waited for as long as the server says so.
-            if std::mem::replace(&mut heard, moment.heard) != moment.heard {
+            self.full_since = moment.paused.map(|_| self.full_since.unwrap_or_else(Instant::now));
+            // A sender that is away is waited for as long as the server says so, and a receiver whose disk is full as long
+            // as it does.
+            let is_heard = std::mem::replace(&mut heard, moment.heard) != moment.heard;
+            if is_heard || moment.paused.is_some() {
                 self.moved_at = Instant::now();
             }
         }
@@ -191,11 +209,15 @@ impl Patience {
         }
         again
     }
-}
 
-fn stalled() -> Failure {
-    let silence = format!("nothing has moved for {} s", Patience::SILENCE.as_secs());
-    Failure::new(ErrorCode::DEADLINE_EXCEEDED, silence).with_retry(Retry::NewConnection)
+    fn stalled(&self) -> Failure {
+        if let (Some(_), Some(limit)) = (self.full_since, self.full_limit) {
+            let full = format!("the receiver's disk has been full for {} s", limit.as_secs());
+            return Failure::new(ErrorCode::FULL, full);
+        }
+        let silence = format!("nothing has moved for {} s", Self::SILENCE.as_secs());
+        Failure::new(ErrorCode::DEADLINE_EXCEEDED, silence).with_retry(Retry::NewConnection)
+    }
 }
 
 /// Waits between attempts: doubling from 100 ms to 5 s.

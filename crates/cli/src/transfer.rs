@@ -5,10 +5,12 @@ mod count;
 pub(crate) mod events;
 mod interrupt;
 mod limit;
+mod pause;
 mod rate;
 mod show;
 
 pub(crate) use count::Counted;
 pub(crate) use interrupt::{Interrupts, interrupted};
 pub(crate) use limit::Limit;
+pub(crate) use pause::Pausing;
 pub(crate) use show::{Subject, Watch};

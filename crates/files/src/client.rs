@@ -19,12 +19,13 @@ use tokio::sync::{Notify, mpsc};
 use crate::BULK_PRIORITY;
 use crate::error::{FilesError, Result};
 use crate::names::{Dots, SafeName};
+use crate::pause::{Gone, PATIENCE, Waiting, heard};
 use crate::pipe::OutgoingPipe;
 use crate::progress::Progress;
 use crate::reader::{self, Blocks};
 use crate::receive::Receiving;
 use crate::server::blocking;
-use crate::server::put::{acceptance, answering, drive};
+use crate::server::put::{Stop, acceptance, drive, telling};
 use crate::sift::ANSWERS;
 use crate::source::Outgoing;
 use crate::tree_source::OutgoingTree;
@@ -62,6 +63,8 @@ pub struct Destination {
     pub options: PutOptions,
     /// Of a tree: nothing but this.
     pub only: Option<Arc<Only>>,
+    /// How long a transfer waits for room on a disk that gets full under it.
+    pub patience: Duration,
 }
 
 impl Destination {
@@ -69,7 +72,8 @@ impl Destination {
     pub fn new(directory: impl Into<PathBuf>) -> Self {
         let (directory, max_size) = (directory.into(), hikyaku_wire::cbor::MAX_INTEGER);
         let options = PutOptions::default();
-        Self { directory, name: None, dots: Dots::Refused, max_size, options, only: None }
+        let patience = PATIENCE;
+        Self { directory, name: None, dots: Dots::Refused, max_size, options, only: None, patience }
     }
 }
 
@@ -127,7 +131,7 @@ impl FilesClient {
         let exchange = self.open(PUT).await?;
         let (mut sender, mut receiver) = exchange.split();
         sender.send(offer).await?;
-        let accept = match answer(&mut receiver).await? {
+        let accept = match answer(&mut receiver, progress).await? {
             Answer::Accept(accept) => accept,
             // It was finished before, and the receipt was lost on the way.
             Answer::Receipt(receipt) => {
@@ -200,38 +204,37 @@ impl FilesClient {
                 return Ok(Fetched { head, receipt, name, report: None, kept: Some(verdict) });
             }
         };
-        let wants = incoming.listing();
+        let (is_listed, (teller, told)) = (incoming.lists(), incoming.telling());
         // The size is that of the whole: of what is sifted, nobody knows it yet.
-        let size = head.size.filter(|_| wants.is_none());
+        let size = head.size.filter(|_| !is_listed);
         let receiving = Receiving::resume(incoming.mark(), size, into.max_size);
         progress.began(head.transfer, receiving.offset(), head.size);
         progress.arrived(head.arrival);
-        let lists = wants.as_ref().map(|_| incoming.compares_roots());
+        let lists = is_listed.then(|| incoming.compares_roots());
         sender.send(&acceptance(head.transfer, &receiving, lists)).await?;
         let (to, work) = mpsc::channel(QUEUE);
-        let (reporting, is_listed) = (progress.clone(), wants.is_some());
-        let thread =
-            tokio::task::spawn_blocking(move || match incoming.take_all(receiving, work, &reporting) {
+        let (reporting, gone) = (progress.clone(), Gone::default());
+        let mut waiting = Waiting::new(head.transfer, into.patience, teller, gone.clone(), progress.clone());
+        let thread = tokio::task::spawn_blocking(move || {
+            match incoming.take_all(receiving, work, &reporting, &mut waiting) {
                 Ok((root, size)) => match incoming.head.root {
                     // What is sifted has a root of its own.
                     Some(said) if said != root && !is_listed => {
                         incoming.discard()?;
                         Err(FilesError::RootMismatch { said, found: root, size })
                     }
-                    _ => incoming.publish(root, size),
+                    _ => incoming.publish(root, size, &mut waiting),
                 },
                 Err(error @ (FilesError::RootMismatch { .. } | FilesError::Bundle(_))) => {
                     incoming.discard()?;
                     Err(error)
                 }
                 Err(error) => Err(error),
-            });
-        let stop = Arc::new(Notify::new());
+            }
+        });
+        let stop = Stop { asked: Arc::new(Notify::new()), gone };
         let driving = drive(&mut receiver, to, thread, &stop, progress);
-        let done = match wants {
-            Some(wants) => answering(&mut sender, wants, driving).await,
-            None => driving.await,
-        };
+        let done = telling(&mut sender, told, driving).await;
         let (receipt, name, report) = match done {
             Ok(done) => done,
             Err(error @ FilesError::Exchange(_)) => return Err(error),
@@ -267,7 +270,7 @@ pub(crate) async fn deliver(
     receiver: &mut Receiver,
     progress: &Progress,
 ) -> Result<Receipt> {
-    let mut early = std::pin::pin!(conclusion(receiver, answers));
+    let mut early = std::pin::pin!(conclusion(receiver, answers, progress));
     let sent = tokio::select! {
         sent = reader::send(sender, reading, progress) => sent,
         said = &mut early => return Err(said.err().unwrap_or(FilesError::Order("an answer before the end"))),
@@ -303,9 +306,13 @@ pub(crate) async fn report(
 }
 
 /// The answer that is not one to a listing: those go to whoever reads.
-pub(crate) async fn conclusion(receiver: &mut Receiver, answers: mpsc::Sender<Wants>) -> Result<Answer> {
+pub(crate) async fn conclusion(
+    receiver: &mut Receiver,
+    answers: mpsc::Sender<Wants>,
+    progress: &Progress,
+) -> Result<Answer> {
     loop {
-        match answer(receiver).await? {
+        match answer(receiver, progress).await? {
             // Whoever does not wait for answers has not listed anything, or has ended and says why itself.
             Answer::Wants(wants) => drop(answers.send(wants).await),
             known => return Ok(known),
@@ -315,10 +322,11 @@ pub(crate) async fn conclusion(receiver: &mut Receiver, answers: mpsc::Sender<Wa
 
 /// The next answer that this version knows.
 //= S5.4
-async fn answer(receiver: &mut Receiver) -> Result<Answer> {
+async fn answer(receiver: &mut Receiver, progress: &Progress) -> Result<Answer> {
     loop {
         match receiver.receive().await? {
             Answer::Unknown(_) => {}
+            Answer::Paused(paused) => progress.paused(heard(&paused)),
             known => return Ok(known),
         }
     }

@@ -11,7 +11,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use hikyaku_storage::vault::{Mark, VaultError};
-use hikyaku_wire::files::{Component, Offer, PutOptions, Receipt, Synced, Wants};
+use hikyaku_wire::files::{Answer, Component, Offer, PutOptions, Receipt, Synced};
 use hikyaku_wire::parcel::{EntryKind, Metadata, Root, TransferId};
 use minicbor::{Decode, Encode};
 use tokio::sync::mpsc;
@@ -19,6 +19,7 @@ use tokio::sync::mpsc;
 use crate::error::{FilesError, Result};
 use crate::jail::{Dir, FileId, Found};
 use crate::names::{Dots, OWN_PREFIX, SafeName, SafeRelPath};
+use crate::pause::Waiting;
 use crate::policy::{self, Policy};
 use crate::rooms::Owner;
 use crate::staging::{Layout, Opened, Place, Settled, Staged, Staging};
@@ -97,8 +98,9 @@ struct Header {
 pub(crate) enum Prepared {
     /// It is taken: the bytes go here.
     Open(Box<Dropping>),
-    /// It is a tree, and taken: the bytes go here, from where the mark says. The answers to its listing come from there.
-    Tree(Box<DroppingTree>, Mark, mpsc::Receiver<Wants>),
+    /// It is a tree, and taken: the bytes go here, from where the mark says. What is to be told its sender comes
+    /// from there.
+    Tree(Box<DroppingTree>, Mark, mpsc::Receiver<Answer>),
     /// It was finished before.
     Settled(Receipt),
 }
@@ -126,7 +128,7 @@ impl DropDir {
     /// Opens a directory that exists. It gets a hidden subdirectory `.hikyaku` for temporary files.
     pub fn open(path: &Path, options: DropOptions) -> Result<Self, VaultError> {
         let root = Dir::open(path)?;
-        let staging = Staging::new(root.ensure_own(".hikyaku")?, "");
+        let staging = Staging::new(root.ensure_own(".hikyaku")?, "", options.keep_free);
         let (settled, unfinished): (Vec<_>, Vec<_>) =
             staging.list()?.into_iter().partition(|left| left.contents.settled.is_some());
         settled.iter().try_for_each(|left| staging.tidy(left.transfer))?;
@@ -329,14 +331,15 @@ impl Dropping {
     }
 
     /// Gives it its name. From here on the transfer is finished, whatever happens to the connection.
-    pub(crate) fn publish(mut self, root: Root, size: u64) -> Result<Receipt> {
+    pub(crate) fn publish(mut self, root: Root, size: u64, waiting: &mut Waiting) -> Result<Receipt> {
         let meta = self.offer.meta.unwrap_or(Metadata { mode: Some(0o644), ..Metadata::default() });
         let (policy, synced) = (self.policy(), synced(&self.offer));
         let place = Place { into: &self.into, name: &self.name, policy, synced };
         let inner = self.dir.clone();
         let alone = inner.alone(inner.options(&self.offer));
-        let name = match self.staged.publish(root, size, &meta, &place) {
-            Err(VaultError::Io(error)) if error.kind() == io::ErrorKind::AlreadyExists => {
+        let published = waiting.until_room(|| Ok(self.staged.publish(root, size, &meta, &place)?));
+        let name = match published {
+            Err(FilesError::Vault(VaultError::Io(error))) if error.kind() == io::ErrorKind::AlreadyExists => {
                 let exists = FilesError::Exists(self.name.to_string());
                 self.discard()?;
                 return Err(exists);
@@ -345,7 +348,7 @@ impl Dropping {
         };
         drop(alone);
         let other = (name != self.name).then(|| name.as_bytes().to_vec());
-        self.staged.settle(root, size, other)?;
+        waiting.until_room(|| Ok(self.staged.settle(root, size, other.clone())?))?;
         self.dir.partials().remove(&self.offer.transfer);
         Ok(Receipt { name: Some(name.as_bytes().to_vec()), ..receipt(&self.offer, root, size) })
     }
@@ -359,10 +362,10 @@ impl Dropping {
 
 impl DroppingTree {
     /// Moves it to its place. From here on the transfer is finished, whatever happens to the connection.
-    pub(crate) fn publish(self, root: Root, size: u64) -> Result<Receipt> {
+    pub(crate) fn publish(self, root: Root, size: u64, waiting: &mut Waiting) -> Result<Receipt> {
         let inner = self.dir.clone();
         let _alone = inner.alone(inner.options(&self.offer));
-        let placed = self.sink.place(root, size, &self.into)?;
+        let placed = self.sink.place(root, size, &self.into, waiting)?;
         self.dir.partials().remove(&self.offer.transfer);
         Ok(tree_receipt(&self.offer, placed))
     }

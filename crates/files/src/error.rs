@@ -123,6 +123,9 @@ pub enum FilesError {
     Exchange(#[from] hikyaku::Error),
 }
 
+/// When a disk that failed may be tried again.
+const DISK_AGAIN: Duration = Duration::from_secs(1);
+
 impl FilesError {
     /// The code on the wire.
     pub fn code(&self) -> ErrorCode {
@@ -174,12 +177,17 @@ impl FilesError {
         let retry = match &self {
             Self::Vault(VaultError::Busy) | Self::NotHeld => Retry::After(Duration::from_secs(1)),
             Self::Rewritten => Retry::After(Duration::from_millis(100)),
+            Self::Vault(VaultError::Io(error)) if may_pass(error) => Retry::After(DISK_AGAIN),
             _ => Retry::No,
         };
         let message = match &self {
             Self::Vault(VaultError::Io(_)) | Self::Source { .. } => {
                 tracing::warn!(error = %self, "a transfer failed on this side's disk");
-                "the disk of the peer failed; its log says how".to_owned()
+                if code == ErrorCode::FULL {
+                    "the disk of the peer got full while bytes were made durable".to_owned()
+                } else {
+                    "the disk of the peer failed; its log says how".to_owned()
+                }
             }
             error => error.to_string(),
         };
@@ -210,6 +218,23 @@ fn vault_code(error: &VaultError) -> ErrorCode {
         VaultError::Limit { .. } => ErrorCode::LIMIT,
         VaultError::Misuse(_) => ErrorCode::INTERNAL,
         VaultError::Io(error) => io_code(error),
+    }
+}
+
+/// Whether the same may go well in a while: a disk that failed once, or was full when bytes were to be made durable. What
+/// was marked is there, and what came after it is sent again.
+fn may_pass(error: &io::Error) -> bool {
+    use rustix::io::Errno;
+    let errno = error.raw_os_error().map(Errno::from_raw_os_error);
+    match errno {
+        Some(errno) => {
+            matches!(
+                errno,
+                Errno::IO | Errno::NOSPC | Errno::DQUOT | Errno::NFILE | Errno::MFILE | Errno::STALE
+            )
+        }
+        // Our own words about a synchronisation that failed.
+        None => error.kind() == io::ErrorKind::Other,
     }
 }
 

@@ -1,7 +1,8 @@
 //! Files: from one disk to another, verified while they move, resumable, atomic.
 //!
 //! Pure rules: [`tree`] (the hash), [`journal`] (what is durable), [`names`] (what a peer may call a file), [`receive`]
-//! (what may come next), [`quota`] (what may still be stored). Disk: [`jail`] (directories that cannot be left), [`vault`] (whole objects), [`drop_dir`],
+//! (what may come next), [`quota`] (what may still be stored), [`pause`]
+//! (a full disk). Disk: [`jail`] (directories that cannot be left), [`vault`] (whole objects), [`drop_dir`],
 //! [`source`], [`scrub`]. Shells: [`server`] and [`client`], which speak `files/1` (spec chapter 5) over the library; [`rooms`] is
 //! what they ask of a room log.
 
@@ -20,6 +21,7 @@ pub mod names;
 mod object_tree;
 pub mod pace;
 mod passage;
+pub mod pause;
 pub mod pipe;
 mod policy;
 pub mod progress;
@@ -48,6 +50,7 @@ pub use drop_dir::{Distinct, DropDir, DropOptions};
 pub use error::{FilesError, Result};
 pub use names::escape;
 pub use pace::Pace;
+pub use pause::Full;
 pub use pipe::OutgoingPipe;
 pub use progress::{Meter, Moment, Observer, Passing, Progress, Stage};
 pub use rooms::Rooms;

@@ -12,6 +12,7 @@ use hikyaku_wire::parcel::TransferId;
 use tokio::sync::watch;
 
 use crate::pace::Pace;
+use crate::pause::Full;
 use crate::server::passages::Writing;
 
 /// A moment of a transfer. Rates are for the one who looks: it knows when it looked.
@@ -29,6 +30,8 @@ pub struct Moment {
     pub arrival: Option<Arrival>,
     /// How often the other side said so: it is alive, also when nothing moves.
     pub heard: u64,
+    /// The receiver's disk is full, and it waits for room.
+    pub paused: Option<Full>,
 }
 
 /// Something that is known of one entry of a tree while it passes.
@@ -145,8 +148,13 @@ impl Progress {
 
     pub(crate) fn began(&self, transfer: TransferId, from: u64, total: Option<u64>) {
         self.moments.send_modify(|moment| {
-            *moment = Moment { transfer: Some(transfer), from, bytes: from, total, ..*moment };
+            *moment = Moment { transfer: Some(transfer), from, bytes: from, total, paused: None, ..*moment };
         });
+    }
+
+    /// The receiver's disk is full, or has room again.
+    pub(crate) fn paused(&self, full: Option<Full>) {
+        self.moments.send_modify(|moment| moment.paused = full);
     }
 
     /// So many more bytes need not be sent: they are there already.

@@ -46,6 +46,8 @@ pub struct FilesLimits {
     pub max_partials: usize,
     /// How long an unfinished transfer is kept.
     pub expiry: Duration,
+    /// How long a transfer waits for room on a disk that gets full under it.
+    pub pause_timeout: Duration,
 }
 
 impl Default for FilesLimits {
@@ -56,6 +58,7 @@ impl Default for FilesLimits {
             max_size: hikyaku_wire::cbor::MAX_INTEGER,
             max_partials: 1024,
             expiry: Duration::from_secs(7 * 24 * 3600),
+            pause_timeout: crate::pause::PATIENCE,
         }
     }
 }

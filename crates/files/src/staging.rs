@@ -33,6 +33,8 @@ pub(crate) use peek::Peek;
 pub(crate) struct Staging {
     dir: Dir,
     prefix: &'static str,
+    /// Bytes of the disk that transfers leave free.
+    keep_free: u64,
 }
 
 /// What is found under a transfer's name.
@@ -86,8 +88,8 @@ pub(crate) enum Layout {
 
 impl Staging {
     /// Uses a directory that is ours alone (`prefix` empty) or somebody's (`prefix` keeps our files apart).
-    pub(crate) fn new(dir: Dir, prefix: &'static str) -> Self {
-        Self { dir, prefix }
+    pub(crate) fn new(dir: Dir, prefix: &'static str, keep_free: u64) -> Self {
+        Self { dir, prefix, keep_free }
     }
 
     pub(crate) fn dir(&self) -> &Dir {
@@ -141,6 +143,8 @@ impl Staging {
             header: contents.begin.clone().unwrap_or_else(|| header.to_vec()),
             contents,
             failed: false,
+            keep_free: self.keep_free,
+            reserved: 0,
         };
         if staged.contents.begin.is_some() {
             staged.rewrite_journal()?;

@@ -9,7 +9,7 @@ use std::time::Instant;
 
 use hikyaku_storage::vault::{Mark, VaultError};
 use hikyaku_wire::bundle::Done;
-use hikyaku_wire::files::{Block, List, MAX_MISSING, MissingEntry, PutOptions, Synced, TreeReceipt, Wants};
+use hikyaku_wire::files::{Answer, Block, List, MAX_MISSING, MissingEntry, PutOptions, Synced, TreeReceipt};
 use hikyaku_wire::parcel::Root;
 use tokio::sync::mpsc;
 
@@ -17,6 +17,7 @@ use crate::error::{FilesError, Result};
 use crate::jail::Dir;
 use crate::journal::MAX_PAYLOAD;
 use crate::names::{Dots, escape};
+use crate::pause::Waiting;
 use crate::policy::Policy;
 use crate::progress::{Progress, Stage};
 use crate::receive::Receiving;
@@ -33,7 +34,7 @@ pub(crate) struct TreeSink {
     options: PutOptions,
     unpack: UnpackOptions,
     /// Where the answers to a listing go.
-    answers: mpsc::Sender<Wants>,
+    answers: mpsc::Sender<Answer>,
     /// Something was listed.
     is_listed: bool,
 }
@@ -79,12 +80,13 @@ pub(crate) enum Listing {
 }
 
 impl TreeSink {
-    /// Goes on with what is there, or begins anew. The second end gets the answers to a listing.
+    /// Goes on with what is there, or begins anew. The second end gets what is to be told the sender: the
+    /// answers to a listing, and of a full disk.
     //= S5.60
-    pub(crate) fn open(mut staged: Staged, into: &Into<'_>) -> Result<(Opening, mpsc::Receiver<Wants>)> {
-        let (answers, wants) = mpsc::channel(ANSWERS);
+    pub(crate) fn open(mut staged: Staged, into: &Into<'_>) -> Result<(Opening, mpsc::Receiver<Answer>)> {
+        let (answers, told) = mpsc::channel(ANSWERS);
         if let Some((root, size)) = staged.sealing() {
-            return Ok((Opening::Whole(Box::new(staged), root, size), wants));
+            return Ok((Opening::Whole(Box::new(staged), root, size), told));
         }
         let options = into.options;
         let unpack = UnpackOptions {
@@ -96,7 +98,7 @@ impl TreeSink {
         };
         let opened = |staged, unpacker, mark| {
             let sink = Self { staged, unpacker, options, unpack, answers, is_listed: false };
-            Ok((Opening::Open(Box::new(sink), mark), wants))
+            Ok((Opening::Open(Box::new(sink), mark), told))
         };
         let known = known(staged.mark());
         let lists = match (into.listing, &known) {
@@ -125,6 +127,11 @@ impl TreeSink {
         opened(staged, unpacker, Mark::default())
     }
 
+    /// Where something else is told that the sender is to know.
+    pub(crate) fn teller(&self) -> mpsc::Sender<Answer> {
+        self.answers.clone()
+    }
+
     /// Whether the sender is to list what it has.
     pub(crate) fn lists(&self) -> bool {
         self.unpacker.is_sifting()
@@ -138,8 +145,9 @@ impl TreeSink {
         mut receiving: Receiving,
         mut work: mpsc::Receiver<Work>,
         progress: &Progress,
+        waiting: &mut Waiting,
     ) -> Result<(Root, u64)> {
-        match self.take_blocks(&mut receiving, &mut work, progress) {
+        match self.take_blocks(&mut receiving, &mut work, progress, waiting) {
             Ok(Some(close)) => receiving.close(&close),
             Ok(None) => {
                 self.mark(&receiving)?;
@@ -160,6 +168,7 @@ impl TreeSink {
         receiving: &mut Receiving,
         work: &mut mpsc::Receiver<Work>,
         progress: &Progress,
+        waiting: &mut Waiting,
     ) -> Result<Option<hikyaku_wire::files::Close>> {
         let mut buffer = Vec::new();
         let (mut marked, mut at, mut skipped) = (receiving.offset(), Instant::now(), 0);
@@ -180,10 +189,11 @@ impl TreeSink {
             if let Err(error) = local.time(Stage::Cpu, || receiving.take(&block, &buffer)) {
                 return Err(self.name_it(error, &block, &buffer));
             }
-            local.time(Stage::Disk, || self.unpacker.take(&buffer, progress))?;
+            waiting.until_room(|| Ok(self.staged.check_room(block.len)?))?;
+            local.time(Stage::Disk, || self.unpacker.take(&buffer, progress, waiting))?;
             progress.reached(skipped + receiving.offset());
             let is_due = receiving.offset() - marked >= MARK_BYTES || at.elapsed() >= MARK_TIME;
-            if is_due && local.time(Stage::Disk, || self.mark(receiving))? {
+            if is_due && local.time(Stage::Disk, || waiting.until_room(|| self.mark(receiving)))? {
                 (marked, at) = (receiving.offset(), Instant::now());
             }
         }
@@ -206,7 +216,9 @@ impl TreeSink {
     fn name_it(&mut self, error: FilesError, block: &Block, buffer: &[u8]) -> FilesError {
         let FilesError::GroupMismatch { offset, len } = error else { return error };
         let good = usize::try_from(offset - block.offset).ok().and_then(|good| buffer.get(..good));
-        if let Err(error) = self.unpacker.take(good.unwrap_or_default(), &Progress::none()) {
+        if let Err(error) =
+            self.unpacker.take(good.unwrap_or_default(), &Progress::none(), &mut Waiting::none())
+        {
             return error;
         }
         let path = escape(&self.unpacker.path()).to_string();
@@ -227,20 +239,27 @@ impl TreeSink {
     fn answer(&mut self, list: List) -> Result<()> {
         self.is_listed = true;
         if let Some(wants) = self.unpacker.answer(list)? {
-            let _ = self.answers.blocking_send(wants);
+            let _ = self.answers.blocking_send(Answer::Wants(wants));
         }
         Ok(())
     }
 
     /// Moves the tree to its place. From here on the transfer is finished, whatever happens to the connection.
-    pub(crate) fn place(mut self, root: Root, size: u64, into: &Dir) -> Result<Placed> {
+    pub(crate) fn place(
+        mut self,
+        root: Root,
+        size: u64,
+        into: &Dir,
+        waiting: &mut Waiting,
+    ) -> Result<Placed> {
         let synced = self.options.synced.unwrap_or(Synced::Batch);
         // Complete and durable first: a tree that is sealed is published after a crash, unseen.
         let (from, mut report) = self.unpacker.finish()?;
-        self.staged.seal_tree(root, size, outcome(&report.receipt()))?;
-        publish(&from, into, Policy::of(&self.options), &mut report)?;
+        waiting.until_room(|| Ok(self.staged.seal_tree(root, size, outcome(&report.receipt()))?))?;
+        report.tops = from.all_names().map_err(VaultError::Io)?.len() as u64;
+        waiting.until_room(|| publish(&from, into, Policy::of(&self.options), &mut report))?;
         let tree = report.receipt();
-        self.staged.settle_tree(root, size, outcome(&tree))?;
+        waiting.until_room(|| Ok(self.staged.settle_tree(root, size, outcome(&tree))?))?;
         Ok(Placed { root, size, synced, report, tree })
     }
 
@@ -261,8 +280,10 @@ pub(crate) fn place_again(
     let before = before.unwrap_or_default();
     let counts = Done { entries: before.entries, bytes: before.bytes, ..Done::default() };
     let kept = (before.kept.unwrap_or(0), before.kept_bytes.unwrap_or(0));
-    let mut report = Report { counts, kept, missing_count: before.missing, ..Report::default() };
-    publish(&staged.tree_dir()?, into, Policy::of(&options), &mut report)?;
+    let from = staged.tree_dir()?;
+    let tops = from.all_names().map_err(VaultError::Io)?.len() as u64;
+    let mut report = Report { counts, kept, tops, missing_count: before.missing, ..Report::default() };
+    publish(&from, into, Policy::of(&options), &mut report)?;
     let mut tree = report.receipt();
     tree.first = before.first.into_iter().chain(tree.first).take(MAX_MISSING).collect();
     staged.settle_tree(root, size, outcome(&tree))?;

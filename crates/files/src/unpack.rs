@@ -27,8 +27,8 @@ use crate::error::{FilesError, Result};
 use crate::folded::Folded;
 use crate::jail::Dir;
 use crate::names::{Dots, SafeName};
+use crate::pause::Waiting;
 use crate::progress::{Passing, Progress};
-use crate::staging::full;
 use asides::Asides;
 
 pub use hearing::Hearing;
@@ -238,16 +238,23 @@ impl Unpacker {
         self.reader.path()
     }
 
-    /// Takes the next bytes of the bundle.
-    pub(crate) fn take(&mut self, mut input: &[u8], progress: &Progress) -> Result<()> {
+    /// Takes the next bytes of the bundle, and waits for room on the disk.
+    pub(crate) fn take(
+        &mut self,
+        mut input: &[u8],
+        progress: &Progress,
+        waiting: &mut Waiting,
+    ) -> Result<()> {
         while let Some(item) = self.reader.next(&mut input)? {
             let passing = if progress.is_observed() { Passed::of(&item, self.file.as_ref()) } else { None };
             self.failed = true;
             if let Some(sifter) = &mut self.sifter {
                 self.way = sifter.expect(&item)?;
             }
-            self.make_way(&item)?;
-            self.apply(item)?;
+            waiting.until_room(|| {
+                self.make_way(&item)?;
+                self.apply(&item)
+            })?;
             self.failed = false;
             if let Some(passed) = passing {
                 self.tell(&passed, progress);
@@ -275,7 +282,8 @@ impl Unpacker {
     pub(crate) fn sync(&mut self) -> Result<()> {
         let synced = self.root().sync_all();
         self.failed |= synced.is_err();
-        Ok(synced.map_err(|error| full(self.root(), 0, error))?)
+        // Not as a full disk, which would be tried again: what is lost now, no later synchronisation tells.
+        synced.map_err(vault)
     }
 
     /// The directory and the report, once the bundle is complete.

@@ -43,7 +43,7 @@ impl FsVault {
         std::fs::create_dir_all(path)?;
         let dir = Dir::open(path)?;
         Ok(Self(Arc::new(Inner {
-            staging: Staging::new(dir.ensure_own("partials")?, ""),
+            staging: Staging::new(dir.ensure_own("partials")?, "", keep_free),
             objects: dir.ensure_own("objects")?,
             references: dir.ensure_own("refs")?,
             keep_free,

@@ -14,6 +14,7 @@ use hikyaku_wire::parcel::Root;
 use tokio::sync::mpsc;
 
 use crate::error::{FilesError, Result};
+use crate::pause::Waiting;
 use crate::progress::{Progress, Stage};
 use crate::receive::Receiving;
 use crate::staging::Staged;
@@ -71,8 +72,9 @@ pub(crate) fn write_all(
     receiving: Receiving,
     work: mpsc::Receiver<Work>,
     progress: &Progress,
+    waiting: &mut Waiting,
 ) -> Result<(Root, u64)> {
-    write_on(sink, receiving, None, work, progress)
+    write_on(sink, receiving, None, work, progress, waiting)
 }
 
 /// As [`write_all`], when something was taken out of the channel already.
@@ -82,8 +84,9 @@ pub(crate) fn write_on(
     first: Option<Work>,
     mut work: mpsc::Receiver<Work>,
     progress: &Progress,
+    waiting: &mut Waiting,
 ) -> Result<(Root, u64)> {
-    match write_blocks(sink, &mut receiving, first, &mut work, progress) {
+    match write_blocks(sink, &mut receiving, first, &mut work, progress, waiting) {
         Ok(Some(close)) => receiving.close(&close),
         // The stream ended early: whoever fed it knows why.
         Ok(None) => {
@@ -104,6 +107,7 @@ fn write_blocks(
     mut first: Option<Work>,
     work: &mut mpsc::Receiver<Work>,
     progress: &Progress,
+    waiting: &mut Waiting,
 ) -> Result<Option<Close>> {
     let mut buffer = Vec::new();
     let (mut marked, mut at) = (receiving.offset(), Instant::now());
@@ -119,11 +123,14 @@ fn write_blocks(
         receiving.check(&block)?;
         let tree_offset = block.offset / GROUP_LEN * CV_LEN;
         let local = progress.local();
-        local.time(Stage::Disk, || sink.write(block.offset, &buffer, tree_offset, &block.cvs))?;
+        // The same bytes at the same place: a write that found no room is simply made again.
+        waiting.until_room(|| {
+            Ok(local.time(Stage::Disk, || sink.write(block.offset, &buffer, tree_offset, &block.cvs))?)
+        })?;
         local.time(Stage::Cpu, || receiving.take(&block, &buffer))?;
         progress.reached(receiving.offset());
         if receiving.offset() - marked >= MARK_BYTES || at.elapsed() >= MARK_TIME {
-            local.time(Stage::Disk, || sink.sync(receiving.mark()))?;
+            waiting.until_room(|| Ok(local.time(Stage::Disk, || sink.sync(receiving.mark()))?))?;
             (marked, at) = (receiving.offset(), Instant::now());
         }
     }

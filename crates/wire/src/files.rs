@@ -147,6 +147,8 @@ pub enum Answer {
     Receipt(Receipt),
     /// Which of the files that were listed are wanted.
     Wants(Wants),
+    /// It takes nothing for now, or goes on.
+    Paused(Paused),
     /// An answer of a later version.
     Unknown(u32),
 }
@@ -177,6 +179,24 @@ pub struct Accept {
     /// the close at once.
     #[cbor(n(6), skip_if = "Vec::is_empty", decode_with = "crate::cbor::few::<_, _, MAX_KNOWN>", default)]
     pub known: Vec<Root>,
+}
+
+/// The receiver's disk is full for now. Everything it has stays, and it goes on by itself when there is room.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode)]
+#[cbor(map)]
+pub struct Paused {
+    /// The transfer that waits.
+    #[n(0)]
+    pub transfer: TransferId,
+    /// How many bytes must be free; absent when it goes on.
+    #[n(1)]
+    pub needed: Option<u64>,
+    /// How many are free.
+    #[n(2)]
+    pub free: Option<u64>,
+    /// How many milliseconds longer it waits before it fails.
+    #[n(3)]
+    pub left_ms: Option<u64>,
 }
 
 /// How the bytes reached the disk before the receipt was written.
@@ -405,6 +425,7 @@ impl<C> Encode<C> for Answer {
             Answer::Accept(accept) => e.u32(0)?.encode_with(accept, ctx)?,
             Answer::Receipt(receipt) => e.u32(1)?.encode_with(receipt, ctx)?,
             Answer::Wants(wants) => e.u32(2)?.encode_with(wants, ctx)?,
+            Answer::Paused(paused) => e.u32(3)?.encode_with(paused, ctx)?,
             Answer::Unknown(tag) => e.u32(*tag)?.map(0)?,
         };
         Ok(())
@@ -422,6 +443,7 @@ impl<'b, C> Decode<'b, C> for Answer {
             0 => Ok(Answer::Accept(d.decode_with(ctx)?)),
             1 => Ok(Answer::Receipt(d.decode_with(ctx)?)),
             2 => Ok(Answer::Wants(d.decode_with(ctx)?)),
+            3 => Ok(Answer::Paused(d.decode_with(ctx)?)),
             tag => {
                 if d.datatype()? != Type::Map {
                     return Err(DecodeError::message("an answer carries a map").at(d.position()));

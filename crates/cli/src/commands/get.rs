@@ -20,7 +20,7 @@ use crate::receipts::Kept;
 use crate::reference;
 use crate::selection::Twins;
 use crate::transfer::events::{self, Done, Events, Start};
-use crate::transfer::{Interrupts, Limit, Subject, Watch, interrupted};
+use crate::transfer::{Interrupts, Limit, Pausing, Subject, Watch, interrupted};
 
 mod stdout;
 
@@ -74,6 +74,8 @@ pub(crate) struct Get {
     from: u64,
     #[command(flatten)]
     limit: Limit,
+    #[command(flatten)]
+    pausing: Pausing,
     /// One JSON object per event
     #[arg(long)]
     json: bool,
@@ -186,12 +188,15 @@ impl Get {
         let checksum = self.checksum.then_some(true);
         let options = PutOptions { overwrite, all_links, checksum, ..PutOptions::default() };
         let options = self.distinct.map_or(options, |twins| twins.distinct().over(options));
-        Destination { options, ..Destination::new(&self.into) }
+        let usual = Destination::new(&self.into);
+        let patience = self.pausing.pause_timeout.unwrap_or(usual.patience);
+        Destination { options, patience, ..usual }
     }
 
     async fn deliver(&self, client: &Client, wanted: &Wanted, destination: &Destination) -> Result<Fetched> {
         let (progress, moments) = Progress::new();
-        let subject = Subject { name: hikyaku::printable(&self.reference).to_string(), ..Subject::default() };
+        let name = hikyaku::printable(&self.reference).to_string();
+        let subject = Subject { name, here: true, ..Subject::default() };
         let progress = progress.paced(self.limit.pace());
         let (watch, progress) = Watch::begin(self.json, subject, progress, moments.clone());
         let (mut interrupts, mut patience) = (Interrupts::listen(), Patience::new());

@@ -19,7 +19,7 @@ use crate::receipts::{self, Kept};
 use crate::reference;
 use crate::selection::{self, List, Listed, Rules, Twins};
 use crate::transfer::events::{self, Events, Start};
-use crate::transfer::{Counted, Interrupts, Limit, Subject, Watch, interrupted};
+use crate::transfer::{Counted, Interrupts, Limit, Pausing, Subject, Watch, interrupted};
 
 mod source;
 mod told;
@@ -84,6 +84,8 @@ pub(crate) struct Send {
     xattrs: bool,
     #[command(flatten)]
     limit: Limit,
+    #[command(flatten)]
+    pausing: Pausing,
     /// One JSON object per event
     #[arg(long)]
     json: bool,
@@ -142,7 +144,8 @@ impl Send {
         let walk = selection::walk(&self.rules, list, self.xattrs)?;
         let client = Client::of(global, target.server.as_deref())?.for_bulk();
         let (put, pace, store, to) = (self.put(), self.limit.pace(), client.server.store()?, self.to.clone());
-        let mut sending = Sending { store, client, target: target.what, to, put, walk, pace };
+        let mut sending =
+            Sending { store, client, target: target.what, to, put, walk, pace, pausing: self.pausing };
         let retried = if self.retry_failed { Some(Failures::of(&sending.store, &id)?) } else { None };
         let (all, mut failures) = (sending.walk.clone(), Failures::default());
         // A room shows each path as a parcel; a directory takes them all at once. So does a list, which is one thing.
@@ -280,6 +283,7 @@ struct Sending {
     put: PutOptions,
     walk: WalkOptions,
     pace: Option<Pace>,
+    pausing: Pausing,
 }
 
 impl Sending {
@@ -374,10 +378,11 @@ impl Sending {
             Some(tops) if Watch::is_drawn(json) => Some(Counted::begin(&tops, &self.walk)),
             _ => None,
         };
-        let subject = Subject { name: events::path(name), counted };
+        let subject = Subject { name: events::path(name), counted, here: false };
         let (watch, progress) =
             Watch::begin(json, subject, progress.paced(self.pace.clone()), moments.clone());
-        let (mut interrupts, mut patience) = (Interrupts::listen(), Patience::new());
+        let patience = Patience::new().with_full_limit(self.pausing.pause_timeout);
+        let (mut interrupts, mut patience) = (Interrupts::listen(), patience);
         if outgoing.is_piped() {
             patience = patience.with_pauses();
         }

@@ -7,7 +7,7 @@ use std::time::Duration;
 use clap::Args;
 use tokio::signal::unix::{SignalKind, signal};
 
-use crate::args::Global;
+use crate::args::{Global, duration};
 use crate::exit::{self, Result};
 use crate::home::{self, Home};
 use crate::output;
@@ -39,6 +39,9 @@ pub(crate) struct Serve {
     /// alone [default: it is made; --distinct alone: refuse]
     #[arg(long, value_enum, value_name = "HOW", num_args = 0..=1, require_equals = true, default_missing_value = "refuse")]
     distinct: Option<Twins>,
+    /// How long a transfer waits for room when a disk gets full under it [default: 10m]
+    #[arg(long, value_name = "TIME", value_parser = duration)]
+    pause_timeout: Option<Duration>,
     /// Write the first invite to this file (mode 0600) instead of printing it
     #[arg(long, value_name = "FILE")]
     invite_file: Option<PathBuf>,
@@ -61,8 +64,9 @@ impl Serve {
         let name = self.name.unwrap_or_else(computer_name);
         let seeing = global.seeing.open()?;
         let distinct = self.distinct.map(Twins::distinct);
-        let (listen, advertise, into) = (self.listen, self.advertise, self.into);
-        let config = Config { data, listen, advertise, into, distinct, name, seeing };
+        let (listen, advertise, into, pause_timeout) =
+            (self.listen, self.advertise, self.into, self.pause_timeout);
+        let config = Config { data, listen, advertise, into, distinct, pause_timeout, name, seeing };
         let running = Running::start(config).await?;
         if let Some(invite) = running.first_invite().await? {
             match &self.invite_file {

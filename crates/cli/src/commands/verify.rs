@@ -239,7 +239,7 @@ impl Verify {
         };
         let name = path.file_name().unwrap_or_default().to_owned();
         let counted = Watch::is_drawn(self.json).then(|| Counted::begin(std::slice::from_ref(&path), &walk));
-        let subject = Subject { name: format!("reading {}", events::path(&name)), counted };
+        let subject = Subject { name: format!("reading {}", events::path(&name)), counted, here: true };
         let (watch, progress) = Watch::begin(false, subject, progress, moments.clone());
         let shown = events::path(path.as_os_str());
         let reading = super::blocking(move || {

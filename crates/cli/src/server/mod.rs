@@ -49,6 +49,8 @@ pub(crate) struct Config {
     pub(crate) into: Option<PathBuf>,
     /// What becomes of names in it that differ by case or composition alone.
     pub(crate) distinct: Option<Distinct>,
+    /// How long a transfer waits for room on a full disk, if that is said.
+    pub(crate) pause_timeout: Option<Duration>,
     /// What the server calls itself.
     pub(crate) name: String,
     /// Whether somebody looks at the connections.
@@ -202,7 +204,10 @@ fn open_files(
         }
     };
     let rooms = Parcels::new(chat.clone(), store);
-    Ok(FilesServer::new(rooms, Arc::new(vault), drop_dir, FilesLimits::default()))
+    let usual = FilesLimits::default();
+    let pause_timeout = config.pause_timeout.unwrap_or(usual.pause_timeout);
+    let limits = FilesLimits { pause_timeout, ..usual };
+    Ok(FilesServer::new(rooms, Arc::new(vault), drop_dir, limits))
 }
 
 /// Ends what was left unfinished: at the start, and then every hour.

@@ -274,6 +274,12 @@ pub(super) fn passing(passing: Passing<'_>) {
     let _ = print("file", File { path: escape(path).to_string(), bytes: size, state, why });
 }
 
+/// Tells what happens in the middle of a transfer.
+pub(super) fn told(ty: &'static str, rest: impl Serialize) {
+    // Nobody reading is found out when the end is told.
+    let _ = print(ty, rest);
+}
+
 pub(super) fn far(far: &Far) {
     let _ = print("progress", far);
 }

@@ -11,9 +11,9 @@ use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
-use super::Counted;
 use super::events::{self, Far};
 use super::rate::{Rate, clock};
+use super::{Counted, pause};
 use crate::event;
 use crate::output;
 
@@ -35,10 +35,16 @@ pub(crate) struct Subject {
     pub(crate) name: String,
     /// How much there is, where the transfer does not know itself.
     pub(crate) counted: Option<Counted>,
+    /// Whether the bytes go to this computer.
+    pub(crate) here: bool,
 }
 
 /// Somebody watches a transfer, until this is dropped.
-pub(crate) struct Watch(Option<Watched>);
+pub(crate) struct Watch {
+    /// Whoever tells of pauses.
+    telling: JoinHandle<()>,
+    watched: Option<Watched>,
+}
 
 struct Watched {
     task: JoinHandle<()>,
@@ -73,12 +79,17 @@ impl Watch {
         progress: Progress,
         moments: watch::Receiver<Moment>,
     ) -> (Self, Progress) {
+        let here = subject.here;
         if !json && !Self::is_drawn(json) {
-            return (Self(None), progress);
+            let telling = tokio::spawn(pause::tell(json, here, moments, output::note));
+            return (Self { telling, watched: None }, progress);
         }
         let files = Arc::new(Files::default());
         let observer = files.observer(json, moments.clone());
         let bars = (!json).then(Bars::new);
+        let drawn = bars.clone();
+        let say = move |line: String| drawn.iter().for_each(|bars| bars.say(&line));
+        let telling = tokio::spawn(pause::tell(json, here, moments.clone(), say));
         let view = View {
             subject,
             meter: progress.meter().clone(),
@@ -90,7 +101,7 @@ impl Watch {
             moved: (Instant::now(), 0),
         };
         let task = tokio::spawn(view.run(bars.clone()));
-        (Self(Some(Watched { task, bars })), progress.observed(observer))
+        (Self { telling, watched: Some(Watched { task, bars }) }, progress.observed(observer))
     }
 
     /// Takes the drawing away: what follows says how it ended.
@@ -99,7 +110,8 @@ impl Watch {
 
 impl Drop for Watch {
     fn drop(&mut self) {
-        if let Some(watched) = self.0.take() {
+        self.telling.abort();
+        if let Some(watched) = self.watched.take() {
             watched.task.abort();
             if let Some(bars) = watched.bars {
                 bars.clear();
@@ -154,6 +166,12 @@ impl Bars {
         }
         self.whole.set_position((share.unwrap_or(0.0) * LENGTH as f64) as u64);
         self.whole.set_message(whole);
+    }
+
+    /// A line that stays, above.
+    fn say(&self, line: &str) {
+        // Nobody looking is no reason to fail.
+        let _ = self.all.println(line);
     }
 
     fn clear(self) {
@@ -225,7 +243,7 @@ impl View {
             files: self.files.passed.load(Ordering::Relaxed),
             rate: self.rate.per_second(),
             eta: remaining.map(|time| time.as_secs()),
-            limit: self.limit.map(Stage::name),
+            limit: moment.paused.map_or_else(|| self.limit.map(Stage::name), |_| Some("full disk")),
             arrived: moment.arrival.map(|arrival| arrival.bytes),
             sending: moment.arrival.map(|arrival| arrival.sending),
         }
@@ -257,7 +275,9 @@ impl View {
         parts.extend(total.map(|total| format!("{:.0} %", share(moment.bytes, total) * 100.0)));
         let still = now.duration_since(self.moved.0);
         let ahead = moment.arrival.filter(|arrival| arrival.bytes > moment.bytes);
-        if let Some(arrival) =
+        if let Some(full) = moment.paused {
+            parts.push(pause::sentence(self.subject.here, full));
+        } else if let Some(arrival) =
             moment.arrival.filter(|arrival| arrival.bytes <= moment.bytes && still >= STILL)
         {
             parts.push(match arrival.sending {
@@ -296,12 +316,13 @@ fn share(part: u64, whole: u64) -> f64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use hikyaku_files::Full;
     use hikyaku_wire::parcel::TransferId;
 
     fn view(moment: Moment) -> View {
         let (_, moments) = watch::channel(moment);
         View {
-            subject: Subject { name: "big.iso".into(), counted: None },
+            subject: Subject { name: "big.iso".into(), counted: None, here: false },
             meter: Meter::default(),
             moments,
             files: Arc::default(),
@@ -327,6 +348,12 @@ mod tests {
         assert_eq!(line, "big.iso  25 %  25.00 MiB/s  0:06 left  limited by disk  50.00 MiB of 200.00 MiB");
         let line = view.whole(moment, later + Duration::from_secs(8));
         assert_eq!(line, "big.iso  25 %  nothing has moved for 8 s  50.00 MiB of 200.00 MiB");
+        let full = Full { needed: 65_536, free: 512, left: Duration::from_secs(75) };
+        let paused = Moment { paused: Some(full), ..moment };
+        let line = view.whole(paused, later + Duration::from_secs(8));
+        let told = "paused: the receiver's disk is full, 65536 bytes needed (512 free); waiting 1:15 more";
+        assert_eq!(line, format!("big.iso  25 %  {told}  50.00 MiB of 200.00 MiB"));
+        assert_eq!(view.far(paused).limit, Some("full disk"));
     }
 
     #[test]

@@ -3,7 +3,7 @@
 use std::io;
 
 use hikyaku_storage::vault::{Mark, VaultError};
-use hikyaku_wire::files::{Head, PutOptions, Receipt, Synced, Verdict, Wants};
+use hikyaku_wire::files::{Answer, Head, PutOptions, Receipt, Synced, Verdict};
 use hikyaku_wire::parcel::{EntryKind, Metadata, Root, TransferId};
 use tokio::sync::mpsc;
 
@@ -11,9 +11,11 @@ use super::Destination;
 use crate::error::{FilesError, Result};
 use crate::jail::{self, Dir};
 use crate::names::{Dots, SafeName};
+use crate::pause::Waiting;
 use crate::policy::{Policy, has_root, twin, verdict};
 use crate::progress::Progress;
 use crate::receive::Receiving;
+use crate::sift::ANSWERS;
 use crate::staging::{Layout, Opened, Place, Staged, Staging};
 use crate::tree_sink::{Into, Listing, Opening, Placed, TreeSink, place_again};
 use crate::unpack::Report;
@@ -41,7 +43,7 @@ pub(crate) enum Found {
 /// Where its bytes go.
 enum Sink {
     File(Box<Staged>),
-    Tree(Box<TreeSink>, Mark, Option<mpsc::Receiver<Wants>>),
+    Tree(Box<TreeSink>, Mark, Option<mpsc::Receiver<Answer>>),
 }
 
 impl Incoming {
@@ -130,11 +132,19 @@ impl Incoming {
         self.options.checksum == Some(true)
     }
 
-    /// Whether the sender is to list what it has, and where the answers come from.
-    pub(crate) fn listing(&mut self) -> Option<mpsc::Receiver<Wants>> {
+    /// Whether the sender is to list what it has.
+    pub(crate) fn lists(&self) -> bool {
+        matches!(&self.sink, Sink::Tree(sink, ..) if sink.lists())
+    }
+
+    /// Where what is to be told the sender goes, and where it comes from. The other end is there once.
+    pub(crate) fn telling(&mut self) -> (mpsc::Sender<Answer>, mpsc::Receiver<Answer>) {
         match &mut self.sink {
-            Sink::Tree(sink, _, wants) if sink.lists() => wants.take(),
-            _ => None,
+            Sink::Tree(sink, _, told) if told.is_some() => {
+                let teller = sink.teller();
+                told.take().map_or_else(|| mpsc::channel(ANSWERS), |told| (teller, told))
+            }
+            _ => mpsc::channel(ANSWERS),
         }
     }
 
@@ -143,14 +153,20 @@ impl Incoming {
         receiving: Receiving,
         work: mpsc::Receiver<Work>,
         progress: &Progress,
+        waiting: &mut Waiting,
     ) -> Result<(Root, u64)> {
         match &mut self.sink {
-            Sink::File(staged) => write_all(&mut **staged, receiving, work, progress),
-            Sink::Tree(sink, ..) => sink.take_all(receiving, work, progress),
+            Sink::File(staged) => write_all(&mut **staged, receiving, work, progress, waiting),
+            Sink::Tree(sink, ..) => sink.take_all(receiving, work, progress, waiting),
         }
     }
 
-    pub(crate) fn publish(self, root: Root, size: u64) -> Result<(Receipt, SafeName, Option<Report>)> {
+    pub(crate) fn publish(
+        self,
+        root: Root,
+        size: u64,
+        waiting: &mut Waiting,
+    ) -> Result<(Receipt, SafeName, Option<Report>)> {
         let transfer = self.head.transfer;
         match self.sink {
             Sink::File(mut staged) => {
@@ -160,8 +176,11 @@ impl Incoming {
                 // Whether the content is there was decided before it came.
                 let policy = Policy { checksum: true, ..Policy::of(&self.options) };
                 let place = Place { into: &self.into, name: &self.name, policy, synced };
-                let name = match staged.publish(root, size, &meta, &place) {
-                    Err(VaultError::Io(error)) if error.kind() == io::ErrorKind::AlreadyExists => {
+                let published = waiting.until_room(|| Ok(staged.publish(root, size, &meta, &place)?));
+                let name = match published {
+                    Err(FilesError::Vault(VaultError::Io(error)))
+                        if error.kind() == io::ErrorKind::AlreadyExists =>
+                    {
                         return Err(FilesError::Exists(self.name.to_string()));
                     }
                     named => named?,
@@ -170,7 +189,7 @@ impl Incoming {
                 Ok((receipt, name, None))
             }
             Sink::Tree(sink, ..) => {
-                let placed = sink.place(root, size, &self.into)?;
+                let placed = sink.place(root, size, &self.into, waiting)?;
                 staging(&self.into)?.discard(transfer)?;
                 Ok((receipt_of(&self.head, &placed), self.name, Some(placed.report)))
             }
@@ -221,7 +240,7 @@ fn receipt_of(head: &Head, placed: &Placed) -> Receipt {
 }
 
 fn staging(into: &Dir) -> Result<Staging> {
-    Ok(Staging::new(into.try_clone().map_err(VaultError::Io)?, ".hikyaku-"))
+    Ok(Staging::new(into.try_clone().map_err(VaultError::Io)?, ".hikyaku-", 0))
 }
 
 /// What stays the same of a parcel from its beginning to its end. (Its size and root need not: what came is compared with

@@ -11,7 +11,7 @@ use hikyaku_storage::vault::Mark;
 use hikyaku_wire::cbor::MAX_INTEGER;
 use hikyaku_wire::files::{Answer, Block, GET, Head, Receipt, Request, Synced, Wanted};
 use hikyaku_wire::parcel::Root;
-use tokio::sync::{Notify, mpsc};
+use tokio::sync::mpsc;
 
 use super::incoming::identity;
 use super::{FilesClient, REASON, tell};
@@ -19,7 +19,7 @@ use crate::error::{FilesError, Result};
 use crate::progress::{Progress, Stage};
 use crate::receive::Receiving;
 use crate::server::blocking;
-use crate::server::put::{acceptance, drive};
+use crate::server::put::{Stop, acceptance, drive};
 use crate::tree::{GROUP_LEN, Tree};
 use crate::writer::{QUEUE, Work, join_pieces};
 
@@ -179,17 +179,16 @@ impl FilesClient {
                 (whole, _) => Ok(whole),
             }
         });
-        let (root, size) =
-            match drive(&mut receiver, feeding, thread, &Arc::new(Notify::new()), progress).await {
-                Ok(done) => done,
-                Err(error @ FilesError::Exchange(_)) => return Err(error),
-                Err(error) => {
-                    let (told, error) = tell(error);
-                    // The peer may be gone; our own reason is the one that counts.
-                    let _ = sender.fail(told).await;
-                    return Err(error);
-                }
-            };
+        let (root, size) = match drive(&mut receiver, feeding, thread, &Stop::default(), progress).await {
+            Ok(done) => done,
+            Err(error @ FilesError::Exchange(_)) => return Err(error),
+            Err(error) => {
+                let (told, error) = tell(error);
+                // The peer may be gone; our own reason is the one that counts.
+                let _ = sender.fail(told).await;
+                return Err(error);
+            }
+        };
         let (transfer, name, event, tree) = (head.transfer, None, None, None);
         let receipt = Receipt { transfer, root, size, synced: Synced::None, name, event, tree };
         let told = async {

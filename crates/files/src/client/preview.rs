@@ -6,6 +6,7 @@ use tokio::sync::mpsc;
 
 use super::{Destination, FilesClient, answer};
 use crate::error::{FilesError, Result};
+use crate::progress::Progress;
 use crate::server::blocking;
 use crate::sift::{ANSWERS, Item, Preview, Sifting};
 use crate::tree_source::OutgoingTree;
@@ -28,7 +29,7 @@ impl FilesClient {
         let mut offer = outgoing.offer().clone();
         offer.options = Some(PutOptions { dry_run: Some(true), ..offer.options.unwrap_or_default() });
         sender.send(&offer).await?;
-        let Answer::Accept(accept) = answer(&mut receiver).await? else {
+        let Answer::Accept(accept) = answer(&mut receiver, &Progress::none()).await? else {
             return Err(FilesError::Order("an acceptance was expected"));
         };
         let (to, answers) = mpsc::channel(ANSWERS);
@@ -45,7 +46,7 @@ impl FilesClient {
         });
         let hearing = async {
             loop {
-                match answer(&mut receiver).await {
+                match answer(&mut receiver, &Progress::none()).await {
                     Ok(Answer::Wants(wants)) => drop(to.send(wants).await),
                     Ok(_) => return FilesError::Order("answers to a listing were expected"),
                     Err(error) => return error,

@@ -32,6 +32,9 @@ pub(crate) struct Seen {
     pub(crate) fired: bool,
     /// How many calls there were.
     pub(crate) calls: u64,
+    /// Which call failed first, and whether a full disk was waited for then.
+    pub(crate) failed: Option<(Call, bool)>,
+    waits: bool,
     /// What was promised before it was durable.
     pub(crate) early: Vec<String>,
     /// Directories with a final name that is not durable yet.
@@ -62,6 +65,11 @@ pub(crate) fn run<T>(plan: Option<(u64, Fault)>, before: &Seen, work: impl FnOnc
     (done, DISK.take().map(|disk| disk.seen).unwrap_or_default())
 }
 
+/// Notes whether a full disk is waited for from here on.
+pub(crate) fn waits(waits: bool) {
+    DISK.with_borrow_mut(|disk| disk.iter_mut().for_each(|disk| disk.seen.waits = waits));
+}
+
 pub(crate) fn is_short() -> bool {
     DISK.with_borrow(|disk| {
         disk.as_ref().and_then(|disk| disk.plan).is_some_and(|(_, fault)| fault == Fault::Short)
@@ -77,6 +85,7 @@ pub(crate) fn call(call: Call, file: impl AsFd) -> io::Result<()> {
             && (now == at || (now > at && fault == Fault::Dead))
         {
             disk.seen.fired = true;
+            disk.seen.failed.get_or_insert((call, disk.seen.waits));
             if matches!(call, Call::Sync | Call::SyncAll) {
                 disk.lost.extend(disk.dirty.drain());
             }

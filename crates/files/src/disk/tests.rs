@@ -3,11 +3,13 @@
 
 mod fetched;
 
+use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::fs;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use hikyaku_storage::vault::{ObjectId, Reference, Reserved, Transfer, Vault};
 use hikyaku_wire::bundle::PIECE_LEN;
@@ -15,9 +17,12 @@ use hikyaku_wire::files::{Answer, Block, Close, Offer, PutOptions, Target};
 use hikyaku_wire::parcel::{EntryKind, Metadata, Root, TransferId};
 use tokio::sync::mpsc;
 
-use super::faults::{FAULTS, Fault, Seen, run};
+use super::Call;
+use super::faults::{self, FAULTS, Fault, Seen, run};
 use crate::drop_dir::{DropDir, DropOptions, Prepared};
 use crate::error::{FilesError, Result};
+use crate::pause::Waiting;
+use crate::pause::tests::Fake;
 use crate::progress::Progress;
 use crate::reader::{Blocks, Said};
 use crate::receive::Receiving;
@@ -30,6 +35,17 @@ use crate::walk::WalkOptions;
 use crate::writer::{Work, write_all};
 
 mod life;
+
+thread_local! {
+    /// How long a full disk is waited for.
+    static PATIENCE: Cell<Duration> = const { Cell::new(Duration::ZERO) };
+}
+
+/// Waits without waiting: the disks of these tests are full once.
+fn waiting() -> Waiting {
+    faults::waits(true);
+    Fake::new().waiting(PATIENCE.get())
+}
 
 const TRANSFER: TransferId = TransferId([7; 16]);
 
@@ -79,8 +95,9 @@ fn attempt(at: &Path, offer: &Offer, data: &[u8]) -> Result<()> {
         Prepared::Open(mut dropping) => {
             let receiving = Receiving::resume(dropping.staged.mark(), offer.size, u64::MAX);
             let work = work(data, receiving.offset());
-            let (root, size) = write_all(&mut dropping.staged, receiving, work, &Progress::none())?;
-            dropping.publish(root, size)?
+            let (root, size) =
+                write_all(&mut dropping.staged, receiving, work, &Progress::none(), &mut waiting())?;
+            dropping.publish(root, size, &mut waiting())?
         }
         Prepared::Tree(..) => panic!("a file was offered"),
     };
@@ -125,7 +142,10 @@ fn every_call(
     check: impl Fn(&Path, bool),
 ) -> BTreeMap<&'static str, u64> {
     let mut faults = BTreeMap::new();
-    for fault in FAULTS {
+    let (patient, hasty) = (Duration::from_secs(60), Duration::ZERO);
+    let ways = FAULTS.map(|fault| (fault, hasty)).into_iter();
+    for (fault, patience) in ways.chain([(Fault::Full, patient), (Fault::Short, patient)]) {
+        PATIENCE.set(patience);
         for at in 0.. {
             let place = place();
             begin(place.path());
@@ -133,6 +153,13 @@ fn every_call(
             assert_eq!(seen.early, [""; 0], "{fault:?} at call {at}");
             let fired = seen.fired;
             check(place.path(), done.is_ok());
+            if let (Some((call, true)), true) = (seen.failed, patience > hasty)
+                && matches!(call, Call::Make | Call::Write | Call::Replace | Call::Publish)
+            {
+                // Room was waited for, and the transfer went on by itself.
+                done.as_ref().unwrap_or_else(|error| panic!("{fault:?} at call {at}, {call:?}: {error}"));
+                *faults.entry("waited").or_default() += 1;
+            }
             let (again, seen) = run(None, &seen, || attempt(place.path()));
             assert_eq!(seen.early, [""; 0], "after {fault:?} at call {at}");
             again.unwrap_or_else(|error| panic!("after {fault:?} at call {at}: {error}, before: {done:?}"));
@@ -203,17 +230,18 @@ fn attempt_tree(at: &Path) -> Result<()> {
     let outgoing = outgoing.unwrap();
     let options = DropOptions { keep_free: 0, ..DropOptions::default() };
     let dir = DropDir::open(&at.join("drop"), options)?;
-    let (mut tree, mark, mut wants) = match dir.prepare([1; 16], outgoing.offer(), &[])? {
+    let (mut tree, mark, mut told) = match dir.prepare([1; 16], outgoing.offer(), &[])? {
         Prepared::Settled(_) => return Ok(()),
         Prepared::Open(_) => panic!("a tree was offered"),
-        Prepared::Tree(tree, mark, wants) => (tree, mark, wants),
+        Prepared::Tree(tree, mark, told) => (tree, mark, told),
     };
     let receiving = Receiving::resume(&mark, None, u64::MAX);
     let accept = acceptance(outgoing.transfer(), &receiving, tree.sink.lists().then_some(false));
     let Answer::Accept(accept) = accept else { panic!("an acceptance") };
     let (answers, heard) = mpsc::channel(ANSWERS);
     let answering = std::thread::spawn(move || {
-        while let Some(wants) = wants.blocking_recv() {
+        while let Some(answer) = told.blocking_recv() {
+            let Answer::Wants(wants) = answer else { panic!("nothing else is told by this wait") };
             let _ = answers.blocking_send(wants);
         }
     });
@@ -232,8 +260,9 @@ fn attempt_tree(at: &Path) -> Result<()> {
         let _ = to.blocking_send(Work::Close(reading.close()?));
         Ok::<_, FilesError>(())
     });
-    let taken = tree.sink.take_all(receiving, work, &Progress::none());
-    let receipt = taken.and_then(|(root, size)| tree.publish(root, size));
+    let mut waiting = waiting();
+    let taken = tree.sink.take_all(receiving, work, &Progress::none(), &mut waiting);
+    let receipt = taken.and_then(|(root, size)| tree.publish(root, size, &mut waiting));
     let _ = (sending.join().unwrap(), answering.join().unwrap());
     let tree = receipt?.tree.unwrap();
     assert_eq!((tree.entries, tree.missing), (9, 1));
@@ -279,7 +308,9 @@ fn an_object_is_whole_or_not_there_whichever_call_fails() {
         if let Reserved::Open(mut partial) = vault.reserve(Transfer([1; 16]), Some(data.len() as u64))? {
             let receiving = Receiving::resume(partial.mark(), Some(data.len() as u64), u64::MAX);
             let work = work(&data, receiving.offset());
-            let (root, size) = write_all(&mut partial, receiving, work, &Progress::none())?;
+            let (root, size) = write_all(&mut partial, receiving, work, &Progress::none(), &mut waiting())?;
+            // An object is sealed beside what is left free for it.
+            faults::waits(false);
             partial.seal(ObjectId(root.0), size, Reference([2; 16]))?;
         }
         Ok(())

@@ -54,7 +54,10 @@ impl Dir {
     pub(crate) fn make_child(&self, name: &SafeName) -> io::Result<Self> {
         disk::call(Call::Make, &self.0)?;
         rustix::fs::mkdirat(&self.0, name.as_os_str(), Mode::RWXU)?;
-        self.open_child(name)
+        self.open_child(name).inspect_err(|_| {
+            // Made again, it must not look like somebody else's.
+            let _ = rustix::fs::unlinkat(&self.0, name.as_os_str(), AtFlags::REMOVEDIR);
+        })
     }
 
     /// Opens a directory in this one; a link is an error.

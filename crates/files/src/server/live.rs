@@ -17,6 +17,7 @@ use super::{FilesServer, blocking, joined};
 use crate::client::{conclusion, report};
 use crate::error::{FilesError, Result};
 use crate::passage::Next;
+use crate::progress::Progress;
 use crate::reader::growing::{Growing, Grown, check_prefix, proof};
 use crate::rooms::{Resolved, Rooms};
 
@@ -54,7 +55,8 @@ impl<C: Send + Sync + 'static, R: Rooms<C>> FilesServer<C, R> {
             return Err(FilesError::Order("an acceptance was expected"));
         };
         let (to, _answers) = mpsc::channel(1);
-        let mut early = std::pin::pin!(conclusion(receiver, to));
+        let nobody = Progress::none();
+        let mut early = std::pin::pin!(conclusion(receiver, to, &nobody));
         let sent = tokio::select! {
             sent = deliver(object, &mut waiting, &accept, sender) => sent,
             said = &mut early => return Err(said.err().unwrap_or(FilesError::Order("an answer before the end"))),

@@ -4,9 +4,7 @@ use std::sync::Arc;
 
 use hikyaku::{Exchange, Receiver, Sender};
 use hikyaku_storage::vault::{Mark, ObjectId, Partial, Reference, Reserved, Sealed, Transfer};
-use hikyaku_wire::files::{
-    Accept, Answer, Component, MAX_BLOCK_LEN, Offer, Receipt, Step, Synced, Target, Wants,
-};
+use hikyaku_wire::files::{Accept, Answer, Component, MAX_BLOCK_LEN, Offer, Receipt, Step, Synced, Target};
 use hikyaku_wire::parcel::{EndStatus, EntryKind, EventRef, Parcel, ParcelEnd, Root, TransferId};
 use tokio::sync::{Notify, mpsc};
 use tokio::task::JoinHandle;
@@ -16,9 +14,11 @@ use super::{FilesServer, blocking, joined};
 use crate::drop_dir::{DroppingTree, Prepared};
 use crate::error::{FilesError, Result};
 use crate::names::{Dots, SafeName};
+use crate::pause::{Gone, Waiting};
 use crate::progress::Progress;
 use crate::receive::Receiving;
 use crate::rooms::Rooms;
+use crate::sift::ANSWERS;
 use crate::writer::{QUEUE, Work, decode, feed, write_all, write_on};
 
 /// Who offers what, and to which room.
@@ -42,7 +42,7 @@ impl<C: Send + Sync + 'static, R: Rooms<C>> FilesServer<C, R> {
         let (mut sender, mut receiver) = exchange.split();
         let offer: Offer = receiver.receive().await?;
         self.check(&offer)?;
-        self.shared.rooms.may_put(&context, &offer.target).await?;
+        self.shared.rooms.may_put(&context, &offer).await?;
         if offer.options.is_some_and(|options| options.dry_run == Some(true)) {
             return self.preview(&offer, &mut sender, &mut receiver).await;
         }
@@ -100,20 +100,22 @@ impl<C: Send + Sync + 'static, R: Rooms<C>> FilesServer<C, R> {
         let (owner, known, path) = (self.shared.rooms.owner(context), offer.clone(), path.to_vec());
         let dropping = match blocking(move || dir.prepare(owner, &known, &path)).await? {
             Prepared::Settled(receipt) => return Ok(receipt),
-            Prepared::Tree(tree, mark, wants) => {
-                return self.put_tree(offer, (*tree, &mark, wants), guard, sender, receiver).await;
+            Prepared::Tree(tree, mark, told) => {
+                return self.put_tree(offer, (*tree, &mark, told), guard, sender, receiver).await;
             }
             Prepared::Open(dropping) => dropping,
         };
         let receiving = self.accept(sender, offer, dropping.staged.mark()).await?;
         let (to, work) = mpsc::channel(QUEUE);
-        let stop = guard.stop.clone();
+        let stop = Stop::of(&guard);
+        let (teller, told) = mpsc::channel(ANSWERS);
+        let mut waiting = self.waiting(offer, teller, &stop);
         let thread = tokio::task::spawn_blocking(move || {
             // Declared before what it guards, so that the file is let go of first.
             let _guard = guard;
             let mut dropping = dropping;
-            match write_all(&mut dropping.staged, receiving, work, &Progress::none()) {
-                Ok((root, size)) => dropping.publish(root, size),
+            match write_all(&mut dropping.staged, receiving, work, &Progress::none(), &mut waiting) {
+                Ok((root, size)) => dropping.publish(root, size, &mut waiting),
                 Err(error @ FilesError::RootMismatch { .. }) => {
                     dropping.discard()?;
                     Err(error)
@@ -121,13 +123,13 @@ impl<C: Send + Sync + 'static, R: Rooms<C>> FilesServer<C, R> {
                 Err(error) => Err(error),
             }
         });
-        drive(receiver, to, thread, &stop, &Progress::none()).await
+        telling(sender, told, drive(receiver, to, thread, &stop, &Progress::none())).await
     }
 
     async fn put_tree(
         &self,
         offer: &Offer,
-        (tree, mark, wants): (DroppingTree, &Mark, mpsc::Receiver<Wants>),
+        (tree, mark, told): (DroppingTree, &Mark, mpsc::Receiver<Answer>),
         guard: Guard,
         sender: &mut Sender,
         receiver: &mut Receiver,
@@ -135,12 +137,13 @@ impl<C: Send + Sync + 'static, R: Rooms<C>> FilesServer<C, R> {
         let receiving = Receiving::resume(mark, offer.size, self.shared.limits.max_size);
         sender.send(&acceptance(offer.transfer, &receiving, tree.sink.lists().then_some(false))).await?;
         let (to, work) = mpsc::channel(QUEUE);
-        let stop = guard.stop.clone();
+        let stop = Stop::of(&guard);
+        let mut waiting = self.waiting(offer, tree.sink.teller(), &stop);
         let thread = tokio::task::spawn_blocking(move || {
             let _guard = guard;
             let mut tree = tree;
-            match tree.sink.take_all(receiving, work, &Progress::none()) {
-                Ok((root, size)) => tree.publish(root, size),
+            match tree.sink.take_all(receiving, work, &Progress::none(), &mut waiting) {
+                Ok((root, size)) => tree.publish(root, size, &mut waiting),
                 // What cannot become a tree need not be kept.
                 Err(error @ (FilesError::RootMismatch { .. } | FilesError::Bundle(_))) => {
                     tree.discard()?;
@@ -149,7 +152,7 @@ impl<C: Send + Sync + 'static, R: Rooms<C>> FilesServer<C, R> {
                 Err(error) => Err(error),
             }
         });
-        answering(sender, wants, drive(receiver, to, thread, &stop, &Progress::none())).await
+        telling(sender, told, drive(receiver, to, thread, &stop, &Progress::none())).await
     }
 
     /// Answers a listing, and does nothing else.
@@ -263,7 +266,9 @@ impl<C: Send + Sync + 'static, R: Rooms<C>> FilesServer<C, R> {
         sender.send(&known.named_in(acceptance(offer.transfer, &receiving, None))).await?;
         let writing = self.shared.passages.write(offer.transfer, receiving.offset());
         let (to, mut work) = mpsc::channel(QUEUE);
-        let (stop, reference) = (guard.stop.clone(), Reference(offer.transfer.0));
+        let (stop, reference) = (Stop::of(&guard), Reference(offer.transfer.0));
+        let (teller, told) = mpsc::channel(ANSWERS);
+        let mut waiting = self.waiting(offer, teller, &stop);
         let thread = tokio::task::spawn_blocking(move || {
             let first = work.blocking_recv();
             if let Some(close) = known.claimed(first.as_ref()) {
@@ -271,7 +276,7 @@ impl<C: Send + Sync + 'static, R: Rooms<C>> FilesServer<C, R> {
             }
             let mut partial = partial;
             let progress = Progress::none().read_by(writing);
-            let written = write_on(&mut partial, receiving, first, work, &progress);
+            let written = write_on(&mut partial, receiving, first, work, &progress, &mut waiting);
             let sealed = match written {
                 Ok((root, size)) => partial.seal(ObjectId(root.0), size, reference).map_err(FilesError::from),
                 Err(error) => {
@@ -286,7 +291,13 @@ impl<C: Send + Sync + 'static, R: Rooms<C>> FilesServer<C, R> {
                 sealed => Ok((sealed, guard)),
             }
         });
-        drive(receiver, to, thread, &stop, &Progress::none()).await
+        telling(sender, told, drive(receiver, to, thread, &stop, &Progress::none())).await
+    }
+
+    /// Waits for room on a full disk, and tells the sender of it.
+    fn waiting(&self, offer: &Offer, teller: mpsc::Sender<Answer>, stop: &Stop) -> Waiting {
+        let (patience, gone) = (self.shared.limits.pause_timeout, stop.gone.clone());
+        Waiting::new(offer.transfer, patience, teller, gone, Progress::none())
     }
 
     /// Says where to begin.
@@ -313,25 +324,38 @@ pub(crate) fn acceptance(transfer: TransferId, receiving: &Receiving, lists: Opt
     })
 }
 
-/// Sends the answers to a listing while something else is done.
-pub(crate) async fn answering<T>(
+/// Sends what is to be told, the answers to a listing and of a full disk, while something else is done.
+pub(crate) async fn telling<T>(
     sender: &mut Sender,
-    wants: mpsc::Receiver<Wants>,
+    told: mpsc::Receiver<Answer>,
     doing: impl Future<Output = Result<T>>,
 ) -> Result<T> {
-    let answer = async move {
+    let tell = async move {
         // Dropped with the last of this, so that nobody who answers waits to be heard any longer.
-        let mut wants = wants;
-        while let Some(wants) = wants.recv().await {
-            sender.send(&Answer::Wants(wants)).await?;
+        let mut told = told;
+        while let Some(answer) = told.recv().await {
+            sender.send(&answer).await?;
         }
         Ok::<_, FilesError>(())
     };
-    let (mut answer, mut doing) = (std::pin::pin!(answer), std::pin::pin!(doing));
+    let (mut tell, mut doing) = (std::pin::pin!(tell), std::pin::pin!(doing));
     tokio::select! {
         done = &mut doing => done,
-        // When the answers cannot be sent, whoever reads learns why.
-        _ = &mut answer => doing.await,
+        // When nothing can be told, whoever reads learns why.
+        _ = &mut tell => doing.await,
+    }
+}
+
+/// How a transfer is stopped: somebody asks for it, and its thread is told.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Stop {
+    pub(crate) asked: Arc<Notify>,
+    pub(crate) gone: Gone,
+}
+
+impl Stop {
+    fn of(guard: &Guard) -> Self {
+        Self { asked: guard.stop.clone(), gone: Gone::default() }
     }
 }
 
@@ -340,14 +364,23 @@ pub(crate) async fn drive<T>(
     receiver: &mut Receiver,
     to: mpsc::Sender<Work>,
     mut thread: JoinHandle<Result<T>>,
-    stop: &Arc<Notify>,
+    stop: &Stop,
     progress: &Progress,
 ) -> Result<T> {
+    let taken_over = || FilesError::Order("the same transfer goes on over another connection");
     let fed = tokio::select! {
         fed = feed(receiver, to, progress) => fed,
         done = &mut thread => return joined(done),
-        () = stop.notified() => Err(FilesError::Order("the same transfer goes on over another connection")),
+        () = stop.asked.notified() => Err(taken_over()),
     };
+    if fed.is_ok() {
+        // Everything is here. Whoever waits for room with the last of it still makes way for a sender that comes back.
+        tokio::select! {
+            done = &mut thread => return joined(done),
+            () = stop.asked.notified() => {}
+        }
+    }
+    stop.gone.set();
     // Without its feed the thread ends soon; what it says counts, unless it only says that the feed ended.
     match (joined(thread.await), fed) {
         (Err(FilesError::Exchange(hikyaku::Error::Truncated)), Err(error)) => Err(error),

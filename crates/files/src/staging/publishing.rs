@@ -6,6 +6,7 @@ use hikyaku_storage::vault::VaultError;
 use hikyaku_wire::files::{Synced, Verdict};
 use hikyaku_wire::parcel::{Metadata, Root};
 
+use super::full;
 use super::staged::Staged;
 use crate::jail::{Dir, FileId};
 use crate::journal::Record;
@@ -27,7 +28,7 @@ impl Staged {
     /// directory after.
     ///
     /// What has the name is replaced only where the policy says so; otherwise the error is
-    /// [`io::ErrorKind::AlreadyExists`], unless it is this very file.
+    /// [`io::ErrorKind::AlreadyExists`], unless it is this very file. Where the disk is full, it can be called again.
     //= S5.33
     //= S5.39
     pub(crate) fn publish(
@@ -51,7 +52,7 @@ impl Staged {
                 Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
                     self.publish_over(id, place, error)?
                 }
-                moved => moved.map(|()| name.clone())?,
+                moved => moved.map(|()| name.clone()).map_err(|error| full(into, 0, error))?,
             }
         };
         if place.synced != Synced::None {
@@ -76,7 +77,7 @@ impl Staged {
         let ours = self.dir.find(part)?.zip(into.find(name)?);
         match ours.map(|(ours, theirs)| policy::verdict(ours, theirs, policy)) {
             Some(Verdict::REPLACES) => {
-                self.dir.rename(part, into, name, true)?;
+                self.dir.rename(part, into, name, true).map_err(|error| full(into, 0, error))?;
                 Ok(name.clone())
             }
             Some(Verdict::RENAMED) => Ok(policy::rename_aside((&self.dir, part), into, name)?.ok_or(taken)?),

@@ -33,6 +33,10 @@ pub(crate) struct Staged {
     pub(super) header: Vec<u8>,
     /// A synchronisation failed. What was not durable then may be lost, and no later one tells.
     pub(super) failed: bool,
+    /// Bytes of the disk that are left free.
+    pub(super) keep_free: u64,
+    /// The bytes before this have their place on the disk.
+    pub(super) reserved: u64,
 }
 
 impl Staged {
@@ -62,7 +66,10 @@ impl Staged {
         let allocated = disk::call(Call::Write, &self.file);
         allocated.map_err(|error| full(&self.dir, needed, error))?;
         match rustix::fs::fallocate(&self.file, FallocateFlags::KEEP_SIZE, 0, size) {
-            Ok(()) => Ok(()),
+            Ok(()) => {
+                self.reserved = size;
+                Ok(())
+            }
             Err(error @ (Errno::NOSPC | Errno::DQUOT | Errno::FBIG)) => {
                 Err(full(&self.dir, needed, error.into()))
             }
@@ -71,6 +78,17 @@ impl Staged {
         }
     }
 
+    /// Whether there is room for so many more bytes, beside what is left free.
+    pub(crate) fn check_room(&self, needed: u64) -> Result<(), VaultError> {
+        if self.keep_free == 0 {
+            // The disk itself says when it is full.
+            return Ok(());
+        }
+        let free = self.dir.free_space()?.saturating_sub(self.keep_free);
+        if free < needed { Err(VaultError::Full { free, needed }) } else { Ok(()) }
+    }
+
+    /// Writes bytes, and chaining values at an offset of their own. What found no room can be written again.
     pub(crate) fn write(
         &mut self,
         offset: u64,
@@ -78,8 +96,12 @@ impl Staged {
         tree_offset: u64,
         tree: &[u8],
     ) -> Result<(), VaultError> {
+        let len = data.len() as u64;
+        if offset.saturating_add(len) > self.reserved {
+            self.check_room(len)?;
+        }
         if let Err(error) = disk::write_all_at(&self.file, data, offset) {
-            let error = full(&self.dir, data.len() as u64, error);
+            let error = full(&self.dir, len, error);
             // What was written of it is of no use, and on a full disk the journal needs the space.
             disk::set_len(&self.file, offset)?;
             return Err(error);
@@ -165,7 +187,7 @@ impl Staged {
 
     pub(super) fn finish(&mut self, size: u64, meta: &Metadata, synced: Synced) -> Result<(), VaultError> {
         if self.file.metadata()?.len() != size {
-            disk::set_len(&self.file, size)?;
+            disk::set_len(&self.file, size).map_err(|error| full(&self.dir, 0, error))?;
         }
         set_metadata(self.file.as_fd(), meta)?;
         if synced == Synced::None { Ok(()) } else { self.sync_by(disk::sync_all) }
@@ -180,7 +202,8 @@ impl Staged {
     /// What comes of a synchronisation.
     fn synced(&mut self, result: io::Result<()>) -> Result<(), VaultError> {
         self.failed |= result.is_err();
-        result.map_err(|error| full(&self.dir, 0, error))
+        // Not as a full disk, which would be tried again: what is lost now, no later synchronisation tells.
+        Ok(result?)
     }
 
     fn check(&self) -> Result<(), VaultError> {
@@ -232,7 +255,8 @@ impl Staged {
         let written = disk::write_all_at(&journal, &bytes, 0);
         written.map_err(|error| full(&self.dir, bytes.len() as u64, error))?;
         self.synced(disk::sync_all(&journal))?;
-        self.dir.replace(&self.names.fresh, &self.names.journal)?;
+        let replaced = self.dir.replace(&self.names.fresh, &self.names.journal);
+        replaced.map_err(|error| full(&self.dir, 0, error))?;
         self.synced(self.dir.sync())?;
         (self.journal, self.contents) = (Some(journal), contents);
         Ok(())

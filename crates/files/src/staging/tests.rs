@@ -19,7 +19,7 @@ struct Place {
 fn place() -> Place {
     let temp = tempfile::tempdir().unwrap();
     let into = Dir::open(temp.path()).unwrap();
-    Place { staging: Staging::new(into.ensure_own("staging").unwrap(), ""), into, temp }
+    Place { staging: Staging::new(into.ensure_own("staging").unwrap(), "", 0), into, temp }
 }
 
 fn open(place: &Place) -> Staged {

@@ -45,10 +45,11 @@ impl Unpacker {
         self.dir().remove_all(&at).map_err(vault)
     }
 
-    pub(super) fn apply(&mut self, item: Item<'_>) -> Result<()> {
+    /// Does what a record says. Where the disk has no room for it, it can be called again.
+    pub(super) fn apply(&mut self, item: &Item<'_>) -> Result<()> {
         match item {
             Item::Enter(name) => self.enter(name)?,
-            Item::Leave(leave) => self.leave(&leave)?,
+            Item::Leave(leave) => self.leave(leave)?,
             Item::File(name, head) => self.begin(name, head)?,
             Item::Bytes(bytes) => {
                 let Some(open) = &mut self.file else { return Ok(()) };
@@ -58,14 +59,14 @@ impl Unpacker {
             }
             Item::Hole(len) => self.file.iter_mut().for_each(|open| open.at += len),
             Item::End(end) => self.end(end.failed)?,
-            Item::Symlink(name, link) => self.symlink(&name, &link)?,
-            Item::HardLink(name, to) => self.hard_link(&name, &to)?,
-            Item::LeftOut(name, left_out) => self.missing(Some(&name), Missing::Source(left_out.reason)),
+            Item::Symlink(name, link) => self.symlink(name, link)?,
+            Item::HardLink(name, to) => self.hard_link(name, to)?,
+            Item::LeftOut(name, left_out) => self.missing(Some(name), Missing::Source(left_out.reason)),
             Item::Unknown(_) => self.missing(None, Missing::Unknown),
             Item::Kept(_) => {}
             Item::Done(done) => {
                 self.report.kept = self.sifter.as_ref().map_or((0, 0), Sifter::kept);
-                self.report.counts = sifter::whole(done, self.report.kept);
+                self.report.counts = sifter::whole(*done, self.report.kept);
             }
         }
         Ok(())
@@ -116,34 +117,34 @@ impl Unpacker {
         Ok(Some((at, made)))
     }
 
-    fn enter(&mut self, name: SafeName) -> Result<()> {
+    fn enter(&mut self, name: &SafeName) -> Result<()> {
         let open = |to: &Self, at: &SafeName| match to.way {
             Way::Made => to.dir().open_child(at),
             Way::Aside(_) => to.dir().enter(at),
             _ => to.dir().make_child(at),
         };
-        match self.make(&name, open)? {
+        match self.make(name, open)? {
             Some((_, inner)) => {
-                self.stack.push((Some(name), inner));
+                self.stack.push((Some(name.clone()), inner));
                 self.folded.iter_mut().for_each(Folded::enter);
             }
-            None => self.skipped.push(name),
+            None => self.skipped.push(name.clone()),
         }
         Ok(())
     }
 
-    fn begin(&mut self, name: SafeName, head: FileHead) -> Result<()> {
+    fn begin(&mut self, name: &SafeName, head: &FileHead) -> Result<()> {
         let from = head.from.unwrap_or(0);
         let open = |to: &Self, at: &SafeName| {
             if from == 0 { to.dir().create(at) } else { to.dir().open_from(at, from) }
         };
-        let Some((placed, file)) = self.make(&name, open)? else { return Ok(()) };
+        let Some((placed, file)) = self.make(name, open)? else { return Ok(()) };
         let attributes = head.attributes.as_deref().unwrap_or_default();
         // At once, and not at the end: where the bundle is gone on with, they are not told again.
         if !set_attributes(file.as_fd(), attributes) {
-            self.missing(Some(&name), Missing::Attributes);
+            self.missing(Some(name), Missing::Attributes);
         }
-        self.file = Some(Open { file, name, placed, head, at: from });
+        self.file = Some(Open { file, name: name.clone(), placed, head: head.clone(), at: from });
         Ok(())
     }
 
@@ -164,10 +165,12 @@ impl Unpacker {
     }
 
     fn end(&mut self, failed: Option<Reason>) -> Result<()> {
-        let Some(open) = self.file.take() else { return Ok(()) };
+        let Some(open) = &self.file else { return Ok(()) };
         if let Some(reason) = failed {
             self.dir().remove(&open.placed).map_err(vault)?;
-            self.missing(Some(&open.name), Missing::Source(reason));
+            let name = open.name.clone();
+            self.file = None;
+            self.missing(Some(&name), Missing::Source(reason));
             return Ok(());
         }
         let length = open.file.metadata().map_err(vault)?.len();
@@ -177,12 +180,13 @@ impl Unpacker {
         // What no mark will cover must be durable before it looks whole to another attempt.
         let is_covered = self.sifter.as_ref().zip(self.reader.position());
         if is_covered.is_some_and(|(sifter, position)| !sifter.is_news(position)) {
-            disk::sync_all(&open.file).map_err(|error| full(self.root(), 0, error))?;
+            disk::sync_all(&open.file).map_err(vault)?;
         }
         set_metadata(open.file.as_fd(), &open.head.meta.unwrap_or_default()).map_err(vault)?;
         if self.options.synced == Synced::Each {
-            disk::sync_all(&open.file).map_err(|error| full(self.root(), 0, error))?;
+            disk::sync_all(&open.file).map_err(vault)?;
         }
+        self.file = None;
         Ok(())
     }
 

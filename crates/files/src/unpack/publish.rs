@@ -13,15 +13,16 @@ use crate::folded::Folded;
 use crate::jail::{Dir, Found};
 use crate::names::SafeName;
 use crate::policy::{MAX_ASIDE, Policy, other_names, rename_aside, verdict};
+use crate::staging::full;
 
 /// Moves everything in `from` into `into`: whole where the name is free, file by file where a directory has it.
 ///
-/// What has to stay behind because its name is taken is removed and reported.
+/// What has to stay behind because its name is taken is removed and reported. Where the disk is full, it can be called
+/// again: it goes on with what is left.
 //= S5.33
 //= S5.50
 pub(crate) fn publish(from: &Dir, into: &Dir, policy: Policy, report: &mut Report) -> Result<()> {
-    report.tops = from.all_names().map_err(super::vault)?.len() as u64;
-    merge(from, into, policy, &mut Vec::new(), report).map_err(super::vault)
+    merge(from, into, policy, &mut Vec::new(), report).map_err(|error| full(into, 0, error).into())
 }
 
 fn merge(from: &Dir, into: &Dir, policy: Policy, path: &mut Vec<u8>, report: &mut Report) -> io::Result<()> {
@@ -48,7 +49,8 @@ fn merge(from: &Dir, into: &Dir, policy: Policy, path: &mut Vec<u8>, report: &mu
         }
         path.truncate(above);
     }
-    into.sync()
+    // Not as a full disk, for which all of it would be done again: names that were lost would look as if they were there.
+    into.sync().map_err(|error| io::Error::other(format!("the names are not durable: {error}")))
 }
 
 /// Something there has a name that is the same as this one but for case or composition.

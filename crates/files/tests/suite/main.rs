@@ -12,6 +12,7 @@ mod known;
 mod memory;
 mod moving;
 mod passing;
+mod pausing;
 mod resuming;
 mod rooms;
 mod sending;

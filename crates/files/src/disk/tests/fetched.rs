@@ -41,13 +41,13 @@ fn fetch(at: &Path) -> Result<()> {
         return Ok(());
     };
     // Asked for where it has its place already: everything of it is there, which is for others to check.
-    if incoming.listing().is_some() {
+    if incoming.lists() {
         return Ok(());
     }
     let receiving = Receiving::resume(incoming.mark(), size, u64::MAX);
-    let work = work(&bundle, receiving.offset());
-    let (root, size) = incoming.take_all(receiving, work, &Progress::none())?;
-    incoming.publish(root, size).map(drop)
+    let (work, mut waiting) = (work(&bundle, receiving.offset()), waiting());
+    let (root, size) = incoming.take_all(receiving, work, &Progress::none(), &mut waiting)?;
+    incoming.publish(root, size, &mut waiting).map(drop)
 }
 
 /// What has a final name.
@@ -91,7 +91,7 @@ fn where_a_call_failed_nobody_goes_on() {
         let made = place();
         let ((unpacker, taken), seen) = run(Some((at, Fault::Broken)), &Seen::default(), || {
             let mut unpacker = Unpacker::new(Dir::open(made.path()).unwrap(), options);
-            let taken = unpacker.take(&bundle, &Progress::none());
+            let taken = unpacker.take(&bundle, &Progress::none(), &mut Waiting::none());
             (unpacker, taken)
         });
         if !seen.fired {

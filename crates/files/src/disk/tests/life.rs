@@ -71,7 +71,7 @@ impl Rooms<()> for Keeping {
         [0; 16]
     }
 
-    async fn may_put(&self, (): &(), _: &Target) -> Result<(), Failure> {
+    async fn may_put(&self, (): &(), _: &Offer) -> Result<(), Failure> {
         Ok(())
     }
 
@@ -151,7 +151,7 @@ impl Life<'_> {
                 to.try_send(blocks.try_recv().unwrap()).ok().unwrap();
                 blocks = less;
             }
-            match write_all(&mut partial, receiving, blocks, &Progress::none()) {
+            match write_all(&mut partial, receiving, blocks, &Progress::none(), &mut Waiting::none()) {
                 Err(FilesError::Exchange(_)) if !whole => return Ok(()),
                 written => {
                     let (root, size) = written?;

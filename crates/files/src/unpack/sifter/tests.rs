@@ -9,6 +9,7 @@ use crate::bundle::Writer;
 use crate::error::{FilesError, Result};
 use crate::jail::Dir;
 use crate::names::Dots;
+use crate::pause::Waiting;
 use crate::progress::Progress;
 use crate::sift::Chain;
 use crate::unpack::{UnpackOptions, Unpacker};
@@ -96,7 +97,7 @@ fn end(writer: &mut Writer, kept: Option<u64>, chain: Option<Chain>) {
 fn take(place: &Place, writer: &Writer) -> Result<()> {
     let mut unpacker = place.unpacker();
     unpacker.answer(whole())?;
-    unpacker.take(writer.written(), &Progress::none())
+    unpacker.take(writer.written(), &Progress::none(), &mut Waiting::none())
 }
 
 //= S5.62 (test)
@@ -113,7 +114,7 @@ fn a_bundle_of_what_is_wanted_is_taken() {
         writer.kept(1);
         end(writer, Some(1), Some(chain()));
     });
-    unpacker.take(bundle.written(), &Progress::none()).unwrap();
+    unpacker.take(bundle.written(), &Progress::none(), &mut Waiting::none()).unwrap();
     let (_, report) = unpacker.finish().unwrap();
     assert_eq!((report.kept, report.counts.entries, report.counts.bytes), ((1, 5), 3, 10));
     assert_eq!(std::fs::read(place.temp.path().join("made/t/new")).unwrap(), b"bytes");

@@ -5,7 +5,8 @@ use hikyaku_wire::bundle::{
 };
 use hikyaku_wire::files::{
     Accept, Answer, Arrival, Block, Close, Component, GROUP_LEN, Head, List, Listed, MissingEntry, Offer,
-    Overwrite, PutOptions, Receipt, Request, Step, Synced, Target, TreeReceipt, Verdict, Wanted, Wants,
+    Overwrite, Paused, PutOptions, Receipt, Request, Step, Synced, Target, TreeReceipt, Verdict, Wanted,
+    Wants,
 };
 use hikyaku_wire::parcel::{EndStatus, EntryKind, EventRef, Metadata, Parcel, ParcelEnd, Root, TransferId};
 
@@ -155,6 +156,9 @@ fn put() -> Vec<Sample> {
         kept: Some(9_000),
         kept_bytes: Some(1 << 30),
     };
+    let paused =
+        Paused { transfer: transfer(), needed: Some(524_288), free: Some(4_096), left_ms: Some(600_000) };
+    let goes_on = Paused { needed: None, free: None, left_ms: None, ..paused };
     let of_kept = Receipt { tree: Some(all_there), ..of_tree.clone() };
     let in_drop =
         Receipt { synced: Synced::None, name: Some(b"big.iso".to_vec()), event: None, ..receipt.clone() };
@@ -167,6 +171,8 @@ fn put() -> Vec<Sample> {
         sample("answer", "go on", &Answer::Accept(resumed)),
         sample("answer", "begin, and list a tree", &Answer::Accept(to_list)),
         sample("answer", "begin, and list a tree with its roots", &Answer::Accept(with_roots)),
+        sample("answer", "wait: the disk is full", &Answer::Paused(paused)),
+        sample("answer", "there is room again", &Answer::Paused(goes_on)),
         sample("answer", "done, in a room", &Answer::Receipt(receipt)),
         sample("answer", "done, in the drop directory", &Answer::Receipt(in_drop)),
         sample("answer", "done, a tree with something missing", &Answer::Receipt(of_tree)),

@@ -1,0 +1,124 @@
+//! The server's directory in the hands of several people: who may, how much, and what is written down of it; and disks
+//! that get full under a transfer.
+
+#![allow(missing_docs, clippy::unwrap_used)]
+
+mod common;
+
+use std::fs;
+use std::path::PathBuf;
+use std::process::Command;
+
+use common::{Place, dropped, noise, server_with_room};
+
+/// A file system in memory, where this process may make one.
+struct Small(PathBuf);
+
+impl Small {
+    fn mount(at: PathBuf, size: &str) -> Option<Self> {
+        fs::create_dir(&at).unwrap();
+        let size = format!("size={size}");
+        let mounted = Command::new("mount").args(["-t", "tmpfs", "-o", &size, "small"]).arg(&at).output();
+        let is_mounted = mounted.is_ok_and(|done| done.status.success());
+        if !is_mounted {
+            println!("SKIPPED: only root can mount a small file system");
+        }
+        is_mounted.then_some(Self(at))
+    }
+}
+
+impl Drop for Small {
+    fn drop(&mut self) {
+        let _ = Command::new("umount").arg("-l").arg(&self.0).output();
+    }
+}
+
+//= S6.37 (test)
+#[test]
+fn who_may_put_files_into_the_directory_is_decided_by_its_owner_and_holds_at_once() {
+    let place = Place::new();
+    let drop = place.join("drop");
+    fs::create_dir(&drop).unwrap();
+    let (_server, ana) = server_with_room(&place, &["--into", drop.to_str().unwrap()], "ops");
+    let bob = place.home("bob").over("tcp");
+    let invite = ana.run(["invite", "create"]).ok().to_owned();
+    bob.join(invite.lines().next().unwrap(), "bob");
+    fs::write(place.join("a"), "one").unwrap();
+    let (a, refused) = (place.join("a"), "ask an owner of the server for 'hikyaku user allow bob");
+    let send = |more: &[&str]| {
+        let fixed = ["send", a.to_str().unwrap(), "--to", ":"];
+        bob.run(fixed.into_iter().chain(more.iter().copied()))
+    };
+    let asked = |done: common::Done, what: &str| {
+        assert_eq!(done.code(), 5, "{done:#?}");
+        assert!(done.err.contains(&format!("{refused} {what}'")), "{done:#?}");
+    };
+    asked(send(&[]), "drop");
+    assert_eq!(bob.run(["user", "allow", "bob", "drop"]).code(), 5, "nobody allows himself");
+    assert_eq!(ana.run(["user", "allow", "@bob", "drop"]).ok(), "bob may: drop");
+    send(&[]).ok();
+    // He puts files there and replaces none.
+    fs::write(&a, "another").unwrap();
+    asked(send(&["--overwrite", "always"]), "replace");
+    assert_eq!(fs::read_to_string(drop.join("a")).unwrap(), "one");
+    ana.run(["user", "allow", "bob", "replace"]).ok();
+    send(&["--overwrite", "always"]).ok();
+    assert_eq!(fs::read_to_string(drop.join("a")).unwrap(), "another");
+    assert!(ana.run(["user", "list"]).ok().contains("bob  member, drop, replace"));
+    ana.run(["user", "forbid", "bob", "drop"]).ok();
+    fs::write(&a, "a third").unwrap();
+    asked(send(&[]), "drop");
+}
+
+//= S5.26 (test)
+#[test]
+fn both_ends_say_that_a_disk_is_full_and_go_on_by_themselves() {
+    let place = Place::new();
+    let Some(small) = Small::mount(place.join("drop"), "100m") else { return };
+    // Beside the filler and the 64 MiB that a server leaves free there are 12 MiB.
+    let filler = small.0.join("filler");
+    fs::write(&filler, vec![1; 24 << 20]).unwrap();
+    let (_server, ana) = server_with_room(&place, &["--into", small.0.to_str().unwrap()], "ops");
+    let tree = place.join("tree");
+    fs::create_dir(&tree).unwrap();
+    (0..20).for_each(|leaf| fs::write(tree.join(leaf.to_string()), noise(leaf, 1 << 20)).unwrap());
+    let sending = ana.start(["send", tree.to_str().unwrap(), "--to", ":", "--json"]);
+    let mut said = Vec::new();
+    while let Some(line) = sending.out.next() {
+        let event = common::json(&line);
+        let ty = event["type"].as_str().unwrap().to_owned();
+        if ty == "paused" {
+            assert_eq!(event["disk"], "receiver");
+            assert!(event["needed"].as_u64().unwrap() > 0 && event["left"].as_u64().unwrap() > 0, "{event}");
+            assert!(!small.0.join("tree").exists(), "nothing half written has a name");
+            fs::remove_file(&filler).unwrap();
+        }
+        said.push(ty);
+    }
+    assert_eq!(sending.finish().code(), 0, "{said:?}");
+    let of = |what: &str| said.iter().filter(|ty| *ty == what).count();
+    assert_eq!((of("paused"), of("resumed"), of("done")), (1, 1, 1), "{said:?}");
+    assert_eq!(dropped(&small.0), ["tree"]);
+}
+
+//= S5.26 (test)
+#[test]
+fn without_room_in_time_a_transfer_ends_with_exit_code_8_and_goes_on_later() {
+    let place = Place::new();
+    let Some(small) = Small::mount(place.join("drop"), "100m") else { return };
+    let filler = small.0.join("filler");
+    fs::write(&filler, vec![1; 24 << 20]).unwrap();
+    let options = ["--into", small.0.to_str().unwrap(), "--pause-timeout", "1s"];
+    let (_server, ana) = server_with_room(&place, &options, "ops");
+    let tree = place.join("tree");
+    fs::create_dir(&tree).unwrap();
+    (0..20).for_each(|leaf| fs::write(tree.join(leaf.to_string()), noise(leaf, 1 << 20)).unwrap());
+    let send = || ana.run(["send", tree.to_str().unwrap(), "--to", ":"]);
+    let done = send();
+    assert_eq!(done.code(), 8, "{done:#?}");
+    assert!(done.err.contains("paused: the receiver's disk is full,"), "{done:#?}");
+    assert!(!small.0.join("tree").exists());
+    fs::remove_file(&filler).unwrap();
+    send().ok();
+    assert_eq!(dropped(&small.0), ["tree"]);
+}
