@@ -108,7 +108,8 @@ async fn a_disk_that_fills_up_in_the_middle_publishes_nothing_and_goes_on_when_t
     let options = DropOptions { keep_free: 0, ..DropOptions::default() };
     let dir = hikyaku_files::DropDir::open(&small, options).unwrap();
     let vault = std::sync::Arc::new(hikyaku_files::FsVault::open(&world.path("vault"), 0).unwrap());
-    let server = FilesServer::new(world.rooms.clone(), vault, Some(dir), FilesLimits::default());
+    let limits = FilesLimits { pause_timeout: std::time::Duration::ZERO, ..FilesLimits::default() };
+    let server = FilesServer::new(world.rooms.clone(), vault, Some(dir), limits);
     let world = World { server, ..world };
     let (path, data) = world.file("f", 1_500_000);
     std::fs::write(small.join("ballast"), bytes(1 << 20)).unwrap();
