@@ -127,6 +127,28 @@ pub(crate) fn duration(text: &str) -> Result<Duration, String> {
     number.checked_mul(seconds).map(Duration::from_secs).ok_or_else(wrong)
 }
 
+/// Reads `500M`, `20G`, `1.5T` (of 1,024) or plain bytes.
+pub(crate) fn size(text: &str) -> Result<u64, String> {
+    let wrong = || "a size is a number of bytes, with K, M, G or T: 500M, 20G, 1.5T".to_owned();
+    let digits = text.trim_end_matches(|c: char| c.is_ascii_alphabetic());
+    let factor: u64 = match text.get(digits.len()..).unwrap_or_default().to_ascii_uppercase().as_str() {
+        "" => 1,
+        "K" => 1 << 10,
+        "M" => 1 << 20,
+        "G" => 1 << 30,
+        "T" => 1 << 40,
+        _ => return Err(wrong()),
+    };
+    let (whole, part) = digits.split_once('.').unwrap_or((digits, "0"));
+    let is_number = |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+    if !is_number(whole) || !is_number(part) || part.len() > 3 {
+        return Err(wrong());
+    }
+    let (whole, scale) = (whole.parse::<u64>().map_err(|_| wrong())?, 10_u64.pow(part.len() as u32));
+    let part = part.parse::<u64>().map_err(|_| wrong())? * factor / scale;
+    whole.checked_mul(factor).and_then(|bytes| bytes.checked_add(part)).ok_or_else(wrong)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -135,6 +157,16 @@ mod tests {
     #[test]
     fn the_command_line_is_consistent() {
         Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn sizes_have_units() {
+        for (text, bytes) in [("0", 0), ("7", 7), ("500k", 512_000), ("2G", 2 << 30), ("1.5T", 3 << 39)] {
+            assert_eq!(size(text), Ok(bytes), "{text}");
+        }
+        for wrong in ["", "G", "-1", "1.G", ".5G", "1e3", "5P", "1.2345G", "99999999T"] {
+            assert!(size(wrong).is_err(), "{wrong}");
+        }
     }
 
     #[test]

@@ -3,6 +3,8 @@
 //! Everything is confined to the directory ([`crate::jail`]); nothing is replaced unless the sender says so; temporary
 //! files live in `.hikyaku/` inside it, on the same file system. Spec: S5.24, S5.33, S5.39.
 
+mod ledger;
+
 use std::cell::Cell;
 use std::collections::HashSet;
 use std::io;
@@ -11,7 +13,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use hikyaku_storage::vault::{Mark, VaultError};
-use hikyaku_wire::files::{Answer, Component, Offer, PutOptions, Receipt, Synced};
+use hikyaku_wire::files::{Answer, Component, Offer, Overwrite, PutOptions, Receipt, Synced};
 use hikyaku_wire::parcel::{EntryKind, Metadata, Root, TransferId};
 use minicbor::{Decode, Encode};
 use tokio::sync::mpsc;
@@ -21,10 +23,16 @@ use crate::jail::{Dir, FileId, Found};
 use crate::names::{Dots, OWN_PREFIX, SafeName, SafeRelPath};
 use crate::pause::Waiting;
 use crate::policy::{self, Policy};
+use crate::quota::{LEAST, Used, counted};
 use crate::rooms::Owner;
 use crate::staging::{Layout, Opened, Place, Settled, Staged, Staging};
 use crate::tree_sink::{self, Into, Listing, Opening, Placed, TreeSink};
-use crate::unpack::Looking;
+use crate::unpack::{Bounds, Looking};
+use crate::writer::Sink;
+use ledger::Ledger;
+
+pub(crate) use ledger::Meter;
+pub use ledger::{Account, Quotas};
 
 /// A directory that takes files. Clones share it.
 #[derive(Clone, Debug)]
@@ -42,6 +50,8 @@ struct Inner {
     publishing: Mutex<()>,
     /// Transfers that are neither finished nor given up.
     partials: Mutex<HashSet<TransferId>>,
+    /// How much there is, and whose.
+    ledger: Arc<Ledger>,
 }
 
 /// How a drop directory behaves.
@@ -53,6 +63,8 @@ pub struct DropOptions {
     pub dots: Dots,
     /// The most unfinished transfers that are kept to be resumed.
     pub max_partials: usize,
+    /// How many bytes may lie in it.
+    pub quotas: Quotas,
     /// What becomes of names that differ by case or composition alone, where the sender says nothing of it.
     pub distinct: Option<Distinct>,
 }
@@ -79,7 +91,8 @@ impl Distinct {
 
 impl Default for DropOptions {
     fn default() -> Self {
-        Self { keep_free: 64 * 1024 * 1024, dots: Dots::Refused, max_partials: 1024, distinct: None }
+        let quotas = Quotas::default();
+        Self { keep_free: 64 * 1024 * 1024, dots: Dots::Refused, max_partials: 1024, distinct: None, quotas }
     }
 }
 
@@ -113,6 +126,9 @@ pub(crate) struct Dropping {
     into: Dir,
     name: SafeName,
     offer: Offer,
+    meter: Meter,
+    /// How far it was counted as it came.
+    metered: u64,
 }
 
 /// A tree on its way into the directory.
@@ -122,6 +138,7 @@ pub(crate) struct DroppingTree {
     dir: Arc<Inner>,
     into: Dir,
     offer: Offer,
+    meter: Meter,
 }
 
 impl DropDir {
@@ -133,9 +150,20 @@ impl DropDir {
             staging.list()?.into_iter().partition(|left| left.contents.settled.is_some());
         settled.iter().try_for_each(|left| staging.tidy(left.transfer))?;
         let partials = Mutex::new(unfinished.iter().map(|left| left.transfer).collect());
-        let DropOptions { keep_free, dots, max_partials, distinct } = options;
+        let DropOptions { keep_free, dots, max_partials, distinct, quotas } = options;
+        let ledger = Ledger::open(root.try_clone()?, quotas)?;
+        for left in unfinished.into_iter().filter(|_| ledger.is_on()) {
+            let header =
+                left.contents.begin.as_deref().and_then(|begin| minicbor::decode::<Header>(begin).ok());
+            let owner = header.as_ref().map_or([0; 16], |header| header.owner);
+            let (part, made) = staging.brought(left.transfer)?;
+            let made = made.as_ref().map_or(Ok(0), ledger::measure)?;
+            let offered = header.and_then(|header| header.offer.size).unwrap_or(0);
+            ledger.carry(left.transfer, owner, counted(part.max(offered)).max(made));
+        }
         let publishing = Mutex::default();
-        let inner = Inner { root, staging, keep_free, dots, max_partials, distinct, publishing, partials };
+        let inner =
+            Inner { root, staging, keep_free, dots, max_partials, distinct, publishing, partials, ledger };
         Ok(Self(Arc::new(inner)))
     }
 
@@ -175,16 +203,36 @@ impl DropDir {
             Opened::Settled(known) if !same(&known.header) => return Err(FilesError::Taken),
             Opened::Settled(known) => {
                 inner.partials().remove(&offer.transfer);
+                inner.ledger.placed(offer.transfer, 0, false);
                 return Ok(Prepared::Settled(receipt_again(offer, &known, found.into_inner())));
             }
             Opened::Staged(staged) if !same(staged.header()) => return Err(FilesError::Taken),
             Opened::Staged(staged) => staged,
         };
+        let verified = staged.mark().verified;
+        // What has no size in advance holds what it has brought, and more as it comes.
+        let least = inner.ledger.held(offer.transfer).max(LEAST);
+        let meter = match inner.ledger.hold(offer.transfer, owner, offer.size.map_or(least, counted)) {
+            Err(error) => {
+                if verified == 0 {
+                    staged.discard()?;
+                    inner.partials().remove(&offer.transfer);
+                } else {
+                    inner.ledger.carry(offer.transfer, owner, least);
+                }
+                return Err(error);
+            }
+            meter => meter?,
+        };
         inner.partials().insert(offer.transfer);
         if layout == Layout::Tree {
-            return inner.prepare_tree(*staged, into, offer);
+            return inner.prepare_tree(*staged, into, offer, meter);
         }
-        let mut dropping = Dropping { staged: *staged, dir: inner.clone(), into, name, offer: offer.clone() };
+        if let Some(owner) = meter.owner() {
+            staged.mark_owner(&owner)?;
+        }
+        let (dir, offer) = (inner.clone(), offer.clone());
+        let mut dropping = Dropping { staged: *staged, dir, into, name, offer, meter, metered: verified };
         match dropping.check() {
             Ok(()) => Ok(Prepared::Open(Box::new(dropping))),
             Err(error) if dropping.staged.mark().verified > 0 => Err(error),
@@ -218,13 +266,20 @@ impl DropDir {
             match self.0.staging.discard(left.transfer) {
                 Ok(()) => {
                     self.0.partials().remove(&left.transfer);
+                    self.0.ledger.release(left.transfer);
                     removed += 1;
                 }
                 Err(VaultError::Busy) => {}
                 Err(error) => return Err(error),
             }
         }
+        self.0.ledger.recount()?;
         Ok(removed)
+    }
+
+    /// What is counted of the directory and of each user; nothing without quotas.
+    pub fn used(&self) -> Vec<(Account, Used)> {
+        self.0.ledger.used()
     }
 }
 
@@ -249,14 +304,21 @@ impl Inner {
     }
 
     /// A tree has no size in advance: a byte of space is asked for, and the rest shows.
-    fn prepare_tree(self: &Arc<Self>, staged: Staged, into: Dir, offer: &Offer) -> Result<Prepared> {
+    fn prepare_tree(
+        self: &Arc<Self>,
+        staged: Staged,
+        into: Dir,
+        offer: &Offer,
+        meter: Meter,
+    ) -> Result<Prepared> {
         let options = self.options(offer);
         let listing = Listing::WhenKnown(self.may_have(&into, offer)?);
         let goes = Into { place: &into, options, dots: self.dots, listing, only: None };
         let (opening, wants) = TreeSink::open(staged, &goes)?;
         match opening {
             Opening::Open(sink, mark) => {
-                let tree = DroppingTree { sink: *sink, dir: self.clone(), into, offer: offer.clone() };
+                let (dir, offer) = (self.clone(), offer.clone());
+                let tree = DroppingTree { sink: *sink, dir, into, offer, meter };
                 match self.check_space(&tree.into, 1) {
                     Err(error) if mark.verified == 0 => {
                         tree.discard()?;
@@ -269,6 +331,7 @@ impl Inner {
                 let _alone = self.alone(options);
                 let placed = tree_sink::place_again(*staged, (root, size), options, &into)?;
                 self.partials().remove(&offer.transfer);
+                self.ledger.placed(offer.transfer, 0, false);
                 Ok(Prepared::Settled(tree_receipt(offer, placed)))
             }
         }
@@ -337,6 +400,8 @@ impl Dropping {
         let place = Place { into: &self.into, name: &self.name, policy, synced };
         let inner = self.dir.clone();
         let alone = inner.alone(inner.options(&self.offer));
+        let ledger = inner.ledger.clone();
+        let _placing = ledger.placing();
         let published = waiting.until_room(|| Ok(self.staged.publish(root, size, &meta, &place)?));
         let name = match published {
             Err(FilesError::Vault(VaultError::Io(error))) if error.kind() == io::ErrorKind::AlreadyExists => {
@@ -350,22 +415,54 @@ impl Dropping {
         let other = (name != self.name).then(|| name.as_bytes().to_vec());
         waiting.until_room(|| Ok(self.staged.settle(root, size, other.clone())?))?;
         self.dir.partials().remove(&self.offer.transfer);
+        // What has another name, or took another one's place, is found by looking.
+        ledger.placed(
+            self.offer.transfer,
+            counted(size),
+            name == self.name && policy.overwrite == Overwrite::Never,
+        );
         Ok(Receipt { name: Some(name.as_bytes().to_vec()), ..receipt(&self.offer, root, size) })
     }
 
     /// Gives it up.
     pub(crate) fn discard(self) -> Result<(), VaultError> {
         self.dir.partials().remove(&self.offer.transfer);
+        self.dir.ledger.release(self.offer.transfer);
         self.staged.discard()
     }
 }
 
+/// What has no size in advance is counted as it comes.
+impl Sink for Dropping {
+    fn write(&mut self, offset: u64, data: &[u8], tree_offset: u64, tree: &[u8]) -> Result<()> {
+        let end = offset.saturating_add(data.len() as u64);
+        if self.offer.size.is_none() && end > self.metered {
+            self.meter.grow(end - self.metered)?;
+            self.metered = end;
+        }
+        Ok(self.staged.write(offset, data, tree_offset, tree)?)
+    }
+
+    fn sync(&mut self, mark: Mark) -> Result<()> {
+        Ok(self.staged.sync(mark)?)
+    }
+}
+
 impl DroppingTree {
+    /// Takes no more than this, and no more than the quotas allow.
+    pub(crate) fn bound(&mut self, max_size: u64) {
+        self.sink.bound(Bounds::new(max_size, Some(self.meter.clone())));
+    }
+
     /// Moves it to its place. From here on the transfer is finished, whatever happens to the connection.
     pub(crate) fn publish(self, root: Root, size: u64, waiting: &mut Waiting) -> Result<Receipt> {
         let inner = self.dir.clone();
         let _alone = inner.alone(inner.options(&self.offer));
+        let ledger = inner.ledger.clone();
+        let _placing = ledger.placing();
+        let bytes = if ledger.is_on() { ledger::measure(&self.sink.made()?)? } else { 0 };
         let placed = self.sink.place(root, size, &self.into, waiting)?;
+        ledger.placed(self.offer.transfer, bytes, placed.is_whole);
         self.dir.partials().remove(&self.offer.transfer);
         Ok(tree_receipt(&self.offer, placed))
     }
@@ -373,6 +470,7 @@ impl DroppingTree {
     /// Gives it up.
     pub(crate) fn discard(self) -> Result<(), VaultError> {
         self.dir.partials().remove(&self.offer.transfer);
+        self.dir.ledger.release(self.offer.transfer);
         self.sink.discard()
     }
 }

@@ -8,7 +8,9 @@ use hikyaku_storage::vault::VaultError;
 use hikyaku_wire::parcel::Root;
 
 use crate::bundle::BundleError;
+use crate::drop_dir::Account;
 use crate::names::NameError;
+use crate::quota::Exceeded;
 
 /// The result of everything in this crate.
 pub type Result<T, E = FilesError> = std::result::Result<T, E>;
@@ -98,6 +100,9 @@ pub enum FilesError {
     /// It is still being sent, and no more of it is there than what was handed over.
     #[error("it is still being sent: these are its first {0} bytes")]
     Provisional(u64),
+    /// More than somebody may have there.
+    #[error("{0}")]
+    Quota(Exceeded<Account>),
     /// The source is not what it was when it was offered.
     #[error("the file changed while it was being sent: {0}")]
     SourceChanged(&'static str),
@@ -143,6 +148,7 @@ impl FilesError {
             Self::Limit { .. } => ErrorCode::LIMIT,
             Self::Aborted => ErrorCode::NOT_FOUND,
             Self::Rewritten | Self::Provisional(_) => ErrorCode::UNAVAILABLE,
+            Self::Quota(_) => ErrorCode::FULL,
             Self::SourceChanged(_) => ErrorCode::SOURCE_CHANGED,
             Self::Source { error, .. } => io_code(error),
             Self::Order(_) => ErrorCode::INVALID_MESSAGE,

@@ -15,8 +15,10 @@ use rustix::io::Errno;
 use crate::disk::{self, Call};
 use crate::names::{Dots, SafeName, SafeRelPath};
 
+mod marks;
 mod trees;
 
+pub(crate) use marks::{Entry, mark};
 pub(crate) use trees::{Found, set_attributes, set_metadata};
 
 const RESOLVE: ResolveFlags =
@@ -33,6 +35,12 @@ pub struct FileId {
     pub device: u64,
     /// The inode.
     pub inode: u64,
+}
+
+impl AsFd for Dir {
+    fn as_fd(&self) -> std::os::fd::BorrowedFd<'_> {
+        self.0.as_fd()
+    }
 }
 
 impl Dir {

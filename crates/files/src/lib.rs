@@ -46,7 +46,7 @@ mod writer;
 pub(crate) const BULK_PRIORITY: i32 = -1;
 
 pub use client::{Destination, Fetched, FilesClient};
-pub use drop_dir::{Distinct, DropDir, DropOptions};
+pub use drop_dir::{Distinct, DropDir, DropOptions, Quotas};
 pub use error::{FilesError, Result};
 pub use names::escape;
 pub use pace::Pace;

@@ -199,6 +199,17 @@ impl Staging {
         Ok(Left { transfer, contents: self.read(&names)?, idle })
     }
 
+    /// What an unfinished transfer has brought so far: the bytes of its file, and the directory of its tree.
+    pub(crate) fn brought(&self, transfer: TransferId) -> io::Result<(u64, Option<Dir>)> {
+        let names = self.names(transfer);
+        let part = self.dir.entry(&names.part)?.and_then(|part| part.size).unwrap_or(0);
+        let made = match self.dir.find(&names.dir)? {
+            Some(Found::Directory) => Some(self.dir.open_child(&names.dir)?),
+            _ => None,
+        };
+        Ok((part, made))
+    }
+
     fn open_part(&self, names: &Names) -> Result<(File, bool), VaultError> {
         for _ in 0..16 {
             let (file, known) = match self.dir.open_file(&names.part, true)? {

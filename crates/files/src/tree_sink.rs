@@ -23,7 +23,7 @@ use crate::progress::{Progress, Stage};
 use crate::receive::Receiving;
 use crate::sift::ANSWERS;
 use crate::staging::Staged;
-use crate::unpack::{Only, Report, Sifter, UnpackOptions, UnpackState, Unpacker, publish};
+use crate::unpack::{Bounds, Only, Report, Sifter, UnpackOptions, UnpackState, Unpacker, publish};
 use crate::writer::{MARK_BYTES, MARK_TIME, Work, join_pieces};
 
 /// A tree being received.
@@ -37,6 +37,7 @@ pub(crate) struct TreeSink {
     answers: mpsc::Sender<Answer>,
     /// Something was listed.
     is_listed: bool,
+    bounds: Bounds,
 }
 
 /// A tree that is whole and in its place.
@@ -48,6 +49,8 @@ pub(crate) struct Placed {
     pub(crate) report: Report,
     /// What its sender is told.
     pub(crate) tree: TreeReceipt,
+    /// It was moved as it was: nothing was replaced or left out.
+    pub(crate) is_whole: bool,
 }
 
 /// What a transfer's remains are good for.
@@ -97,7 +100,15 @@ impl TreeSink {
             aside: options.aside.unwrap_or(false),
         };
         let opened = |staged, unpacker, mark| {
-            let sink = Self { staged, unpacker, options, unpack, answers, is_listed: false };
+            let sink = Self {
+                staged,
+                unpacker,
+                options,
+                unpack,
+                answers,
+                is_listed: false,
+                bounds: Bounds::default(),
+            };
             Ok((Opening::Open(Box::new(sink), mark), told))
         };
         let known = known(staged.mark());
@@ -125,6 +136,17 @@ impl TreeSink {
         staged.restart_tree()?;
         let unpacker = Unpacker::new(staged.tree_dir()?, unpack);
         opened(staged, unpacker, Mark::default())
+    }
+
+    /// Takes no more than these allow.
+    pub(crate) fn bound(&mut self, bounds: Bounds) {
+        self.unpacker.bound(bounds.clone());
+        self.bounds = bounds;
+    }
+
+    /// The directory in which it is being made.
+    pub(crate) fn made(&self) -> Result<Dir> {
+        Ok(self.staged.tree_dir()?)
     }
 
     /// Where something else is told that the sender is to know.
@@ -232,6 +254,7 @@ impl TreeSink {
         }
         self.staged.restart_tree()?;
         self.unpacker = Unpacker::new(self.staged.tree_dir()?, self.unpack);
+        self.unpacker.bound(self.bounds.clone());
         Ok(())
     }
 
@@ -257,10 +280,16 @@ impl TreeSink {
         let (from, mut report) = self.unpacker.finish()?;
         waiting.until_room(|| Ok(self.staged.seal_tree(root, size, outcome(&report.receipt()))?))?;
         report.tops = from.all_names().map_err(VaultError::Io)?.len() as u64;
-        waiting.until_room(|| publish(&from, into, Policy::of(&self.options), &mut report))?;
+        let mut is_whole = true;
+        waiting.until_room(|| {
+            let done = publish(&from, into, Policy::of(&self.options), &mut report);
+            // One that found no room may have replaced something before.
+            is_whole &= *done.as_ref().unwrap_or(&false);
+            done
+        })?;
         let tree = report.receipt();
         waiting.until_room(|| Ok(self.staged.settle_tree(root, size, outcome(&tree))?))?;
-        Ok(Placed { root, size, synced, report, tree })
+        Ok(Placed { root, size, synced, report, tree, is_whole })
     }
 
     /// Gives the tree up.
@@ -287,7 +316,8 @@ pub(crate) fn place_again(
     let mut tree = report.receipt();
     tree.first = before.first.into_iter().chain(tree.first).take(MAX_MISSING).collect();
     staged.settle_tree(root, size, outcome(&tree))?;
-    Ok(Placed { root, size, synced: options.synced.unwrap_or(Synced::Batch), report, tree })
+    let synced = options.synced.unwrap_or(Synced::Batch);
+    Ok(Placed { root, size, synced, report, tree, is_whole: false })
 }
 
 /// A receipt's part about a tree as the journal keeps it: of what is missing as much as fits.

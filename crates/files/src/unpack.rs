@@ -6,6 +6,7 @@
 
 mod applying;
 mod asides;
+mod bounds;
 mod hearing;
 mod listing;
 mod looking;
@@ -31,6 +32,7 @@ use crate::pause::Waiting;
 use crate::progress::{Passing, Progress};
 use asides::Asides;
 
+pub(crate) use bounds::Bounds;
 pub use hearing::Hearing;
 pub(crate) use looking::Looking;
 pub use only::Only;
@@ -102,6 +104,8 @@ pub(crate) struct Unpacker {
     sifter: Option<Sifter>,
     /// What the listing says of the entry at hand.
     way: Way,
+    /// How much it may need.
+    bounds: Bounds,
 }
 
 /// A file being written.
@@ -130,7 +134,13 @@ impl Unpacker {
             failed: false,
             sifter: None,
             way: Way::Free,
+            bounds: Bounds::default(),
         }
+    }
+
+    /// Takes no more than these allow.
+    pub(crate) fn bound(&mut self, bounds: Bounds) {
+        self.bounds = bounds.after(self.reader.position().map_or(0, |position| position.counts().bytes));
     }
 
     /// An unpacker of a bundle that is listed ahead, into what an earlier attempt made.
@@ -251,6 +261,7 @@ impl Unpacker {
             if let Some(sifter) = &mut self.sifter {
                 self.way = sifter.expect(&item)?;
             }
+            self.bounds.charge(&item)?;
             waiting.until_room(|| {
                 self.make_way(&item)?;
                 self.apply(&item)

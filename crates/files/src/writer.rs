@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use bytes::{Bytes, BytesMut};
 use hikyaku::Incoming;
-use hikyaku_storage::vault::{Mark, Partial, VaultError};
+use hikyaku_storage::vault::{Mark, Partial};
 use hikyaku_wire::files::{Block, CV_LEN, Close, GROUP_LEN, List, MAX_BLOCK_LEN, Step};
 use hikyaku_wire::parcel::Root;
 use tokio::sync::mpsc;
@@ -40,27 +40,27 @@ pub(crate) enum Work {
 
 /// What verified bytes are written to.
 pub(crate) trait Sink {
-    fn write(&mut self, offset: u64, data: &[u8], tree_offset: u64, tree: &[u8]) -> Result<(), VaultError>;
-    fn sync(&mut self, mark: Mark) -> Result<(), VaultError>;
+    fn write(&mut self, offset: u64, data: &[u8], tree_offset: u64, tree: &[u8]) -> Result<()>;
+    fn sync(&mut self, mark: Mark) -> Result<()>;
 }
 
 impl Sink for Staged {
-    fn write(&mut self, offset: u64, data: &[u8], tree_offset: u64, tree: &[u8]) -> Result<(), VaultError> {
-        Staged::write(self, offset, data, tree_offset, tree)
+    fn write(&mut self, offset: u64, data: &[u8], tree_offset: u64, tree: &[u8]) -> Result<()> {
+        Ok(Staged::write(self, offset, data, tree_offset, tree)?)
     }
 
-    fn sync(&mut self, mark: Mark) -> Result<(), VaultError> {
-        Staged::sync(self, mark)
+    fn sync(&mut self, mark: Mark) -> Result<()> {
+        Ok(Staged::sync(self, mark)?)
     }
 }
 
 impl Sink for Box<dyn Partial> {
-    fn write(&mut self, offset: u64, data: &[u8], tree_offset: u64, tree: &[u8]) -> Result<(), VaultError> {
-        (**self).write(offset, data, tree_offset, tree)
+    fn write(&mut self, offset: u64, data: &[u8], tree_offset: u64, tree: &[u8]) -> Result<()> {
+        Ok((**self).write(offset, data, tree_offset, tree)?)
     }
 
-    fn sync(&mut self, mark: Mark) -> Result<(), VaultError> {
-        (**self).sync(mark)
+    fn sync(&mut self, mark: Mark) -> Result<()> {
+        Ok((**self).sync(mark)?)
     }
 }
 
@@ -125,12 +125,12 @@ fn write_blocks(
         let local = progress.local();
         // The same bytes at the same place: a write that found no room is simply made again.
         waiting.until_room(|| {
-            Ok(local.time(Stage::Disk, || sink.write(block.offset, &buffer, tree_offset, &block.cvs))?)
+            local.time(Stage::Disk, || sink.write(block.offset, &buffer, tree_offset, &block.cvs))
         })?;
         local.time(Stage::Cpu, || receiving.take(&block, &buffer))?;
         progress.reached(receiving.offset());
         if receiving.offset() - marked >= MARK_BYTES || at.elapsed() >= MARK_TIME {
-            waiting.until_room(|| Ok(local.time(Stage::Disk, || sink.sync(receiving.mark()))?))?;
+            waiting.until_room(|| local.time(Stage::Disk, || sink.sync(receiving.mark())))?;
             (marked, at) = (receiving.offset(), Instant::now());
         }
     }

@@ -5,9 +5,10 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::Args;
+use hikyaku_files::Quotas;
 use tokio::signal::unix::{SignalKind, signal};
 
-use crate::args::{Global, duration};
+use crate::args::{Global, duration, size};
 use crate::exit::{self, Result};
 use crate::home::{self, Home};
 use crate::output;
@@ -39,6 +40,12 @@ pub(crate) struct Serve {
     /// alone [default: it is made; --distinct alone: refuse]
     #[arg(long, value_enum, value_name = "HOW", num_args = 0..=1, require_equals = true, default_missing_value = "refuse")]
     distinct: Option<Twins>,
+    /// The most bytes that may lie in that directory: 500M, 20G, 1.5T (of 1,024)
+    #[arg(long, value_name = "SIZE", value_parser = size, requires = "into")]
+    quota: Option<u64>,
+    /// The most bytes of one user there
+    #[arg(long, value_name = "SIZE", value_parser = size, requires = "into")]
+    user_quota: Option<u64>,
     /// How long a transfer waits for room when a disk gets full under it [default: 10m]
     #[arg(long, value_name = "TIME", value_parser = duration)]
     pause_timeout: Option<Duration>,
@@ -66,7 +73,8 @@ impl Serve {
         let distinct = self.distinct.map(Twins::distinct);
         let (listen, advertise, into, pause_timeout) =
             (self.listen, self.advertise, self.into, self.pause_timeout);
-        let config = Config { data, listen, advertise, into, distinct, pause_timeout, name, seeing };
+        let quotas = Quotas { directory: self.quota, user: self.user_quota };
+        let config = Config { data, listen, advertise, into, distinct, quotas, pause_timeout, name, seeing };
         let running = Running::start(config).await?;
         if let Some(invite) = running.first_invite().await? {
             match &self.invite_file {

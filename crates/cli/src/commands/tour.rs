@@ -59,6 +59,7 @@ async fn tour(place: &Path) -> Result {
         listen: vec![std::net::SocketAddr::from(([127, 0, 0, 1], 0))],
         advertise: Vec::new(),
         distinct: None,
+        quotas: hikyaku_files::Quotas::default(),
         pause_timeout: None,
         into: None,
         name: "tour".to_owned(),

@@ -16,7 +16,7 @@ use std::time::Duration;
 use hikyaku::{ErrorCode, Identity, KeyId, Router, Server};
 use hikyaku_accounts::{Accounts, Address, InviteLink, Service, system_time};
 use hikyaku_chat::ChatServer;
-use hikyaku_files::{Distinct, DropDir, DropOptions, FilesLimits, FilesServer, FsVault};
+use hikyaku_files::{Distinct, DropDir, DropOptions, FilesLimits, FilesServer, FsVault, Quotas};
 use hikyaku_sqlite::SqliteStore;
 use hikyaku_storage::Store;
 use hikyaku_storage::vault::VaultError;
@@ -49,6 +49,8 @@ pub(crate) struct Config {
     pub(crate) into: Option<PathBuf>,
     /// What becomes of names in it that differ by case or composition alone.
     pub(crate) distinct: Option<Distinct>,
+    /// How many bytes may lie in it.
+    pub(crate) quotas: Quotas,
     /// How long a transfer waits for room on a full disk, if that is said.
     pub(crate) pause_timeout: Option<Duration>,
     /// What the server calls itself.
@@ -190,7 +192,8 @@ fn open_files(
     let drop_dir = match &config.into {
         None => None,
         Some(path) => {
-            let options = DropOptions { distinct: config.distinct, ..DropOptions::default() };
+            let (distinct, quotas) = (config.distinct, config.quotas);
+            let options = DropOptions { distinct, quotas, ..DropOptions::default() };
             let opened = DropDir::open(path, options);
             Some(opened.map_err(|error| {
                 let trouble = match &error {

@@ -18,7 +18,7 @@ use crate::receive::Receiving;
 use crate::sift::ANSWERS;
 use crate::staging::{Layout, Opened, Place, Staged, Staging};
 use crate::tree_sink::{Into, Listing, Opening, Placed, TreeSink, place_again};
-use crate::unpack::Report;
+use crate::unpack::{Bounds, Report};
 use crate::writer::{Work, write_all};
 
 /// A parcel being fetched.
@@ -95,7 +95,10 @@ impl Incoming {
                 let goes = Into { place: &into, options, dots, listing, only };
                 let (opening, wants) = TreeSink::open(staged, &goes)?;
                 match opening {
-                    Opening::Open(sink, mark) => Sink::Tree(sink, mark, Some(wants)),
+                    Opening::Open(mut sink, mark) => {
+                        sink.bound(Bounds::new(to.max_size, None));
+                        Sink::Tree(sink, mark, Some(wants))
+                    }
                     Opening::Whole(staged, root, size) => {
                         let placed = place_again(*staged, (root, size), to.options, &into)?;
                         staging(&into)?.discard(head.transfer)?;

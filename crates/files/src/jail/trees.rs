@@ -190,11 +190,6 @@ impl Dir {
         Ok(rustix::fs::fchmod(&self.0, Mode::from_raw_mode(mode | 0o300))?)
     }
 
-    /// The handle, for what takes one.
-    pub(crate) fn as_fd(&self) -> BorrowedFd<'_> {
-        self.0.as_fd()
-    }
-
     /// The metadata of this directory.
     pub(crate) fn metadata(&self) -> io::Result<Metadata> {
         Ok(crate::walk::metadata(&rustix::fs::fstat(&self.0)?))
@@ -230,6 +225,10 @@ impl Found {
 /// Sets extended attributes, and says whether all were kept.
 pub(crate) fn set_attributes(file: BorrowedFd<'_>, attributes: &[Attribute]) -> bool {
     attributes.iter().fold(true, |kept, attribute| {
+        if attribute.name.starts_with(super::marks::OWN) {
+            // Another server's word on whose it was there; nobody but this one says whose it is here.
+            return kept;
+        }
         let name = std::ffi::OsStr::from_bytes(&attribute.name);
         // Only a user's own attributes: the others are the system's, and would be a way around permissions.
         let is_own = attribute.name.starts_with(b"user.");

@@ -114,7 +114,7 @@ impl<C: Send + Sync + 'static, R: Rooms<C>> FilesServer<C, R> {
             // Declared before what it guards, so that the file is let go of first.
             let _guard = guard;
             let mut dropping = dropping;
-            match write_all(&mut dropping.staged, receiving, work, &Progress::none(), &mut waiting) {
+            match write_all(&mut *dropping, receiving, work, &Progress::none(), &mut waiting) {
                 Ok((root, size)) => dropping.publish(root, size, &mut waiting),
                 Err(error @ FilesError::RootMismatch { .. }) => {
                     dropping.discard()?;
@@ -138,10 +138,12 @@ impl<C: Send + Sync + 'static, R: Rooms<C>> FilesServer<C, R> {
         sender.send(&acceptance(offer.transfer, &receiving, tree.sink.lists().then_some(false))).await?;
         let (to, work) = mpsc::channel(QUEUE);
         let stop = Stop::of(&guard);
+        let max_size = self.shared.limits.max_size;
         let mut waiting = self.waiting(offer, tree.sink.teller(), &stop);
         let thread = tokio::task::spawn_blocking(move || {
             let _guard = guard;
             let mut tree = tree;
+            tree.bound(max_size);
             match tree.sink.take_all(receiving, work, &Progress::none(), &mut waiting) {
                 Ok((root, size)) => tree.publish(root, size, &mut waiting),
                 // What cannot become a tree need not be kept.

@@ -13,7 +13,7 @@ use rustix::io::Errno;
 
 use super::{Names, full};
 use crate::disk::{self, Call, Promise};
-use crate::jail::{Dir, set_metadata};
+use crate::jail::{Dir, mark, set_metadata};
 use crate::journal::{Contents, Record};
 
 /// A journal longer than this is started afresh.
@@ -47,6 +47,11 @@ impl Staged {
 
     pub(crate) fn mark(&self) -> &Mark {
         &self.contents.mark
+    }
+
+    /// Marks the file as somebody's.
+    pub(crate) fn mark_owner(&self, owner: &[u8; 16]) -> Result<(), VaultError> {
+        mark(&self.file, owner).map_err(|error| full(&self.dir, 0, error))
     }
 
     /// Sets space aside for a size that somebody claims, so that a full disk is found now and not at the end.
@@ -134,7 +139,7 @@ impl Staged {
 
     /// The directory of a tree that is being made, made on the first call.
     pub(crate) fn tree_dir(&self) -> Result<Dir, VaultError> {
-        Ok(self.dir.enter(&self.names.dir)?)
+        self.dir.enter(&self.names.dir).map_err(|error| full(&self.dir, 0, error))
     }
 
     /// Forgets what was made of a tree: it begins anew.

@@ -12,7 +12,7 @@ use crate::bundle::Item;
 use crate::disk;
 use crate::error::Result;
 use crate::folded::Folded;
-use crate::jail::{Found, set_attributes, set_metadata};
+use crate::jail::{Found, mark, set_attributes, set_metadata};
 use crate::names::{SafeName, SafeRelPath};
 use crate::policy::{MAX_ASIDE, other_names};
 use crate::staging::full;
@@ -117,11 +117,29 @@ impl Unpacker {
         Ok(Some((at, made)))
     }
 
+    /// Marks what was just made as its owner's. Where that fails it is removed: it will be made again, or not at all.
+    fn mark<T: AsFd>(
+        &self,
+        made: T,
+        remove: impl FnOnce(&SafeName) -> io::Result<()>,
+        name: &SafeName,
+    ) -> io::Result<T> {
+        let Some(owner) = self.bounds.owner() else { return Ok(made) };
+        if let Err(error) = mark(&made, &owner) {
+            remove(name)?;
+            return Err(error);
+        }
+        Ok(made)
+    }
+
     fn enter(&mut self, name: &SafeName) -> Result<()> {
         let open = |to: &Self, at: &SafeName| match to.way {
             Way::Made => to.dir().open_child(at),
             Way::Aside(_) => to.dir().enter(at),
-            _ => to.dir().make_child(at),
+            _ => {
+                let made = to.dir().make_child(at)?;
+                to.mark(made, |at| to.dir().remove_all(at), at)
+            }
         };
         match self.make(name, open)? {
             Some((_, inner)) => {
@@ -135,8 +153,9 @@ impl Unpacker {
 
     fn begin(&mut self, name: &SafeName, head: &FileHead) -> Result<()> {
         let from = head.from.unwrap_or(0);
-        let open = |to: &Self, at: &SafeName| {
-            if from == 0 { to.dir().create(at) } else { to.dir().open_from(at, from) }
+        let open = |to: &Self, at: &SafeName| match from {
+            0 => to.mark(to.dir().create(at)?, |at| to.dir().remove(at), at),
+            from => to.dir().open_from(at, from),
         };
         let Some((placed, file)) = self.make(name, open)? else { return Ok(()) };
         let attributes = head.attributes.as_deref().unwrap_or_default();

@@ -21,17 +21,26 @@ use crate::staging::full;
 /// again: it goes on with what is left.
 //= S5.33
 //= S5.50
-pub(crate) fn publish(from: &Dir, into: &Dir, policy: Policy, report: &mut Report) -> Result<()> {
+///
+/// Says whether everything was moved as it was, so that nothing was replaced or left out.
+pub(crate) fn publish(from: &Dir, into: &Dir, policy: Policy, report: &mut Report) -> Result<bool> {
     merge(from, into, policy, &mut Vec::new(), report).map_err(|error| full(into, 0, error).into())
 }
 
-fn merge(from: &Dir, into: &Dir, policy: Policy, path: &mut Vec<u8>, report: &mut Report) -> io::Result<()> {
+fn merge(
+    from: &Dir,
+    into: &Dir,
+    policy: Policy,
+    path: &mut Vec<u8>,
+    report: &mut Report,
+) -> io::Result<bool> {
     let mut names = from.all_names()?;
     names.sort_unstable();
     let mut known = match policy.distinct {
         true => Some(Folded::of(&into.all_names()?).map_err(io::Error::other)?),
         false => None,
     };
+    let mut is_whole = true;
     for name in names {
         let above = path.len();
         if above > 0 {
@@ -40,17 +49,19 @@ fn merge(from: &Dir, into: &Dir, policy: Policy, path: &mut Vec<u8>, report: &mu
         path.extend_from_slice(name.as_bytes());
         match &mut known {
             Some(known) if known.has(&name) && into.find(&name)?.is_none() => {
+                is_whole = false;
                 collide((from, into), &name, known, policy, path, report)?;
             }
             known => {
-                place(from, into, &name, policy, path, report)?;
+                is_whole &= place(from, into, &name, policy, path, report)?;
                 known.as_mut().map_or(Ok(()), |known| known.add(&name)).map_err(io::Error::other)?;
             }
         }
         path.truncate(above);
     }
     // Not as a full disk, for which all of it would be done again: names that were lost would look as if they were there.
-    into.sync().map_err(|error| io::Error::other(format!("the names are not durable: {error}")))
+    into.sync().map_err(|error| io::Error::other(format!("the names are not durable: {error}")))?;
+    Ok(is_whole)
 }
 
 /// Something there has a name that is the same as this one but for case or composition.
@@ -80,6 +91,7 @@ fn collide(
     from.remove_all(name)
 }
 
+/// Puts one entry into its place; whether it was moved as it was.
 fn place(
     from: &Dir,
     into: &Dir,
@@ -87,10 +99,10 @@ fn place(
     policy: Policy,
     path: &mut Vec<u8>,
     report: &mut Report,
-) -> io::Result<()> {
+) -> io::Result<bool> {
     match from.rename(name, into, name, false) {
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
-        moved => return moved,
+        moved => return moved.map(|()| true),
     }
     match (from.find(name)?, into.find(name)?) {
         (Some(Found::Directory), Some(Found::Directory)) => {
@@ -100,20 +112,20 @@ fn place(
             existing.let_in()?;
             merge(&inner, &existing, policy, path, report)?;
             existing.set_metadata(&meta)?;
-            return from.remove_dir(name);
+            return from.remove_dir(name).map(|()| false);
         }
         (Some(Found::Other), Some(Found::Other)) if from.is_same_link(into, name)? => {
-            return from.remove(name);
+            return from.remove(name).map(|()| false);
         }
         (Some(ours), Some(theirs)) => match verdict(ours, theirs, policy) {
             // What is there is what was sent, as far as anybody keeps books, or it stays because it is newer.
-            Verdict::SAME | Verdict::OLDER => return from.remove(name),
-            Verdict::REPLACES => return from.rename(name, into, name, true),
-            Verdict::RENAMED if rename_aside((from, name), into, name)?.is_some() => return Ok(()),
+            Verdict::SAME | Verdict::OLDER => return from.remove(name).map(|()| false),
+            Verdict::REPLACES => return from.rename(name, into, name, true).map(|()| false),
+            Verdict::RENAMED if rename_aside((from, name), into, name)?.is_some() => return Ok(true),
             _ => {}
         },
         _ => {}
     }
     report.add(path.clone(), Missing::Exists);
-    from.remove_all(name)
+    from.remove_all(name).map(|()| false)
 }

@@ -13,6 +13,7 @@ mod memory;
 mod moving;
 mod passing;
 mod pausing;
+mod quotas;
 mod resuming;
 mod rooms;
 mod sending;
