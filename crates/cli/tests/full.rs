@@ -122,3 +122,37 @@ fn without_room_in_time_a_transfer_ends_with_exit_code_8_and_goes_on_later() {
     send().ok();
     assert_eq!(dropped(&small.0), ["tree"]);
 }
+
+#[test]
+fn what_becomes_of_every_offer_is_written_down() {
+    let place = Place::new();
+    let drop = place.join("drop");
+    fs::create_dir(&drop).unwrap();
+    let (server, ana) = server_with_room(&place, &["--into", drop.to_str().unwrap()], "ops");
+    let bob = place.home("bob").over("tcp");
+    bob.join(ana.run(["invite", "create"]).ok(), "bob");
+    fs::write(place.join("a"), "one").unwrap();
+    let a = place.join("a");
+    let a = a.to_str().unwrap();
+    let sent = ana.run(["send", a, "--to", ":sub", "--json"]).json();
+    ana.run(["send", a, "--to", "#ops"]).ok();
+    assert_eq!(bob.run(["send", a, "--to", ":"]).code(), 5);
+    let record = fs::read_to_string(server.data.join("transfers.jsonl")).unwrap();
+    let lines: Vec<serde_json::Value> = record.lines().map(common::json).collect();
+    let told: Vec<_> = lines
+        .iter()
+        .map(|line| ["outcome", "user", "to", "name"].map(|key| line[key].as_str().unwrap_or("-")).join(" "))
+        .collect();
+    let expected = [
+        "accepted ana :sub a",
+        "finished ana :sub a",
+        "accepted ana #ops a",
+        "finished ana #ops a",
+        "refused bob : a",
+    ];
+    assert_eq!(told, expected);
+    assert_eq!((&lines[1]["root"], &lines[1]["bytes"]), (&sent["root"], &3.into()));
+    assert_eq!(lines[1]["transfer"], lines[0]["transfer"], "the two lines of one transfer");
+    assert!(lines.iter().all(|line| line["address"].as_str().unwrap().starts_with("127.")), "{record}");
+    assert!(lines[4]["error"].as_str().unwrap().contains("user allow bob drop"), "{record}");
+}

@@ -1,9 +1,10 @@
 //! What files ask of rooms. The program answers, over its room log and its permissions.
 
 use std::future::Future;
+use std::net::SocketAddr;
 
 use hikyaku::Failure;
-use hikyaku_wire::files::{Offer, Wanted};
+use hikyaku_wire::files::{Offer, Receipt, Wanted};
 use hikyaku_wire::parcel::{EntryKind, EventRef, Metadata, Parcel, ParcelEnd, Root, TransferId};
 
 /// Who a transfer belongs to: 16 bytes that stay the same over connections and devices (the user's id).
@@ -77,6 +78,30 @@ pub struct Content {
     pub root: Root,
 }
 
+/// What became of an offer, for the record that the program keeps.
+#[derive(Clone, Copy, Debug)]
+pub struct Deed<'a> {
+    /// What was offered.
+    pub offer: &'a Offer,
+    /// From where, as far as that is known.
+    pub address: Option<SocketAddr>,
+    /// What became of it.
+    pub outcome: Outcome<'a>,
+}
+
+/// What can become of an offer.
+#[derive(Clone, Copy, Debug)]
+pub enum Outcome<'a> {
+    /// It was refused before a byte was taken, for this reason.
+    Refused(&'a str),
+    /// It is taken: bytes come.
+    Accepted,
+    /// It was taken and ended early, for this reason.
+    Failed(&'a str),
+    /// It is whole, durable and in its place; this is what its sender is told.
+    Finished(&'a Receipt),
+}
+
 /// Rooms, as far as parcels need them. `C` is a connection's context.
 ///
 /// `announce` and `conclude` are durable when they return, and idempotent: by transfer id, and by event.
@@ -86,6 +111,12 @@ pub trait Rooms<C>: Send + Sync + 'static {
 
     /// Whether the speaker may put this where it is to go, and replace what is there if that is asked for.
     fn may_put(&self, context: &C, offer: &Offer) -> impl Future<Output = Result<(), Failure>> + Send;
+
+    /// Keeps a record of what became of an offer. Durable on return: nothing is accepted, and no receipt is sent, before.
+    fn record(&self, context: &C, deed: Deed<'_>) -> impl Future<Output = Result<(), Failure>> + Send {
+        let _ = (context, deed);
+        std::future::ready(Ok(()))
+    }
 
     /// Writes the event `parcel`, or finds the one that this transfer wrote before.
     fn announce(

@@ -2,6 +2,7 @@
 
 mod addresses;
 mod admin;
+mod audit;
 mod backup;
 mod context;
 pub(crate) mod descriptors;
@@ -27,6 +28,7 @@ pub(crate) use parcels::{SettledParcel, settled as settled_parcels};
 
 use crate::exit::{self, Exit, Result, Trouble};
 use crate::seeing::Seeing;
+use audit::Audit;
 use context::Context;
 use parcels::Parcels;
 
@@ -206,7 +208,8 @@ fn open_files(
             })?)
         }
     };
-    let rooms = Parcels::new(chat.clone(), store);
+    let audit = Audit::open(&config.data).map_err(|error| exit::io("the audit record", &error))?;
+    let rooms = Parcels::new(chat.clone(), store).audited(audit);
     let usual = FilesLimits::default();
     let pause_timeout = config.pause_timeout.unwrap_or(usual.pause_timeout);
     let limits = FilesLimits { pause_timeout, ..usual };

@@ -15,7 +15,7 @@ use hikyaku::{ErrorCode, Failure};
 use hikyaku_accounts::Grant;
 use hikyaku_chat::{Authority, ChatServer, Member, NewEvent, Operation, Refusal};
 use hikyaku_files::Rooms;
-use hikyaku_files::rooms::{Announced, Content, Holds, OpenParcel, Owner, Resolved};
+use hikyaku_files::rooms::{Announced, Content, Deed, Holds, OpenParcel, Owner, Resolved};
 use hikyaku_storage::{Batch, Store, StoreError, Versioned};
 use hikyaku_wire::cbor;
 use hikyaku_wire::chat::{Kind, MessageId, RoomId, RoomRef, Sent};
@@ -23,6 +23,7 @@ use hikyaku_wire::files::{Offer, Overwrite, Target, Wanted};
 use hikyaku_wire::parcel::{EndStatus, EntryKind, EventRef, Parcel, ParcelEnd, Root, TransferId};
 use minicbor::Decode;
 
+use super::audit::Audit;
 use super::context::Context;
 use record::{ParcelRecord, Place, end_id, open_key, place_key, record_key, records_prefix};
 
@@ -39,11 +40,19 @@ pub(crate) struct Parcels {
     chat: ChatServer,
     store: Arc<dyn Store>,
     clock: Clock,
+    /// Where it is written down what becomes of offers.
+    audit: Option<Audit>,
 }
 
 impl Parcels {
     pub(crate) fn new(chat: ChatServer, store: Arc<dyn Store>) -> Self {
-        Self { chat, store, clock: Arc::new(hikyaku_accounts::system_time) }
+        Self { chat, store, clock: Arc::new(hikyaku_accounts::system_time), audit: None }
+    }
+
+    /// The same, and what becomes of offers is written down.
+    pub(crate) fn audited(mut self, audit: Audit) -> Self {
+        self.audit = Some(audit);
+        self
     }
 
     /// Writes the event `parcel` if it is not there yet, and notes its place.
@@ -162,6 +171,13 @@ impl Rooms<Context> for Parcels {
                 let room = self.meant(context, name).await?;
                 Ok(self.chat.may(context, Operation::Append(Kind::PARCEL), room).await?)
             }
+        }
+    }
+
+    async fn record(&self, context: &Context, deed: Deed<'_>) -> Result<(), Failure> {
+        match &self.audit {
+            Some(audit) => audit.record(context, &deed).await,
+            None => Ok(()),
         }
     }
 

@@ -1,6 +1,8 @@
 //! `put`: a peer sends a file.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use hikyaku::{Exchange, Receiver, Sender};
 use hikyaku_storage::vault::{Mark, ObjectId, Partial, Reference, Reserved, Sealed, Transfer};
@@ -17,7 +19,7 @@ use crate::names::{Dots, SafeName};
 use crate::pause::{Gone, Waiting};
 use crate::progress::Progress;
 use crate::receive::Receiving;
-use crate::rooms::Rooms;
+use crate::rooms::{Deed, Outcome, Rooms};
 use crate::sift::ANSWERS;
 use crate::writer::{QUEUE, Work, decode, feed, write_all, write_on};
 
@@ -26,6 +28,16 @@ pub(super) struct From<'a, C> {
     pub(super) context: &'a Arc<C>,
     pub(super) offer: &'a Offer,
     pub(super) room: &'a str,
+    bid: &'a Bid<'a, C>,
+}
+
+/// An offer, and whose it is.
+struct Bid<'a, C> {
+    context: &'a Arc<C>,
+    offer: &'a Offer,
+    address: Option<SocketAddr>,
+    /// Bytes were asked for.
+    accepted: AtomicBool,
 }
 
 impl<C> Clone for From<'_, C> {
@@ -38,26 +50,22 @@ impl<C> Copy for From<'_, C> {}
 
 impl<C: Send + Sync + 'static, R: Rooms<C>> FilesServer<C, R> {
     pub(super) async fn put(&self, exchange: Exchange<C>) -> Result<()> {
-        let context = exchange.shared_context();
+        let (context, address) = (exchange.shared_context(), exchange.connection().remote_address());
         let (mut sender, mut receiver) = exchange.split();
         let offer: Offer = receiver.receive().await?;
-        self.check(&offer)?;
-        self.shared.rooms.may_put(&context, &offer).await?;
-        if offer.options.is_some_and(|options| options.dry_run == Some(true)) {
-            return self.preview(&offer, &mut sender, &mut receiver).await;
-        }
-        // For a block that has begun and is not whole.
-        receiver.keep_room(MAX_BLOCK_LEN)?;
-        let guard = self.shared.active.take(offer.transfer, self.shared.rooms.owner(&context)).await?;
-        let receipt = match &offer.target {
-            Target::Drop(path) => {
-                self.put_into_directory(&context, &offer, path, guard, &mut sender, &mut receiver).await?
-            }
-            Target::Room(room) => {
-                let from = From { context: &context, offer: &offer, room };
-                self.put_into_room(from, guard, &mut sender, &mut receiver).await?
+        let bid = Bid { context: &context, offer: &offer, address, accepted: AtomicBool::new(false) };
+        let receipt = match self.take(&bid, &mut sender, &mut receiver).await {
+            Ok(None) => return Ok(()),
+            Ok(Some(receipt)) => receipt,
+            Err(error) => {
+                let (why, is_accepted) = (error.to_string(), bid.accepted.load(Ordering::Relaxed));
+                let outcome = if is_accepted { Outcome::Failed(&why) } else { Outcome::Refused(&why) };
+                // Its own log says that it could not be recorded; the sender is told why it ended.
+                let _ = self.record(&bid, outcome).await;
+                return Err(error);
             }
         };
+        self.record(&bid, Outcome::Finished(&receipt)).await?;
         tracing::info!(
             transfer = %receipt.transfer, root = %receipt.root, size = receipt.size,
             name = %crate::escape(&offer.name), owner = %sender_of(&*context, &self.shared.rooms), "received"
@@ -70,6 +78,43 @@ impl<C: Send + Sync + 'static, R: Rooms<C>> FilesServer<C, R> {
         if let (Target::Drop(_), Some(dir)) = (&offer.target, self.shared.drop_dir.clone()) {
             blocking(move || Ok(dir.forget(offer.transfer)?)).await?;
         }
+        Ok(())
+    }
+
+    /// Takes an offer to its end; `None` where nothing was to be sent.
+    async fn take(
+        &self,
+        bid: &Bid<'_, C>,
+        sender: &mut Sender,
+        receiver: &mut Receiver,
+    ) -> Result<Option<Receipt>> {
+        let Bid { context, offer, .. } = *bid;
+        self.check(offer)?;
+        self.shared.rooms.may_put(context, offer).await?;
+        if offer.options.is_some_and(|options| options.dry_run == Some(true)) {
+            return self.preview(offer, sender, receiver).await.map(|()| None);
+        }
+        // For a block that has begun and is not whole.
+        receiver.keep_room(MAX_BLOCK_LEN)?;
+        let guard = self.shared.active.take(offer.transfer, self.shared.rooms.owner(context)).await?;
+        let receipt = match &offer.target {
+            Target::Drop(path) => self.put_into_directory(bid, path, guard, sender, receiver).await?,
+            Target::Room(room) => {
+                self.put_into_room(From { context, offer, room, bid }, guard, sender, receiver).await?
+            }
+        };
+        Ok(Some(receipt))
+    }
+
+    async fn record(&self, bid: &Bid<'_, C>, outcome: Outcome<'_>) -> Result<()> {
+        let deed = Deed { offer: bid.offer, address: bid.address, outcome };
+        Ok(self.shared.rooms.record(bid.context, deed).await?)
+    }
+
+    /// Notes that bytes are about to be asked for.
+    async fn accepted(&self, bid: &Bid<'_, C>) -> Result<()> {
+        self.record(bid, Outcome::Accepted).await?;
+        bid.accepted.store(true, Ordering::Relaxed);
         Ok(())
     }
 
@@ -89,23 +134,23 @@ impl<C: Send + Sync + 'static, R: Rooms<C>> FilesServer<C, R> {
 
     async fn put_into_directory(
         &self,
-        context: &C,
-        offer: &Offer,
+        bid: &Bid<'_, C>,
         path: &[Component],
         guard: Guard,
         sender: &mut Sender,
         receiver: &mut Receiver,
     ) -> Result<Receipt> {
+        let Bid { context, offer, .. } = *bid;
         let dir = self.shared.drop_dir.clone().ok_or(FilesError::DropDisabled)?;
         let (owner, known, path) = (self.shared.rooms.owner(context), offer.clone(), path.to_vec());
         let dropping = match blocking(move || dir.prepare(owner, &known, &path)).await? {
             Prepared::Settled(receipt) => return Ok(receipt),
             Prepared::Tree(tree, mark, told) => {
-                return self.put_tree(offer, (*tree, &mark, told), guard, sender, receiver).await;
+                return self.put_tree(bid, (*tree, &mark, told), guard, sender, receiver).await;
             }
             Prepared::Open(dropping) => dropping,
         };
-        let receiving = self.accept(sender, offer, dropping.staged.mark()).await?;
+        let receiving = self.accept(sender, bid, dropping.staged.mark()).await?;
         let (to, work) = mpsc::channel(QUEUE);
         let stop = Stop::of(&guard);
         let (teller, told) = mpsc::channel(ANSWERS);
@@ -128,13 +173,15 @@ impl<C: Send + Sync + 'static, R: Rooms<C>> FilesServer<C, R> {
 
     async fn put_tree(
         &self,
-        offer: &Offer,
+        bid: &Bid<'_, C>,
         (tree, mark, told): (DroppingTree, &Mark, mpsc::Receiver<Answer>),
         guard: Guard,
         sender: &mut Sender,
         receiver: &mut Receiver,
     ) -> Result<Receipt> {
+        let offer = bid.offer;
         let receiving = Receiving::resume(mark, offer.size, self.shared.limits.max_size);
+        self.accepted(bid).await?;
         sender.send(&acceptance(offer.transfer, &receiving, tree.sink.lists().then_some(false))).await?;
         let (to, work) = mpsc::channel(QUEUE);
         let stop = Stop::of(&guard);
@@ -201,7 +248,7 @@ impl<C: Send + Sync + 'static, R: Rooms<C>> FilesServer<C, R> {
         sender: &mut Sender,
         receiver: &mut Receiver,
     ) -> Result<Receipt> {
-        let From { context, offer, room } = from;
+        let From { context, offer, room, .. } = from;
         let reserved = self.reserve(offer).await?;
         let announced = match self.shared.rooms.announce(context, room, &parcel(offer)).await {
             Ok(announced) => announced,
@@ -265,6 +312,7 @@ impl<C: Send + Sync + 'static, R: Rooms<C>> FilesServer<C, R> {
         let offer = from.offer;
         let known = self.known(&from, partial.mark()).await?;
         let receiving = Receiving::resume(partial.mark(), offer.size, self.shared.limits.max_size);
+        self.accepted(from.bid).await?;
         sender.send(&known.named_in(acceptance(offer.transfer, &receiving, None))).await?;
         let writing = self.shared.passages.write(offer.transfer, receiving.offset());
         let (to, mut work) = mpsc::channel(QUEUE);
@@ -303,8 +351,10 @@ impl<C: Send + Sync + 'static, R: Rooms<C>> FilesServer<C, R> {
     }
 
     /// Says where to begin.
-    async fn accept(&self, sender: &mut Sender, offer: &Offer, mark: &Mark) -> Result<Receiving> {
+    async fn accept(&self, sender: &mut Sender, bid: &Bid<'_, C>, mark: &Mark) -> Result<Receiving> {
+        let offer = bid.offer;
         let receiving = Receiving::resume(mark, offer.size, self.shared.limits.max_size);
+        self.accepted(bid).await?;
         sender.send(&acceptance(offer.transfer, &receiving, None)).await?;
         Ok(receiving)
     }

@@ -104,7 +104,7 @@ impl World {
         let now = Arc::new(AtomicU64::new(1_000));
         let ticking = now.clone();
         let clock: Clock = Arc::new(move || ticking.load(Ordering::SeqCst));
-        let parcels = Parcels { chat, store: store.clone(), clock };
+        let parcels = Parcels { chat, store: store.clone(), clock, audit: None };
         Self { store, accounts, parcels, owner, member, client, now }
     }
 
