@@ -56,6 +56,10 @@ impl Rooms<Guest> for OnlyTheDirectory {
         if matches!(offer.target, Target::Drop(_)) { Ok(()) } else { not_here() }
     }
 
+    async fn room(&self, _: &Guest, _: &str) -> Result<[u8; 16], Failure> {
+        not_here()
+    }
+
     async fn announce(&self, _: &Guest, _: &str, _: &Parcel) -> Result<Announced, Failure> {
         not_here()
     }

@@ -220,7 +220,7 @@ fn vault_code(error: &VaultError) -> ErrorCode {
     match error {
         VaultError::NotFound => ErrorCode::NOT_FOUND,
         VaultError::Busy => ErrorCode::BUSY,
-        VaultError::Full { .. } => ErrorCode::FULL,
+        VaultError::Full { .. } | VaultError::Quota(_) => ErrorCode::FULL,
         VaultError::Limit { .. } => ErrorCode::LIMIT,
         VaultError::Misuse(_) => ErrorCode::INTERNAL,
         VaultError::Io(error) => io_code(error),

@@ -112,8 +112,13 @@ impl Dir {
 
     /// Which file a name is, links not followed; `None` when there is none.
     pub fn identify(&self, name: &SafeName) -> io::Result<Option<FileId>> {
+        Ok(self.stat(name)?.map(|(id, _)| id))
+    }
+
+    /// Which file a name is, and how many bytes it has.
+    pub(crate) fn stat(&self, name: &SafeName) -> io::Result<Option<(FileId, u64)>> {
         match rustix::fs::statat(&self.0, name.as_os_str(), AtFlags::SYMLINK_NOFOLLOW) {
-            Ok(stat) => Ok(Some(FileId::of(&stat))),
+            Ok(stat) => Ok(Some((FileId::of(&stat), u64::try_from(stat.st_size).unwrap_or(0)))),
             Err(Errno::NOENT) => Ok(None),
             Err(error) => Err(error.into()),
         }

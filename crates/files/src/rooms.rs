@@ -7,6 +7,9 @@ use hikyaku::Failure;
 use hikyaku_wire::files::{Offer, Receipt, Wanted};
 use hikyaku_wire::parcel::{EntryKind, EventRef, Metadata, Parcel, ParcelEnd, Root, TransferId};
 
+/// Which room: 16 bytes that stay the same when its name changes.
+pub type RoomKey = [u8; 16];
+
 /// Who a transfer belongs to: 16 bytes that stay the same over connections and devices (the user's id).
 pub type Owner = [u8; 16];
 
@@ -43,6 +46,8 @@ pub struct OpenParcel {
     pub transfer: TransferId,
     /// Its event.
     pub event: EventRef,
+    /// Whose it is.
+    pub counts: Counts,
 }
 
 /// What a room says of the content that one transfer brings or brought.
@@ -76,6 +81,19 @@ pub struct Content {
     pub transfer: TransferId,
     /// What is kept.
     pub root: Root,
+    /// Whose it is.
+    pub counts: Counts,
+}
+
+/// Against whose quotas a parcel counts, and how many bytes it has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Counts {
+    /// Who sent it.
+    pub owner: Owner,
+    /// Where to.
+    pub room: RoomKey,
+    /// How many bytes it has; of an open one, how many it is said to have.
+    pub bytes: u64,
 }
 
 /// What became of an offer, for the record that the program keeps.
@@ -117,6 +135,9 @@ pub trait Rooms<C>: Send + Sync + 'static {
         let _ = (context, deed);
         std::future::ready(Ok(()))
     }
+
+    /// Which room the speaker means.
+    fn room(&self, context: &C, room: &str) -> impl Future<Output = Result<RoomKey, Failure>> + Send;
 
     /// Writes the event `parcel`, or finds the one that this transfer wrote before.
     fn announce(

@@ -10,6 +10,7 @@ mod known;
 mod live;
 pub(crate) mod passages;
 pub(crate) mod put;
+mod quotas;
 mod sweep;
 
 use std::marker::PhantomData;
@@ -30,6 +31,7 @@ use crate::rooms::Rooms;
 use active::Active;
 use known::Decayed;
 use passages::Passages;
+use quotas::Quotas;
 
 pub use sweep::Swept;
 
@@ -48,6 +50,12 @@ pub struct FilesLimits {
     pub expiry: Duration,
     /// How long a transfer waits for room on a disk that gets full under it.
     pub pause_timeout: Duration,
+    /// How many bytes one user may have in rooms: as many as readers see, whatever the disk makes of them.
+    pub room_user_quota: Option<u64>,
+    /// How many bytes one room may have, counted in the same way.
+    pub room_quota: Option<u64>,
+    /// How many bytes the vault may have: each content counts once, with its hashes and with what is on its way.
+    pub vault_quota: Option<u64>,
 }
 
 impl Default for FilesLimits {
@@ -59,6 +67,9 @@ impl Default for FilesLimits {
             max_partials: 1024,
             expiry: Duration::from_secs(7 * 24 * 3600),
             pause_timeout: crate::pause::PATIENCE,
+            room_user_quota: None,
+            room_quota: None,
+            vault_quota: None,
         }
     }
 }
@@ -79,6 +90,7 @@ struct Shared<R> {
     gets: Semaphore,
     /// Contents that were found to have decayed since the server began; they are not named as known.
     decayed: Decayed,
+    quotas: Quotas,
 }
 
 impl<C, R> Clone for FilesServer<C, R> {
@@ -92,8 +104,9 @@ impl<C: Send + Sync + 'static, R: Rooms<C>> FilesServer<C, R> {
     pub fn new(rooms: R, vault: Arc<dyn Vault>, drop_dir: Option<DropDir>, limits: FilesLimits) -> Self {
         let passages = Passages::default();
         let (active, gets) = (Active::new(limits.max_puts), Semaphore::new(limits.max_gets));
-        let decayed = Decayed::default();
-        let shared = Arc::new(Shared { rooms, vault, drop_dir, limits, active, passages, gets, decayed });
+        let (decayed, quotas) = (Decayed::default(), Quotas::default());
+        let shared =
+            Arc::new(Shared { rooms, vault, drop_dir, limits, active, passages, gets, decayed, quotas });
         Self { shared, context: PhantomData }
     }
 
@@ -135,6 +148,10 @@ impl<C: Send + Sync + 'static, R: Rooms<C>> FilesServer<C, R> {
             }
             _ => End::Aborted,
         };
+        match ended {
+            End::Settled(_, size) => self.shared.quotas.settle(transfer, size),
+            End::Aborted => self.shared.quotas.release(transfer),
+        }
         self.shared.passages.end(transfer, ended);
         Ok(end)
     }

@@ -11,7 +11,7 @@ use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 use hikyaku_storage::vault::{
     Collected, Mark, Object, ObjectId, Partial, Peeked, Reference, Remembered, Reserved, Sealed, Transfer,
@@ -35,6 +35,8 @@ struct Inner {
     keep_free: u64,
     /// Taken for writing while an object is removed, for reading while one gets a reference or its name.
     removing: RwLock<()>,
+    /// Bytes of all objects. Held while one gets its name.
+    stored: Mutex<u64>,
 }
 
 impl FsVault {
@@ -42,12 +44,18 @@ impl FsVault {
     pub fn open(path: &Path, keep_free: u64) -> io::Result<Self> {
         std::fs::create_dir_all(path)?;
         let dir = Dir::open(path)?;
+        let objects = dir.ensure_own("objects")?;
+        let mut stored = 0;
+        for name in objects.names()? {
+            stored += length(&objects, &name)?;
+        }
         Ok(Self(Arc::new(Inner {
             staging: Staging::new(dir.ensure_own("partials")?, "", keep_free),
-            objects: dir.ensure_own("objects")?,
+            objects,
             references: dir.ensure_own("refs")?,
             keep_free,
             removing: RwLock::new(()),
+            stored: Mutex::new(stored),
         })))
     }
 }
@@ -97,16 +105,23 @@ impl Inner {
         }
         let data = self.objects.open_file(&object_name(root), false)?;
         let size = data.map(|file| file.metadata().map(|meta| meta.len())).transpose()?;
+        let mut stored = self.stored.lock().unwrap_or_else(PoisonError::into_inner);
+        let before = self.stored_of(root)?;
         // A crash between two of these leaves less, and the next collection finds the rest.
         if size.is_some() || self.objects.identify(&tree_name(root))?.is_some() {
             self.objects.remove(&object_name(root))?;
             self.objects.remove(&tree_name(root))?;
+            *stored = stored.saturating_sub(before);
             self.objects.sync()?;
         }
         if kept.is_some() {
             self.references.remove_dir(&object_name(root))?;
         }
         Ok(size)
+    }
+
+    fn stored_of(&self, root: Root) -> io::Result<u64> {
+        Ok(length(&self.objects, &object_name(root))? + length(&self.objects, &tree_name(root))?)
     }
 
     /// Every root of which there is anything, strange names apart.
@@ -127,7 +142,8 @@ impl Inner {
             _ => None,
         };
         let sealed = sealed.map(|(root, size)| Sealed { root: ObjectId(root.0), size });
-        Ok(Remembered { transfer: Transfer(left.transfer.0), sealed, idle: left.idle })
+        let (transfer, verified) = (Transfer(left.transfer.0), left.contents.mark.verified);
+        Ok(Remembered { transfer, sealed, idle: left.idle, verified })
     }
 }
 
@@ -198,6 +214,10 @@ impl Vault for FsVault {
         Ok(dir.sync()?)
     }
 
+    fn stored(&self) -> Result<u64, VaultError> {
+        Ok(*self.0.stored.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
     fn roots(&self) -> Result<Vec<ObjectId>, VaultError> {
         Ok(self.0.all_roots()?.into_iter().map(|root| ObjectId(root.0)).collect())
     }
@@ -253,7 +273,13 @@ impl Partial for FsPartial {
         let name = Root(root.0);
         self.vault.add_reference(name, reference)?;
         let vault = &self.vault;
-        self.staged.publish_object(name, size, &vault.objects, &object_name(name), &tree_name(name))?;
+        let mut stored = vault.stored.lock().unwrap_or_else(PoisonError::into_inner);
+        let before = vault.stored_of(name)?;
+        let done =
+            self.staged.publish_object(name, size, &vault.objects, &object_name(name), &tree_name(name));
+        // Also where it failed between two names.
+        *stored = stored.saturating_sub(before) + vault.stored_of(name)?;
+        done?;
         Ok(Sealed { root, size })
     }
 
@@ -333,6 +359,11 @@ pub(crate) fn read_at(file: &File, offset: u64, into: &mut [u8]) -> Result<usize
         }
     }
     Ok(filled)
+}
+
+/// How many bytes a file has; none when there is none.
+fn length(dir: &Dir, name: &SafeName) -> io::Result<u64> {
+    Ok(dir.stat(name)?.map_or(0, |(_, length)| length))
 }
 
 /// So many bytes in lower-case hexadecimal, as names in the vault are written.

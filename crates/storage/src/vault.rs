@@ -64,6 +64,8 @@ pub struct Remembered {
     pub sealed: Option<Sealed>,
     /// How long nothing was written.
     pub idle: Duration,
+    /// How many bytes of it are verified and durable.
+    pub verified: u64,
 }
 
 /// What a collection removed.
@@ -92,6 +94,9 @@ pub enum VaultError {
         /// Bytes that were asked for.
         needed: u64,
     },
+    /// Somebody may not have so many bytes.
+    #[error("{0}")]
+    Quota(String),
     /// A bound of this vault.
     #[error("the vault's limit {name} ({limit}) is reached")]
     Limit {
@@ -191,6 +196,9 @@ pub trait Vault: Send + Sync + 'static {
 
     /// Who keeps an object, or would if it were there.
     fn references(&self, root: ObjectId) -> Result<Vec<Reference>, VaultError>;
+
+    /// How many bytes all objects have, content and outboards: each counts once, whoever references it.
+    fn stored(&self) -> Result<u64, VaultError>;
 
     /// Removes the objects that nobody references. One that is open stays readable to whoever has it.
     fn collect(&self) -> Result<Collected, VaultError>;

@@ -13,7 +13,7 @@ use crate::exit::{self, Result};
 use crate::home::{self, Home};
 use crate::output;
 use crate::selection::Twins;
-use crate::server::{Config, Running, descriptors};
+use crate::server::{Config, RoomQuotas, Running, descriptors};
 
 /// How long open exchanges may take when the server stops.
 const DRAIN: Duration = Duration::from_secs(10);
@@ -49,6 +49,15 @@ pub(crate) struct Serve {
     /// How long a transfer waits for room when a disk gets full under it [default: 10m]
     #[arg(long, value_name = "TIME", value_parser = duration)]
     pause_timeout: Option<Duration>,
+    /// The most bytes of files that one user may have in rooms: 500M, 10G (of 1,024) [default: as the disk has]
+    #[arg(long, value_name = "SIZE", value_parser = size)]
+    room_user_quota: Option<u64>,
+    /// The most bytes of files that one room may have
+    #[arg(long, value_name = "SIZE", value_parser = size)]
+    room_quota: Option<u64>,
+    /// The most bytes that all files in rooms may take here, each content once
+    #[arg(long, value_name = "SIZE", value_parser = size)]
+    vault_quota: Option<u64>,
     /// Write the first invite to this file (mode 0600) instead of printing it
     #[arg(long, value_name = "FILE")]
     invite_file: Option<PathBuf>,
@@ -74,7 +83,20 @@ impl Serve {
         let (listen, advertise, into, pause_timeout) =
             (self.listen, self.advertise, self.into, self.pause_timeout);
         let quotas = Quotas { directory: self.quota, user: self.user_quota };
-        let config = Config { data, listen, advertise, into, distinct, quotas, pause_timeout, name, seeing };
+        let room_quotas =
+            RoomQuotas { user: self.room_user_quota, room: self.room_quota, vault: self.vault_quota };
+        let config = Config {
+            room_quotas,
+            data,
+            listen,
+            advertise,
+            into,
+            distinct,
+            quotas,
+            pause_timeout,
+            name,
+            seeing,
+        };
         let running = Running::start(config).await?;
         if let Some(invite) = running.first_invite().await? {
             match &self.invite_file {

@@ -55,6 +55,7 @@ impl Tour {
 async fn tour(place: &Path) -> Result {
     heading("A server")?;
     let config = Config {
+        room_quotas: crate::server::RoomQuotas::default(),
         data: place.join("server"),
         listen: vec![std::net::SocketAddr::from(([127, 0, 0, 1], 0))],
         advertise: Vec::new(),

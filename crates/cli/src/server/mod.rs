@@ -55,10 +55,20 @@ pub(crate) struct Config {
     pub(crate) quotas: Quotas,
     /// How long a transfer waits for room on a full disk, if that is said.
     pub(crate) pause_timeout: Option<Duration>,
+    /// How many bytes of files users, rooms and the whole store may have.
+    pub(crate) room_quotas: RoomQuotas,
     /// What the server calls itself.
     pub(crate) name: String,
     /// Whether somebody looks at the connections.
     pub(crate) seeing: Seeing,
+}
+
+/// How many bytes of files there may be; no bound where there is none.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct RoomQuotas {
+    pub(crate) user: Option<u64>,
+    pub(crate) room: Option<u64>,
+    pub(crate) vault: Option<u64>,
 }
 
 /// A running server. Stop it with [`Running::drain`].
@@ -210,9 +220,10 @@ fn open_files(
     };
     let audit = Audit::open(&config.data).map_err(|error| exit::io("the audit record", &error))?;
     let rooms = Parcels::new(chat.clone(), store).audited(audit);
+    let RoomQuotas { user: room_user_quota, room: room_quota, vault: vault_quota } = config.room_quotas;
     let usual = FilesLimits::default();
     let pause_timeout = config.pause_timeout.unwrap_or(usual.pause_timeout);
-    let limits = FilesLimits { pause_timeout, ..usual };
+    let limits = FilesLimits { pause_timeout, room_user_quota, room_quota, vault_quota, ..usual };
     Ok(FilesServer::new(rooms, Arc::new(vault), drop_dir, limits))
 }
 

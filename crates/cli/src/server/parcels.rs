@@ -15,7 +15,7 @@ use hikyaku::{ErrorCode, Failure};
 use hikyaku_accounts::Grant;
 use hikyaku_chat::{Authority, ChatServer, Member, NewEvent, Operation, Refusal};
 use hikyaku_files::Rooms;
-use hikyaku_files::rooms::{Announced, Content, Deed, Holds, OpenParcel, Owner, Resolved};
+use hikyaku_files::rooms::{Announced, Content, Deed, Holds, OpenParcel, Owner, Resolved, RoomKey};
 use hikyaku_storage::{Batch, Store, StoreError, Versioned};
 use hikyaku_wire::cbor;
 use hikyaku_wire::chat::{Kind, MessageId, RoomId, RoomRef, Sent};
@@ -181,6 +181,10 @@ impl Rooms<Context> for Parcels {
         }
     }
 
+    async fn room(&self, context: &Context, room: &str) -> Result<RoomKey, Failure> {
+        Ok(self.meant(context, room).await?.0)
+    }
+
     async fn announce(&self, context: &Context, room: &str, parcel: &Parcel) -> Result<Announced, Failure> {
         let known = self.read(parcel.transfer).await?;
         let author = context.author();
@@ -309,7 +313,9 @@ impl Rooms<Context> for Parcels {
                 // What was announced to nobody when the server died needs no end.
                 let Some(record) = self.settle_place(record).await? else { continue };
                 let place = record.place.ok_or_else(unknown)?;
-                open.push(OpenParcel { transfer: record.parcel.transfer, event: record.event(place) });
+                let (transfer, event, counts) =
+                    (record.parcel.transfer, record.event(place), record.counts());
+                open.push(OpenParcel { transfer, event, counts });
             }
         }
     }

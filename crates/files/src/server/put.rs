@@ -249,17 +249,27 @@ impl<C: Send + Sync + 'static, R: Rooms<C>> FilesServer<C, R> {
         receiver: &mut Receiver,
     ) -> Result<Receipt> {
         let From { context, offer, room, .. } = from;
-        let reserved = self.reserve(offer).await?;
+        self.hold(context, offer, room).await?;
+        let reserved = match self.reserve(offer).await {
+            // Nothing of it is there and nobody was told of it. What was begun before stays, and so does what it holds.
+            Err(error) if self.shared.rooms.holds(offer.transfer).await?.is_none() => {
+                self.shared.quotas.release(offer.transfer);
+                return Err(error);
+            }
+            reserved => reserved?,
+        };
         let announced = match self.shared.rooms.announce(context, room, &parcel(offer)).await {
             Ok(announced) => announced,
             Err(failure) => {
                 drop(reserved);
+                self.shared.quotas.release(offer.transfer);
                 self.discard(offer.transfer).await?;
                 return Err(failure.into());
             }
         };
         if let Some(end) = &announced.end {
             drop(reserved);
+            self.shared.quotas.release(offer.transfer);
             self.discard(offer.transfer).await?;
             return Ok(receipt(offer, ended(end)?, announced.event));
         }
@@ -319,14 +329,16 @@ impl<C: Send + Sync + 'static, R: Rooms<C>> FilesServer<C, R> {
         let (stop, reference) = (Stop::of(&guard), Reference(offer.transfer.0));
         let (teller, told) = mpsc::channel(ANSWERS);
         let mut waiting = self.waiting(offer, teller, &stop);
+        let (server, transfer) = (self.clone(), offer.transfer);
         let thread = tokio::task::spawn_blocking(move || {
             let first = work.blocking_recv();
             if let Some(close) = known.claimed(first.as_ref()) {
                 return Ok((known.take(&close, partial, reference), guard));
             }
-            let mut partial = partial;
+            let mut counting = server.counting(transfer, partial);
             let progress = Progress::none().read_by(writing);
-            let written = write_on(&mut partial, receiving, first, work, &progress, &mut waiting);
+            let written = write_on(&mut counting, receiving, first, work, &progress, &mut waiting);
+            let partial = counting.partial;
             let sealed = match written {
                 Ok((root, size)) => partial.seal(ObjectId(root.0), size, reference).map_err(FilesError::from),
                 Err(error) => {

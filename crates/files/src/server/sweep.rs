@@ -45,6 +45,7 @@ impl<C: Send + Sync + 'static, R: Rooms<C>> FilesServer<C, R> {
     /// expires; leftovers go, and then the objects that nobody references.
     pub async fn sweep(&self) -> Result<Swept> {
         let mut swept = Swept::default();
+        self.count().await?;
         self.expire(&mut swept).await?;
         for parcel in self.shared.rooms.open_parcels().await? {
             self.sweep_parcel(&parcel, &mut swept).await?;
@@ -71,7 +72,8 @@ impl<C: Send + Sync + 'static, R: Rooms<C>> FilesServer<C, R> {
                 return Ok(());
             }
             swept.expired += expired.len();
-            for Content { transfer, root } in expired {
+            for Content { transfer, root, counts } in expired {
+                self.shared.quotas.remove(&counts);
                 self.release(root, transfer).await?;
             }
         }
@@ -139,7 +141,7 @@ impl<C: Send + Sync + 'static, R: Rooms<C>> FilesServer<C, R> {
             let page = self.shared.rooms.contents(after).await?;
             let Some(last) = page.last() else { return Ok(()) };
             after = Some(last.transfer);
-            for Content { transfer, root } in page {
+            for Content { transfer, root, .. } in page {
                 if referenced.contains(&(root, transfer)) {
                     continue;
                 }

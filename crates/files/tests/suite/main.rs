@@ -15,6 +15,7 @@ mod passing;
 mod pausing;
 mod quotas;
 mod resuming;
+mod room_quotas;
 mod rooms;
 mod sending;
 mod sifting;

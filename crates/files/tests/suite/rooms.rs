@@ -50,7 +50,7 @@ async fn a_room_log_that_fails_at_the_end_is_settled_by_the_next_try_or_the_swee
 }
 
 /// Begins a transfer into the room and goes away.
-async fn abandon(world: &World, name: &str) {
+pub(crate) async fn abandon(world: &World, name: &str) {
     let (path, data) = world.file(name, 200_000);
     let outgoing = Outgoing::new(&path, None, room()).unwrap();
     let connection = world.connect().await;

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use hikyaku::{Connection, ErrorCode, Exchange, Failure, Router};
-use hikyaku_files::rooms::{Announced, Content, Holds, OpenParcel, Owner, Resolved};
+use hikyaku_files::rooms::{Announced, Content, Counts, Holds, OpenParcel, Owner, Resolved};
 use hikyaku_files::{
     Destination, DropDir, DropOptions, FilesClient, FilesError, FilesLimits, FilesServer, FsVault, Outgoing,
     Progress, Rooms,
@@ -29,6 +29,8 @@ pub(crate) struct Log {
     pub(crate) ends: BTreeMap<u64, ParcelEnd>,
     pub(crate) denied: bool,
     pub(crate) conclude_fails: bool,
+    /// Who sent what.
+    pub(crate) owners: BTreeMap<TransferId, Owner>,
     /// Who may not read the room.
     pub(crate) outside: Vec<Owner>,
     /// Somebody gives up every parcel right before its end.
@@ -68,8 +70,15 @@ impl Rooms<Owner> for RoomsModel {
         }
     }
 
-    async fn announce(&self, _: &Owner, room: &str, parcel: &Parcel) -> Result<Announced, Failure> {
+    async fn room(&self, _: &Owner, room: &str) -> Result<[u8; 16], Failure> {
+        let mut key = [0; 16];
+        key.iter_mut().zip(room.bytes()).for_each(|(to, byte)| *to = byte);
+        Ok(key)
+    }
+
+    async fn announce(&self, who: &Owner, room: &str, parcel: &Parcel) -> Result<Announced, Failure> {
         let mut log = self.log();
+        log.owners.insert(parcel.transfer, *who);
         let known = log.parcels.iter().position(|(_, known)| known.transfer == parcel.transfer);
         let index = known.unwrap_or_else(|| {
             log.parcels.push((room.to_owned(), parcel.clone()));
@@ -113,7 +122,11 @@ impl Rooms<Owner> for RoomsModel {
         let log = self.log();
         let open = (0..log.parcels.len()).filter(|index| !log.ends.contains_key(&(*index as u64 + 1)));
         Ok(open
-            .map(|index| OpenParcel { transfer: log.parcels[index].1.transfer, event: log.event(index) })
+            .map(|index| OpenParcel {
+                transfer: log.parcels[index].1.transfer,
+                event: log.event(index),
+                counts: log.counts(index),
+            })
             .collect())
     }
 
@@ -135,8 +148,11 @@ impl Rooms<Owner> for RoomsModel {
         let mut contents: Vec<_> = log
             .parcels
             .iter()
-            .filter_map(|(_, parcel)| match log.holds(parcel.transfer) {
-                Some(Holds::Content(root)) => Some(Content { transfer: parcel.transfer, root }),
+            .enumerate()
+            .filter_map(|(index, (_, parcel))| match log.holds(parcel.transfer) {
+                Some(Holds::Content(root)) => {
+                    Some(Content { transfer: parcel.transfer, root, counts: log.counts(index) })
+                }
                 _ => None,
             })
             .filter(|content| after.is_none_or(|after| content.transfer > after))
@@ -150,7 +166,8 @@ impl Rooms<Owner> for RoomsModel {
         let mut log = self.log();
         let mut expired = Vec::new();
         for seq in std::mem::take(&mut log.over) {
-            let transfer = log.parcels[usize::try_from(seq - 1).unwrap()].1.transfer;
+            let index = usize::try_from(seq - 1).unwrap();
+            let (transfer, counts) = (log.parcels[index].1.transfer, log.counts(index));
             if let Some(Holds::Content(root)) = log.holds(transfer) {
                 let end = ParcelEnd {
                     parcel: seq,
@@ -160,7 +177,7 @@ impl Rooms<Owner> for RoomsModel {
                     entries: None,
                 };
                 log.ends.insert(seq, end);
-                expired.push(Content { transfer, root });
+                expired.push(Content { transfer, root, counts });
             }
         }
         Ok(expired)
@@ -168,6 +185,15 @@ impl Rooms<Owner> for RoomsModel {
 }
 
 impl Log {
+    fn counts(&self, index: usize) -> Counts {
+        let (name, parcel) = &self.parcels[index];
+        let mut room = [0; 16];
+        room.iter_mut().zip(name.bytes()).for_each(|(to, byte)| *to = byte);
+        let settled = self.ends.get(&(index as u64 + 1)).and_then(|end| end.bytes);
+        let bytes = settled.or(parcel.bytes).unwrap_or(0);
+        Counts { owner: self.owners[&parcel.transfer], room, bytes }
+    }
+
     fn holds(&self, transfer: TransferId) -> Option<Holds> {
         let index = self.parcels.iter().position(|(_, parcel)| parcel.transfer == transfer)?;
         Some(match self.ends.get(&(index as u64 + 1)) {
@@ -219,6 +245,11 @@ impl World {
     pub(crate) fn restart(&mut self) {
         let options = DropOptions { keep_free: 0, ..DropOptions::default() };
         self.server = start(self.temp.path(), &self.rooms, FilesLimits::default(), options);
+    }
+
+    pub(crate) fn restart_with(&mut self, limits: FilesLimits) {
+        let options = DropOptions { keep_free: 0, ..DropOptions::default() };
+        self.server = start(self.temp.path(), &self.rooms, limits, options);
     }
 
     pub(crate) async fn connect_as(&self, who: Owner) -> Connection {

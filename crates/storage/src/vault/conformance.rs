@@ -14,7 +14,7 @@ type Promise = fn(&dyn Vault);
 
 /// Runs the whole suite, each promise on a vault of its own; `make` is told the promise's name.
 pub fn run(make: &mut dyn FnMut(&str) -> Box<dyn Vault>) {
-    let promises: [(&str, Promise); 13] = [
+    let promises: [(&str, Promise); 14] = [
         ("a sealed object reads back", a_sealed_object_reads_back),
         ("nothing unsealed can be opened", nothing_unsealed_can_be_opened),
         ("a transfer goes on after its mark", a_transfer_goes_on_after_its_mark),
@@ -25,6 +25,7 @@ pub fn run(make: &mut dyn FnMut(&str) -> Box<dyn Vault>) {
         ("only unreferenced objects are collected", only_unreferenced_objects_are_collected),
         ("what is there can be taken instead of being written", what_is_there_can_be_taken),
         ("references are told", references_are_told),
+        ("each object counts once", each_object_counts_once),
         ("a collection takes nothing from a reader", a_collection_takes_nothing_from_a_reader),
         ("a discarded transfer begins anew", a_discarded_transfer_begins_anew),
         ("an empty object is an object", an_empty_object_is_an_object),
@@ -184,6 +185,24 @@ pub fn what_is_there_can_be_taken(vault: &dyn Vault) {
     vault.release(ROOT, REF_2).expect("a release");
     assert_eq!(vault.collect().expect("a collection").objects, 1);
     assert!(matches!(open(vault, 3).adopt(ROOT, 4, REF), Err(VaultError::NotFound)));
+}
+
+/// What is stored is the sum of what the objects have, however often it was sent.
+pub fn each_object_counts_once(vault: &dyn Vault) {
+    assert_eq!(vault.stored().expect("a count"), 0);
+    put(vault, 1, ROOT, b"data", REF);
+    assert_eq!(vault.stored().expect("a count"), 4 + 32);
+    put(vault, 2, ROOT, b"data", REF_2);
+    assert_eq!(vault.stored().expect("a count"), 4 + 32);
+    put(vault, 3, OTHER, b"other", REF);
+    open(vault, 4).adopt(OTHER, 5, REF_2).expect("it is there");
+    assert_eq!(vault.stored().expect("a count"), 4 + 32 + 5 + 32);
+    for reference in [REF, REF_2] {
+        vault.release(ROOT, reference).expect("a release");
+    }
+    assert_eq!(vault.stored().expect("a count"), 4 + 32 + 5 + 32, "it goes with the collection");
+    vault.collect().expect("a collection");
+    assert_eq!(vault.stored().expect("a count"), 5 + 32);
 }
 
 /// Which objects there are and who keeps them.

@@ -124,6 +124,7 @@ impl Vault for MemoryVault {
             transfer: *transfer,
             sealed: entry.sealed,
             idle: idle(entry),
+            verified: entry.mark.verified,
         };
         Ok(inner.transfers.iter().map(remembered).collect())
     }
@@ -145,6 +146,11 @@ impl Vault for MemoryVault {
     fn release(&self, root: ObjectId, reference: Reference) -> Result<(), VaultError> {
         self.lock().references.remove(&(root, reference));
         Ok(())
+    }
+
+    fn stored(&self) -> Result<u64, VaultError> {
+        let inner = self.lock();
+        Ok(inner.objects.values().map(|object| (object.data.len() + object.outboard.len()) as u64).sum())
     }
 
     fn roots(&self) -> Result<Vec<ObjectId>, VaultError> {

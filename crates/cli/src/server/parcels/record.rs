@@ -6,7 +6,7 @@
 //! batch ([`ParcelRecord::index`]), so that each follows from the other after any crash.
 
 use hikyaku_chat::Author;
-use hikyaku_files::rooms::{Content, Holds};
+use hikyaku_files::rooms::{Content, Counts, Holds};
 use hikyaku_storage::{Batch, Key};
 use hikyaku_wire::chat::{DeviceId, MessageId, RoomId, UserId};
 use hikyaku_wire::parcel::{EndStatus, EntryKind, EventRef, Parcel, ParcelEnd, Root, TransferId};
@@ -106,9 +106,19 @@ impl ParcelRecord {
 
     pub(super) fn content(&self) -> Option<Content> {
         match self.holds() {
-            Holds::Content(root) => Some(Content { transfer: self.parcel.transfer, root }),
+            Holds::Content(root) => {
+                Some(Content { transfer: self.parcel.transfer, root, counts: self.counts() })
+            }
             _ => None,
         }
+    }
+
+    /// What it counts, and against whom.
+    pub(super) fn counts(&self) -> Counts {
+        let kept = self.kept.map(|kept| kept.bytes);
+        let settled = kept.or_else(|| self.end.as_ref().and_then(|end| end.bytes));
+        let bytes = settled.or(self.parcel.bytes).unwrap_or(0);
+        Counts { owner: self.author.0, room: self.room.0, bytes }
     }
 
     /// Everything that follows from the record, in the batch that writes it.

@@ -9,7 +9,7 @@ use hikyaku_wire::files::Wanted;
 use hikyaku_wire::parcel::{EndStatus, EventRef, Parcel, ParcelEnd};
 
 use super::*;
-use crate::rooms::{Announced, Content, Holds, OpenParcel, Owner, Resolved, Rooms};
+use crate::rooms::{Announced, Content, Counts, Holds, OpenParcel, Owner, Resolved, Rooms};
 use crate::server::{FilesLimits, FilesServer};
 
 /// A room log that outlives every crash: one parcel for each transfer, and its ends.
@@ -48,9 +48,11 @@ impl Log {
         let mut parcels = self.parcels();
         let (_, ends) = parcels.iter_mut().find(|(known, _)| *known == transfer)?;
         ends.push(end(EndStatus::Expired, None));
-        Some(Content { transfer, root })
+        Some(Content { transfer, root, counts: COUNTS })
     }
 }
+
+const COUNTS: Counts = Counts { owner: [0; 16], room: [0; 16], bytes: 0 };
 
 fn event(at: usize) -> EventRef {
     EventRef { room: "lab".into(), epoch: Some(1), seq: at as u64 + 1 }
@@ -75,6 +77,10 @@ impl Rooms<()> for Keeping {
         Ok(())
     }
 
+    async fn room(&self, (): &(), _: &str) -> Result<[u8; 16], Failure> {
+        Ok([0; 16])
+    }
+
     async fn announce(&self, (): &(), _: &str, parcel: &Parcel) -> Result<Announced, Failure> {
         Ok(Announced { event: self.log.begin(parcel.transfer), end: None })
     }
@@ -95,7 +101,9 @@ impl Rooms<()> for Keeping {
     async fn open_parcels(&self) -> Result<Vec<OpenParcel>, Failure> {
         let parcels = self.log.parcels();
         let open = parcels.iter().enumerate().filter(|(_, (_, ends))| ends.is_empty());
-        Ok(open.map(|(at, (transfer, _))| OpenParcel { transfer: *transfer, event: event(at) }).collect())
+        Ok(open
+            .map(|(at, (transfer, _))| OpenParcel { transfer: *transfer, event: event(at), counts: COUNTS })
+            .collect())
     }
 
     async fn holds(&self, transfer: TransferId) -> Result<Option<Holds>, Failure> {
@@ -107,7 +115,7 @@ impl Rooms<()> for Keeping {
         let later = known.into_iter().filter(|transfer| after.is_none_or(|after| *transfer > after));
         Ok(later
             .filter_map(|transfer| match self.log.said(transfer)? {
-                Holds::Content(root) => Some(Content { transfer, root }),
+                Holds::Content(root) => Some(Content { transfer, root, counts: COUNTS }),
                 _ => None,
             })
             .collect())
