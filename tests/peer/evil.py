@@ -224,6 +224,8 @@ HONEST = {
     ("enroll/1", "redeem"): says({0: USER, 1: "ana", 2: "pc", 3: "evil", 4: ["member"]}),
     ("files/1", "get"): get,
     ("files/1", "put"): put,
+    ("files/1", "receipt.give"): says({0: 1}),
+    ("files/1", "receipt.hands"): nothing,
 }
 
 

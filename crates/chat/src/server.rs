@@ -134,6 +134,16 @@ impl ChatServer {
         Ok(Kept { retention, first: room.log().first })
     }
 
+    /// How many belong to a room beside this user: 0 where nobody ever joined one that is open to everybody.
+    pub async fn others(&self, room: RoomId, user: UserId) -> Result<u64, Refusal> {
+        let record = self.core.room(room).await?.record();
+        if direct::is_direct(&record.record) {
+            return Ok(1);
+        }
+        let is_member = self.core.store.get(&stored::member_key(room, user)).await?.is_some();
+        Ok(record.record.members.saturating_sub(u64::from(is_member)))
+    }
+
     /// Forgets what rooms need no longer keep; to be called now and then.
     pub async fn retain(&self) -> Result<(), Refusal> {
         self.core.retain_all().await

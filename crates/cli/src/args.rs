@@ -6,8 +6,8 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use hikyaku::Transport;
 
 use crate::commands::{
-    backup, chat, device, doctor, get, inspect, invite, join, ping, receive, restore, room, say, send, serve,
-    servers, status, tail, tour, user, verify, who,
+    backup, chat, device, doctor, get, inspect, invite, join, ping, receipts, receive, restore, room, say,
+    send, serve, servers, status, tail, tour, user, verify, who,
 };
 use crate::seeing::SeeingOptions;
 
@@ -80,6 +80,8 @@ pub(crate) enum Command {
     Send(send::Send),
     /// Fetch a file or a tree from a room
     Get(get::Get),
+    /// Show who has a parcel, signed by their devices; check such receipts without a server
+    Receipts(receipts::Receipts),
     /// Take what people send to you, as it comes
     Receive(receive::Receive),
     /// Check that what lies here is what was sent, byte for byte

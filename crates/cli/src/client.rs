@@ -86,6 +86,16 @@ impl Client {
         self.connect().await.map_err(|error| Trouble::from(error).during(self.name()))
     }
 
+    /// The key by which the server knows this computer.
+    pub(crate) fn identity(&self) -> &Identity {
+        &self.identity
+    }
+
+    /// The server's key.
+    pub(crate) fn host(&self) -> KeyId {
+        self.host
+    }
+
     /// What this computer calls the server.
     pub(crate) fn name(&self) -> &str {
         &self.server.known.name

@@ -9,8 +9,10 @@ use hikyaku_chat::Event;
 use hikyaku_chat::client::{About, Delivery, Fold};
 use hikyaku_wire::cbor;
 use hikyaku_wire::chat::{Kind, Membership};
+use hikyaku_wire::files::receipts::Hands;
 use hikyaku_wire::parcel::{EndStatus, EntryKind, Parcel, ParcelEnd};
 
+use crate::hands;
 use crate::reference::place;
 use crate::time;
 
@@ -22,18 +24,20 @@ pub(crate) struct Shown<'a> {
     pub(crate) event: Option<Event>,
     /// What later events say about it, where that is known.
     pub(crate) about: Option<About>,
+    /// Of a parcel: in how many hands it is, where that is known.
+    pub(crate) hands: Option<Hands>,
 }
 
 impl<'a> Shown<'a> {
     /// An event as it was delivered; one that cannot be read is shown as such.
     pub(crate) fn delivered(room: &'a str, delivery: &Delivery) -> Self {
         let event = delivery.event().ok();
-        Self { room, epoch: delivery.epoch, seq: delivery.seq, event, about: None }
+        Self { room, epoch: delivery.epoch, seq: delivery.seq, event, about: None, hands: None }
     }
 
     /// An event as a page of history has it.
     pub(crate) fn record(room: &'a str, epoch: u32, seq: u64, record: &[u8]) -> Self {
-        Self { room, epoch, seq, event: Event::from_record(record).ok(), about: None }
+        Self { room, epoch, seq, event: Event::from_record(record).ok(), about: None, hands: None }
     }
 
     /// The event that this one only changes.
@@ -88,7 +92,11 @@ impl<'a> Shown<'a> {
             Kind::TOPIC => format!("{name}: [topic] {}", self.words()),
             Kind::JOIN | Kind::LEAVE | Kind::INVITE | Kind::ROLE => self.membership_line(event),
             Kind::PARCEL => match self.parcel() {
-                Some(parcel) => format!("{name} sends {}", card(&parcel, self.ended().as_ref())),
+                Some(parcel) => {
+                    let hands = self.hands.as_ref().and_then(hands::said);
+                    let hands = hands.map_or_else(String::new, |hands| format!(", {hands}"));
+                    format!("{name} sends {}{hands}", card(&parcel, self.ended().as_ref()))
+                }
                 None => format!("{name} sends something that cannot be read"),
             },
             Kind::PARCEL_END => format!("{name}: {}", self.ending()),

@@ -15,6 +15,8 @@ mod doctor;
 mod event;
 mod exit;
 mod failures;
+mod handing;
+mod hands;
 mod home;
 mod letter;
 mod mentions;

@@ -23,6 +23,8 @@ const MARGIN: usize = 32;
 const LEAST_MARGIN: usize = 14;
 /// To the line above and back: nothing is written, and the editor draws its line again.
 const NOTHING: &str = "\u{1b}[A\n";
+/// To the line above, of which nothing stays.
+const ABOVE: &str = "\u{1b}[A\u{1b}[2K";
 
 /// Where lines are typed and shown.
 pub(crate) enum Screen {
@@ -80,6 +82,17 @@ impl Screen {
             Self::Terminal(printer) => {
                 printer.print(format!("{}\n", wrap::for_output(line.to_owned()))).map_err(trouble)
             }
+        }
+    }
+
+    /// Shows one line, on a terminal in the place of the last one that was shown, if it is asked to.
+    pub(crate) fn show_instead(&mut self, line: &str, instead: bool) -> Result {
+        let wrapped = wrap::for_output(line.to_owned());
+        match self {
+            Self::Terminal(printer) if instead && !wrapped.contains('\n') => {
+                printer.print(format!("{ABOVE}{wrapped}\n")).map_err(trouble)
+            }
+            _ => self.show(line),
         }
     }
 

@@ -1,11 +1,12 @@
 //! Events on their way to whoever reads: for people, with what later events say about them in its place; for programs,
 //! raw, with the chain's value after each.
 
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
 
 use hikyaku_chat::Chain;
 use hikyaku_chat::client::{Fold, News};
-use hikyaku_wire::chat::RoomId;
+use hikyaku_wire::chat::{Kind, RoomId};
+use hikyaku_wire::files::receipts::Hands;
 
 use crate::commands::tail::Passage;
 use crate::event::Shown;
@@ -25,11 +26,13 @@ pub(crate) struct Window<'a, F> {
     held: VecDeque<Shown<'a>>,
     bytes: usize,
     fold: Fold,
+    /// In how many hands parcels are, where that is known.
+    hands: HashMap<u64, Hands>,
 }
 
 impl<'a, F: FnMut(&Shown<'a>) -> Result> Window<'a, F> {
     pub(crate) fn new(show: F) -> Self {
-        Self { show, held: VecDeque::new(), bytes: 0, fold: Fold::default() }
+        Self { show, held: VecDeque::new(), bytes: 0, fold: Fold::default(), hands: HashMap::new() }
     }
 
     /// Takes the next event.
@@ -46,8 +49,22 @@ impl<'a, F: FnMut(&Shown<'a>) -> Result> Window<'a, F> {
         Ok(())
     }
 
+    /// The parcels that are still to be shown.
+    pub(crate) fn parcels(&self) -> Vec<u64> {
+        let is_parcel = |shown: &&Shown<'_>| {
+            shown.event.as_ref().is_some_and(|event| event.envelope.kind == Kind::PARCEL)
+        };
+        self.held.iter().filter(is_parcel).map(|shown| shown.seq).collect()
+    }
+
+    /// Shows what is left, and beside parcels in how many hands they are.
+    pub(crate) fn finish_with(&mut self, hands: HashMap<u64, Hands>) -> Result {
+        self.hands = hands;
+        self.finish()
+    }
+
     /// Shows what is left.
-    pub(crate) fn finish(&mut self) -> Result {
+    fn finish(&mut self) -> Result {
         // An event that changes one which was shown in its new form says nothing new.
         let first = self.held.front().map_or(0, |shown| shown.seq);
         self.held.retain(|shown| shown.folds_into().is_none_or(|target| target < first));
@@ -61,6 +78,7 @@ impl<'a, F: FnMut(&Shown<'a>) -> Result> Window<'a, F> {
         let Some(mut shown) = self.held.pop_front() else { return Ok(()) };
         self.bytes -= bytes(&shown);
         shown.about = self.fold.about(shown.seq).cloned();
+        shown.hands = self.hands.get(&shown.seq).copied();
         (self.show)(&shown)
     }
 }

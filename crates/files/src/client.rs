@@ -255,7 +255,7 @@ impl FilesClient {
         Ok(Fetched { head, receipt, name, report, kept: None })
     }
 
-    async fn open(&self, method: &str) -> Result<hikyaku::Exchange> {
+    pub(crate) async fn open(&self, method: &str) -> Result<hikyaku::Exchange> {
         let mut exchange = self.connection.open_with(PROTOCOL, method, CallOptions::default()).await?;
         exchange.set_priority(BULK_PRIORITY);
         Ok(exchange)

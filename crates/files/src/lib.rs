@@ -27,6 +27,7 @@ mod policy;
 pub mod progress;
 pub mod quota;
 mod reader;
+pub mod receipts;
 pub mod receive;
 pub mod rooms;
 pub mod scrub;

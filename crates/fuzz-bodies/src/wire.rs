@@ -156,6 +156,13 @@ pub fn file_messages(data: &[u8]) {
     again::<files::Step>(data);
     again::<files::Request>(data);
     again::<files::Head>(data);
+    again::<files::receipts::Statement>(data);
+    again::<files::receipts::SignedReceipt>(data);
+    again::<files::receipts::Given>(data);
+    again::<files::receipts::ListReceipts>(data);
+    again::<files::receipts::Receipts>(data);
+    again::<files::receipts::AskHands>(data);
+    again::<files::receipts::Hands>(data);
     again::<bundle::Enter>(data);
     again::<bundle::Leave>(data);
     again::<bundle::FileHead>(data);

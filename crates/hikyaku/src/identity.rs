@@ -62,7 +62,8 @@ pub fn key_of_certificate(der: &[u8]) -> Option<KeyId> {
 }
 
 /// How the SubjectPublicKeyInfo of every Ed25519 key begins (RFC 8410); the key's 32 bytes follow.
-const ED25519_KEY_INFO: [u8; 12] = [0x30, 0x2a, 0x30, 0x05, 0x06, 0x03, 0x2b, 0x65, 0x70, 0x03, 0x21, 0x00];
+pub(crate) const ED25519_KEY_INFO: [u8; 12] =
+    [0x30, 0x2a, 0x30, 0x05, 0x06, 0x03, 0x2b, 0x65, 0x70, 0x03, 0x21, 0x00];
 
 /// The SubjectPublicKeyInfo of a certificate with an Ed25519 key.
 //= S6.4

@@ -38,6 +38,7 @@ mod recording;
 mod router;
 mod server;
 mod session;
+mod signature;
 mod tls;
 mod transport;
 
@@ -64,5 +65,6 @@ pub use limits::Limits;
 pub use recording::Recording;
 pub use router::{Handler, Router};
 pub use server::{Admission, Builder, Peer, Server};
+pub use signature::is_signed;
 pub use tls::Negotiated;
 pub use transport::{DatagramError, Transport, Waits};

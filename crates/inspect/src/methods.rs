@@ -25,15 +25,18 @@ const METHODS: &[(&str, &str, &str, &str)] = &[
     ("chat/1", "history", "history", "history-page"),
     ("chat/1", "sync", "follow", "update"),
     ("chat/1", "presence", "look", "present"),
+    ("files/1", "receipt.give", "signed-receipt", "receipt-given"),
+    ("files/1", "receipt.list", "list-receipts", "receipts"),
+    ("files/1", "receipt.hands", "ask-hands", "hands"),
 ];
 
-/// The messages of files/1 are told apart by their place and shape.
+/// The messages that carry files are told apart by their place and shape.
 const PUT: (&str, [&str; 3]) = ("put", ["offer", "step", "answer"]);
 const GET: (&str, [&str; 3]) = ("get", ["file-request", "answer", "file-head"]);
 
 /// The rule of a message: its method, whether the opener says it, and how many that side said before.
 pub(crate) fn rule(protocol: &str, method: &str, by_opener: bool, nth: u64) -> Option<&'static str> {
-    if protocol == "files/1" {
+    if protocol == "files/1" && [PUT.0, GET.0].contains(&method) {
         return match (by_opener, nth) {
             _ if method == PUT.0 => Some(match (by_opener, nth) {
                 (true, 0) => PUT.1[0],

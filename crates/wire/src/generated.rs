@@ -116,6 +116,8 @@ impl ErrorCode {
     pub const SOURCE_CHANGED: ErrorCode = ErrorCode(0x1205);
     /// The range asked for lies outside the object.
     pub const RANGE_INVALID: ErrorCode = ErrorCode(0x1206);
+    /// A receipt is not signed by the device that gives it, or is of something else than that parcel.
+    pub const RECEIPT_INVALID: ErrorCode = ErrorCode(0x1207);
 }
 
 /// Every registered error code with its name and meaning, in ascending order.
@@ -248,6 +250,11 @@ pub const ERROR_CODES: &[(ErrorCode, &str, &str)] = &[
     (ErrorCode::TRANSFER_UNKNOWN, "TRANSFER_UNKNOWN", "There is no such transfer, or it is no longer kept."),
     (ErrorCode::SOURCE_CHANGED, "SOURCE_CHANGED", "The file changed while it was being sent."),
     (ErrorCode::RANGE_INVALID, "RANGE_INVALID", "The range asked for lies outside the object."),
+    (
+        ErrorCode::RECEIPT_INVALID,
+        "RECEIPT_INVALID",
+        "A receipt is not signed by the device that gives it, or is of something else than that parcel.",
+    ),
 ];
 
 impl Class {

@@ -23,6 +23,7 @@ use crate::client::{Backoff, Client};
 use crate::company::{Company, Notice};
 use crate::event::Shown;
 use crate::exit::{Exit, Result, Trouble};
+use crate::hands;
 use crate::letter::{self, Letter};
 use crate::screen::Screen;
 use crate::window::Window;
@@ -60,11 +61,15 @@ impl Chat {
         output::line(format_args!("{} on {}; Ctrl-D leaves", name, client.name()))?;
         let mut window = Window::new(|shown: &Shown<'_>| output::line(wrap::for_output(shown.short_line())));
         let end = past.print(&mut store, head, Start::Newest(SHOWN), |passage| window.take(passage)).await?;
-        window.finish()?;
+        let told = hands::of(&connection, name.as_str(), &window.parcels()).await;
+        window.finish_with(told.clone())?;
         tokio::spawn(async move { connection.close().await });
 
         let (connected, connections) = watch::channel(None);
+        let mut hands = hands::Following::start(name.as_str().to_owned(), told, connections.clone());
         let mut company = (!self.unseen).then(|| Company::start(end.room, me, connections));
+        // The parcel of which the last line says in how many hands it is: the next one takes its place.
+        let mut counted = None;
         let (mut screen, typed) = Screen::open(&format!("{} ", name), company.as_ref())?;
         let own = Own::default();
         let mut outbox =
@@ -87,13 +92,22 @@ impl Chat {
                         // What was typed on this terminal stands there already.
                         let typed_here = shown.event.as_ref().is_some_and(|event| own.take(event.envelope.id));
                         if !typed_here || !screen.shows_what_is_typed() {
+                            counted = None;
                             screen.show(&shown.short_line())?;
                         }
                     }
-                    Some(Ok(news)) => remark(&name, &news)?,
+                    Some(Ok(news)) => {
+                        counted = None;
+                        remark(&name, &news)?;
+                    }
                     Some(Err(error)) => return Err(error.into()),
                     None => return Ok(()),
                 },
+                Some(now) = hands.news.recv() => {
+                    if let Some(line) = hands::line(&name, &now) {
+                        screen.show_instead(&line, counted.replace(now.seq) == Some(now.seq))?;
+                    }
+                }
                 () = changed(company.as_mut()) => screen.refresh()?,
                 done = &mut sending => {
                     reading.finish().await;

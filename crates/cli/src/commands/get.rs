@@ -15,6 +15,7 @@ use crate::client::{Client, Patience};
 use crate::event;
 use crate::exit::{self, Exit, Result, Trouble};
 use crate::failures::{Failures, Id};
+use crate::handing;
 use crate::output;
 use crate::receipts::Kept;
 use crate::reference;
@@ -321,7 +322,7 @@ async fn attempt(
     progress: &Progress,
 ) -> Result<Fetched, FilesError> {
     let connection = client.connect().await?;
-    let fetched = FilesClient::new(connection.clone()).get_file(wanted, destination, progress).await?;
+    let fetched = handing::fetch(client, &connection, wanted, destination, progress).await?;
     connection.close().await;
     Ok(fetched)
 }

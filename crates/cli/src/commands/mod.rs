@@ -9,6 +9,7 @@ pub(crate) mod inspect;
 pub(crate) mod invite;
 pub(crate) mod join;
 pub(crate) mod ping;
+pub(crate) mod receipts;
 pub(crate) mod receive;
 pub(crate) mod restore;
 pub(crate) mod room;
@@ -61,6 +62,7 @@ async fn run_client(global: &Global, command: Command) -> Result {
         Command::Send(send) => send.run(global).await,
         Command::Get(get) => get.run(global).await,
         Command::Receive(receive) => receive.run(global).await,
+        Command::Receipts(receipts) => receipts.run(global).await,
         Command::Verify(verify) => verify.run(global).await,
         Command::Room(room) => room.run(global).await,
         Command::Invite(invite) => invite.run(global).await,

@@ -25,6 +25,7 @@ use crate::args::Global;
 use crate::client::{self, Client, Patience};
 use crate::event::{bytes, card};
 use crate::exit::{self, Result, Trouble};
+use crate::handing;
 use crate::output::{self, JSON_VERSION};
 use crate::receipts::Kept;
 
@@ -355,8 +356,7 @@ impl Receiver {
         let mut patience = Patience::new();
         let attempt = async {
             let connection = self.client.connect().await?;
-            let fetched =
-                FilesClient::new(connection.clone()).get_file(&wanted, &destination, &progress).await?;
+            let fetched = handing::fetch(&self.client, &connection, &wanted, &destination, &progress).await?;
             connection.close().await;
             Ok(fetched)
         };

@@ -12,6 +12,7 @@ use crate::cache::{self, Filling};
 use crate::client::Client;
 use crate::event::Shown;
 use crate::exit::{Exit, Result, Trouble};
+use crate::hands;
 use crate::window::{Links, Window};
 use crate::{output, reference, time, wrap};
 
@@ -59,7 +60,8 @@ impl Tail {
         } else {
             let mut window = Window::new(line);
             let end = past.print(&mut store, head, start, |passage| window.take(passage)).await?;
-            window.finish()?;
+            let hands = hands::of(&connection, room.what.as_str(), &window.parcels()).await;
+            window.finish_with(hands)?;
             end
         };
         if !self.follow {

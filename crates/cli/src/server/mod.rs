@@ -14,9 +14,10 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
 
-use hikyaku::{ErrorCode, Identity, KeyId, Router, Server};
+use hikyaku::{ErrorCode, Exchange, Identity, KeyId, Router, Server};
 use hikyaku_accounts::{Accounts, Address, InviteLink, Service, system_time};
 use hikyaku_chat::ChatServer;
+use hikyaku_files::receipts::server as receipts;
 use hikyaku_files::{Distinct, DropDir, DropOptions, FilesLimits, FilesServer, FsVault, Quotas};
 use hikyaku_sqlite::SqliteStore;
 use hikyaku_storage::Store;
@@ -30,7 +31,7 @@ use crate::exit::{self, Exit, Result, Trouble};
 use crate::seeing::Seeing;
 use audit::Audit;
 use context::Context;
-use parcels::Parcels;
+use parcels::{Handed, Parcels};
 
 /// Bytes of the disk that stored files leave free, so that the log can always be written.
 pub(crate) const KEEP_FREE: u64 = 256 * 1024 * 1024;
@@ -87,6 +88,7 @@ impl Running {
         let identity = Identity::load_or_generate(config.data.join("host.pem"))?;
         let accounts = Accounts::new(store.clone());
         let chat = ChatServer::new(store.clone(), hikyaku_chat::Limits::default());
+        let handed = Handed::new(Parcels::new(chat.clone(), store.clone()), identity.id());
         let files = open_files(&config, &chat, store)?;
 
         let handle = Handle::default();
@@ -96,7 +98,9 @@ impl Running {
         let router = service
             .mount(Router::new())
             .route(hikyaku_wire::chat::PROTOCOL, chat)
-            .route(hikyaku_wire::files::PROTOCOL, move |exchange| files.clone().handle(exchange))
+            .route(hikyaku_wire::files::PROTOCOL, move |exchange| {
+                answer_files(files.clone(), handed.clone(), exchange)
+            })
             .route(backup::PROTOCOL, move |exchange| backup::answer(data.clone(), exchange))
             .route(echo::PROTOCOL, echo::echo);
         let mut builder = Server::builder(identity)
@@ -225,6 +229,18 @@ fn open_files(
     let pause_timeout = config.pause_timeout.unwrap_or(usual.pause_timeout);
     let limits = FilesLimits { pause_timeout, room_user_quota, room_quota, vault_quota, ..usual };
     Ok(FilesServer::new(rooms, Arc::new(vault), drop_dir, limits))
+}
+
+/// Files, and the receipts of those who have them.
+async fn answer_files(
+    files: FilesServer<Context, Parcels>,
+    handed: Handed,
+    exchange: Exchange<Context>,
+) -> hikyaku::Result<()> {
+    if receipts::is_method(exchange.method()) {
+        return Box::pin(receipts::handle(handed, exchange)).await;
+    }
+    Box::pin(files.handle(exchange)).await
 }
 
 /// Ends what was left unfinished: at the start, and then every hour.

@@ -27,6 +27,10 @@ use super::audit::Audit;
 use super::context::Context;
 use record::{ParcelRecord, Place, end_id, open_key, place_key, record_key, records_prefix};
 
+mod handed;
+
+pub(crate) use handed::Handed;
+
 /// Records read at once.
 const PAGE: usize = 256;
 /// Milliseconds since 1970.

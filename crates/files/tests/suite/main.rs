@@ -14,6 +14,7 @@ mod moving;
 mod passing;
 mod pausing;
 mod quotas;
+mod receipts;
 mod resuming;
 mod room_quotas;
 mod rooms;

@@ -3,6 +3,7 @@
 mod accounts;
 mod chat;
 mod files;
+mod receipts;
 pub(crate) mod session;
 
 use hikyaku_wire::cbor;

@@ -17,18 +17,19 @@ pub(super) fn samples() -> Vec<Sample> {
     out.extend(put());
     out.extend(get());
     out.extend(bundle());
+    out.extend(super::receipts::samples());
     out
 }
 
-fn transfer() -> TransferId {
+pub(super) fn transfer() -> TransferId {
     TransferId(counting(0x50))
 }
 
-fn root() -> Root {
+pub(super) fn root() -> Root {
     Root(counting(0xc0))
 }
 
-fn event() -> EventRef {
+pub(super) fn event() -> EventRef {
     EventRef { room: "lab".into(), epoch: None, seq: 97 }
 }
 
