@@ -47,8 +47,8 @@ const RUNS: &[Soak] = &[
     Soak {
         name: "states",
         arguments: "",
-        about: "orders of four events on each side of up to three streams, of closes, losses and drains: all of them, or as \
-                many as memory holds states",
+        about: "all orders of four events on each side of up to three streams, of closes, losses and drains (the longest have \
+                65 million states in 1.6 GB)",
         run: long_tests::states,
     },
     Soak {

@@ -142,7 +142,8 @@ fn a_large_search_meets_every_state_and_every_end_of_an_exact_one() {
 }
 
 /// Everything at once: all orders of up to four events of each side on up to three streams, opened by whichever side,
-/// wide windows. Nothing is sampled; small windows, losses and closes have searches of their own.
+/// wide windows: 65,531,061 states, 189,523,404 steps, 1,246,310 ends in 1.6 GB and 23 minutes of one core. Nothing is
+/// sampled; small windows, losses and closes have searches of their own.
 #[test]
 #[ignore = "tens of minutes: cargo xtask soak states"]
 fn three_streams_and_four_events_each_in_every_order() {
