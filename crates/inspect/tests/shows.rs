@@ -187,6 +187,25 @@ fn how_the_bytes_are_cut_changes_nothing() {
 }
 
 #[test]
+fn what_breaks_a_rule_is_named_with_its_place_however_the_bytes_are_cut() {
+    let open = frames(&[(FrameType::OPEN, &Open::new("chat/1", "send").encode())]);
+    let float = frames(&[(FrameType::MESSAGE, &[0x82, 0x01, 0xf9, 0x3c, 0x00])]);
+    let cases: [(&[u8], usize, &str); 3] = [
+        (&float, 4, "error: the message uses a float at byte 2"),
+        (&[0x40, 0x11, 0x01, 0x07], 0, "error: a frame's type or length is not in its shortest form"),
+        (&[0x11, 0x40, 0x01, 0x07], 0, "error: a frame's type or length is not in its shortest form"),
+    ];
+    for (wrong, at, says) in cases {
+        let bytes = [&open, wrong].concat();
+        let expected = format!("@{} {says}", open.len() + at);
+        for piece in 1..=bytes.len() {
+            let text = shown(Input::Stream, &bytes, piece);
+            assert!(text.contains(&expected), "in pieces of {piece}: {expected}\n{text}");
+        }
+    }
+}
+
+#[test]
 fn no_line_has_a_character_that_a_terminal_obeys() {
     for piece in [1, usize::MAX] {
         let text = shown(Input::Recording, &recording(), piece);
