@@ -48,7 +48,7 @@ pub(crate) fn rooms_key() -> Key {
 
 /// Where it stands what became of a message. The author is part of the key: an id that can be guessed (because
 /// it was made from a word) cannot be taken by somebody else first. The id comes first: most begin with the time (see
-/// [`fresh_id`](crate::fresh_id)), so what all rooms say at one time lies together.
+/// [`fresh_id`](crate::fresh_id())), so what all rooms say at one time lies together.
 //= S4.31
 pub(crate) fn receipt_key(room: RoomId, author: UserId, id: MessageId) -> Key {
     Key::join([b"m/".as_slice(), &id.0, &author.0, &room.0])

@@ -1,6 +1,6 @@
 //! A disk that is full for a while: the receiver waits and says so, instead of failing.
 //!
-//! [`Pause`] is the rule, pure: when to tell, when to try again, when to give up. [`Waiting`] is its shell on the thread
+//! `Pause` is the rule, pure: when to tell, when to try again, when to give up. `Waiting` is its shell on the thread
 //! that writes: it tries the same call to the disk again until there is room, the time is over, or nobody sends any more.
 //! Nothing is lost by waiting: what was verified is there, and the sender stops because nobody takes its bytes. A call that
 //! makes bytes durable is never tried again: what it lost, no later one tells. Spec: S5.26.

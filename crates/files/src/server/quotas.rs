@@ -1,6 +1,6 @@
 //! What users and rooms may have in the vault, and how much the vault may have.
 //!
-//! Users and rooms are counted by what readers see ([`quota::counted`]); the vault by what it has, each content once. Nothing
+//! Users and rooms are counted by what readers see (`quota::counted`); the vault by what it has, each content once. Nothing
 //! of the counts is stored: they are made from what rooms and vault say when the first transfer comes, so they are what is
 //! there after any crash. A transfer holds what it may bring from before it is announced until its parcel has its end. Spec:
 //! S5.24, S5.74.

@@ -5,7 +5,7 @@ use std::io::Write;
 use std::os::unix::fs::PermissionsExt as _;
 use std::sync::{Arc, Mutex};
 
-use hikyaku::{Identity, KeyLog, Recording, Router, Server, Transport};
+use hikyaku::{Exchange, Identity, KeyLog, Recording, Result, Router, Server, Transport};
 use hikyaku_wire::recording::{Entry, Kind, MAGIC};
 use hikyaku_wire::varint;
 
@@ -141,5 +141,68 @@ async fn a_recording_has_every_byte_of_both_directions_and_both_sides_recorded_t
                 assert!(all.windows(8).any(|window| window == b"found me"), "{transport} {received}");
             }
         }
+    }
+}
+
+/// Says a word and two datagrams that come back.
+async fn talk_back(mut exchange: Exchange) -> Result<()> {
+    let datagrams = exchange.datagrams();
+    exchange.send(&"ready").await?;
+    for _ in 0..2 {
+        let payload = datagrams.receive().await?;
+        datagrams.send(&payload)?;
+    }
+    exchange.reply(&"done").await
+}
+
+#[tokio::test]
+async fn a_recording_says_how_streams_and_the_connection_ended_and_has_every_datagram() {
+    let (of_server, of_client) = (Written::default(), Written::default());
+    let server = Server::builder(Identity::generate().unwrap())
+        .router(Router::new().route("talk/1", talk_back))
+        .record(&Recording::to_writer(of_server.clone()).unwrap())
+        .start()
+        .await
+        .unwrap();
+    let recording = Recording::to_writer(of_client.clone()).unwrap();
+    let connect = hikyaku::connect(server.address(), server.id()).transport(Transport::Quic);
+    let client = connect.record(&recording).await.unwrap();
+    let mut exchange = client.open("talk/1", "").await.unwrap();
+    let datagrams = exchange.datagrams();
+    exchange.flush().await.unwrap();
+    assert_eq!(exchange.receive::<String>().await.unwrap(), "ready");
+    for word in [b"here", b"back"] {
+        datagrams.send(word).unwrap();
+        assert_eq!(&datagrams.receive().await.unwrap()[..], word);
+    }
+    // It may be that the server has ended already.
+    let _ = exchange.finish().await;
+    assert_eq!(exchange.receive::<String>().await.unwrap(), "done");
+    exchange.ended().await.unwrap();
+    client.close().await;
+    while entries(&of_server.bytes()).last().map(|entry| entry.kind) != Some(Kind::End) {
+        tokio::task::yield_now().await;
+    }
+    for (written, closed_by_peer) in [(&of_client, false), (&of_server, true)] {
+        let entries = entries(&written.bytes());
+        let of = |kind: Kind, received: bool| {
+            entries
+                .iter()
+                .filter(move |entry| (entry.kind, entry.received) == (kind, received))
+                .collect::<Vec<_>>()
+        };
+        for received in [false, true] {
+            // The exchange's stream is the client's first.
+            let fins = of(Kind::Fin, received);
+            assert!(fins.iter().any(|entry| entry.stream == Some(0)), "{received}: {fins:?}");
+            let words = of(Kind::Datagram, received);
+            let ends: Vec<_> = words.iter().map(|entry| entry.bytes.as_ref().unwrap()).collect();
+            assert_eq!(ends.len(), 2, "{received}: {words:?}");
+            assert!(ends[0].ends_with(b"here") && ends[1].ends_with(b"back"), "{received}: {words:?}");
+        }
+        assert_eq!(
+            (of(Kind::End, true).len(), of(Kind::End, false).len()),
+            (usize::from(closed_by_peer), usize::from(!closed_by_peer))
+        );
     }
 }
