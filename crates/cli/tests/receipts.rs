@@ -36,7 +36,8 @@ fn whoever_has_a_parcel_is_shown_and_can_be_proved_to_have_it_without_the_server
     assert!(ana.run(["receipts", reference]).ok().contains("in 0 of 2 hands"));
 
     get(&ben, reference, "ben");
-    assert!(ana.run(["tail", "ops"]).ok().contains("in 1 of 2 hands"), "the card in the room");
+    let card = ana.run(["tail", "ops"]);
+    assert!(card.ok().contains("in 1 of 2 hands"), "{card:#?}");
     get(&eva, reference, "eva");
     // Again, elsewhere: a hand is a person, and the newest receipt of a device counts.
     place.directory("again");
