@@ -159,7 +159,8 @@ const THEIRS: &[u8] = b"theirs, and it stays";
 
 impl<'a> World<'a> {
     fn new(plan: &'a FilesPlan, home: &Path) -> Result<Self, String> {
-        let size = (plan.large + plan.small * 16_384) * 4 + (128 << 20);
+        // Beside what is sent there is what a server keeps free.
+        let size = (plan.large + plan.small * 16_384) * 4 + (512 << 20);
         let disk = if plan.cuts > 0 { Some(Disk::with_size(home, size)?) } else { None };
         let [.., high, low] = std::process::id().to_be_bytes();
         let address = format!("127.{}.{low}.{}:0", high.max(1), 1 + plan.seed % 250);
