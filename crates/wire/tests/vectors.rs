@@ -66,6 +66,7 @@ const ACCOUNTS: &[(&str, Reader)] = &[
     ("rename-device", again::<accounts::RenameDevice>),
     ("revoke-device", again::<accounts::RevokeDevice>),
     ("revoke-user", again::<accounts::RevokeUser>),
+    ("grant-user", again::<accounts::GrantUser>),
     ("revoked", again::<accounts::Revoked>),
     ("list-users", again::<accounts::ListUsers>),
     ("user", again::<accounts::User>),
