@@ -122,9 +122,10 @@ pub(crate) struct Patience {
 impl Patience {
     /// How long a transfer is tried without moving on before it is left for later.
     const LIMIT: Duration = Duration::from_secs(60);
-    /// How long an attempt may seem to stand while its connection lives. What counts as moved is what was handed to the
-    /// transport, and over QUIC up to 24 MiB wait there at the end: at 1 Mbit/s they take more than three minutes to leave.
-    const SILENCE: Duration = Duration::from_secs(300);
+    /// What counts as moved is what was handed to the transport, and over QUIC up to so many bytes wait there.
+    const WAITING: u64 = 24 * 1024 * 1024;
+    /// The slowest line on which they are waited for, in bytes per millisecond: 0.8 Mbit/s.
+    const SLOWEST: u64 = 100;
 
     pub(crate) fn new() -> Self {
         Self {
@@ -188,8 +189,8 @@ impl Patience {
         let (mut watched, mut heard) = (true, moments.borrow().heard);
         loop {
             let full_until = self.full_since.zip(self.full_limit).map(|(since, limit)| since + limit);
-            let until = full_until
-                .map_or(self.moved_at + Self::SILENCE, |until| until.min(self.moved_at + Self::SILENCE));
+            let silent_until = self.moved_at + self.silence();
+            let until = full_until.map_or(silent_until, |until| until.min(silent_until));
             let patient = tokio::time::timeout_at(until.into(), moments.changed());
             tokio::select! {
                 done = &mut attempt => return done,
@@ -220,12 +221,17 @@ impl Patience {
         again
     }
 
+    /// How long an attempt may seem to stand while its connection lives: what was handed over may still be leaving.
+    fn silence(&self) -> Duration {
+        Self::LIMIT + Duration::from_millis(self.reached.min(Self::WAITING) / Self::SLOWEST)
+    }
+
     fn stalled(&self) -> Failure {
         if let (Some(_), Some(limit)) = (self.full_since, self.full_limit) {
             let full = format!("the receiver's disk has been full for {} s", limit.as_secs());
             return Failure::new(ErrorCode::FULL, full);
         }
-        let silence = format!("nothing has moved for {} s", Self::SILENCE.as_secs());
+        let silence = format!("nothing has moved for {} s", self.silence().as_secs());
         Failure::new(ErrorCode::DEADLINE_EXCEEDED, silence).with_retry(Retry::NewConnection)
     }
 }
@@ -267,5 +273,15 @@ mod tests {
         assert_eq!(wait(&busy(day)), Duration::from_secs(60), "a server cannot keep its clients away");
         let transfer = FilesError::Exchange(busy(second));
         assert_eq!(transfer.retry_after(), Some(second));
+    }
+
+    #[test]
+    fn silence_is_borne_for_a_minute_and_for_as_long_as_what_was_handed_over_takes_to_leave() {
+        let mut patience = Patience::new();
+        assert_eq!(patience.silence(), Duration::from_secs(60));
+        patience.note(1_000_000);
+        assert_eq!(patience.silence(), Duration::from_secs(70));
+        patience.note(u64::MAX);
+        assert_eq!(patience.silence().as_secs(), 60 + 251, "however much it was");
     }
 }
