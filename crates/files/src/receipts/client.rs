@@ -3,12 +3,13 @@
 use std::future::Future;
 use std::time::Duration;
 
-use hikyaku::Receiver;
+use hikyaku::{Exchange, Receiver};
 use hikyaku_wire::files::Wanted;
 use hikyaku_wire::files::receipts::{
     AskHands, GIVE, Given, HANDS, Hands, KeptReceipt, LIST, ListReceipts, Receipts, SignedReceipt,
 };
 use hikyaku_wire::parcel::EventRef;
+use minicbor::Encode;
 
 use super::Holder;
 use crate::client::{Destination, Fetched, FilesClient};
@@ -60,11 +61,10 @@ impl FilesClient {
     /// Gives a receipt to the server: it is durable there when this returns.
     pub async fn give_receipt(&self, receipt: &SignedReceipt) -> Result<Given> {
         let given = async {
-            let (mut sender, mut receiver) = self.open(GIVE).await?.split();
-            sender.send(receipt).await?;
-            sender.finish().await?;
-            let given = receiver.receive().await?;
-            receiver.ended().await?;
+            let mut exchange = self.open(GIVE).await?;
+            ask(&mut exchange, receipt).await?;
+            let given = exchange.receive().await?;
+            exchange.ended().await?;
             Ok(given)
         };
         let patient = tokio::time::timeout(PATIENCE, given).await;
@@ -75,11 +75,10 @@ impl FilesClient {
     pub async fn receipts(&self, parcel: &EventRef) -> Result<Vec<KeptReceipt>> {
         let (mut found, mut after) = (Vec::new(), None);
         loop {
-            let (mut sender, mut receiver) = self.open(LIST).await?.split();
-            sender.send(&ListReceipts { parcel: parcel.clone(), after }).await?;
-            sender.finish().await?;
-            let page: Receipts = receiver.receive().await?;
-            receiver.ended().await?;
+            let mut exchange = self.open(LIST).await?;
+            ask(&mut exchange, &ListReceipts { parcel: parcel.clone(), after }).await?;
+            let page: Receipts = exchange.receive().await?;
+            exchange.ended().await?;
             found.extend(page.receipts);
             match page.more {
                 None => return Ok(found),
@@ -107,13 +106,23 @@ impl FilesClient {
     }
 
     async fn follow(&self, room: &str, parcels: Vec<u64>, follow: Option<bool>) -> Result<Following> {
-        let (mut sender, receiver) = self.open(HANDS).await?.split();
-        sender.send(&AskHands { room: room.to_owned(), parcels, follow }).await?;
+        let question = AskHands { room: room.to_owned(), parcels, follow };
+        let mut exchange = self.open(HANDS).await?;
         if follow.is_none() {
-            sender.finish().await?;
-            return Ok(Following { receiver, sender: None });
+            ask(&mut exchange, &question).await?;
+            return Ok(Following { receiver: exchange.split().1, sender: None });
         }
+        let (mut sender, receiver) = exchange.split();
+        sender.send(&question).await?;
         Ok(Following { receiver, sender: Some(sender) })
+    }
+}
+
+/// Asks, and says that this is all. Who has answered already reads no more of it.
+async fn ask(exchange: &mut Exchange, question: &impl Encode<()>) -> hikyaku::Result<()> {
+    match exchange.reply(question).await {
+        Ok(()) | Err(hikyaku::Error::Cancelled(_)) => Ok(()),
+        Err(error) => Err(error),
     }
 }
 
