@@ -14,7 +14,6 @@ pub(crate) mod lifecycle;
 mod transitions;
 pub(crate) mod void;
 
-use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -73,19 +72,26 @@ async fn run<C: Send + Sync + 'static>(inner: Arc<Inner>, router: Arc<Router<C>>
     tasks.spawn(control::expect_hello(inner.clone()));
     tasks.spawn(take_in(inner.clone()));
     let mut taken = 0_u64;
-    let mut drained = pin!(drained(&inner));
+    let mut may_close = false;
     let closed = loop {
         let accepted = tokio::select! {
             // Exchanges that arrived before the peer's GOAWAY are still taken.
             biased;
             accepted = inner.link().accept_bi() => accepted,
             //= S3.73
-            closed = &mut drained => break closed,
+            () = inner.when(Inner::may_close) => {
+                // An exchange may have come between the two looks, and GOAWAY behind it: one more look tells.
+                if std::mem::replace(&mut may_close, true) {
+                    break drained(&inner).await;
+                }
+                continue;
+            }
             // Those that have done their part are let go, the last one is needed until the end.
             Some(_) = tasks.join_next(), if tasks.len() > 1 => continue,
         };
         match accepted {
             Ok(stream) => {
+                may_close = false;
                 taken += 1;
                 //= S6.21
                 if inner.stranger && taken > 1 {
@@ -147,7 +153,6 @@ async fn take_in(inner: Arc<Inner>) {
 /// The side that was told GOAWAY closes once its last exchange is over: it has received everything then. When both
 /// were told, either may.
 async fn drained(inner: &Inner) -> Closed {
-    inner.when(Inner::may_close).await;
     inner.link().close(ErrorCode::NO_ERROR.0, "drained");
     inner.link().closed().await
 }
