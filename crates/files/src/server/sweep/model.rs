@@ -3,8 +3,9 @@
 //!
 //! Each step below is one durable change of the real thing (that a step is durable before the next, and whole or not at
 //! all, is what `disk::tests::life` proves of it); between any two, anybody else may take theirs, or the process may die.
-//! What is checked in every state that can be reached: what a room promises is in the vault and has its reference; who has
-//! opened an object has opened a whole one; nobody is interrupted; and after a crash at any moment a sweep leaves exactly what rooms stand for.
+//! What is checked in every state that can be reached: what a room promises is in the vault and has its reference; nobody
+//! is interrupted; and after a crash at any moment a sweep leaves exactly what rooms stand for. Of a fetch nothing is checked
+//! here: that it can read on after a collection is a promise of every vault.
 //! [`Mutant`] breaks one rule at a time, and each must be noticed.
 
 use std::collections::{HashSet, VecDeque};
