@@ -31,6 +31,15 @@ const DATAGRAM_BUFFER: usize = 1024 * 1024;
 /// The largest UDP payload that is looked for on the path, and taken. quinn hands ten packets to one system call, and
 /// Linux takes 65,507 bytes in one; a path with Ethernet's 1,500 bytes costs a few lost probes.
 const MAX_PACKET: u16 = 6500;
+/// Bytes that a peer may send on one stream before they are read, whatever [`Limits::stream_window`] allows: some 1,800
+/// of the largest packets, and a gigabit a second over 90 ms.
+///
+/// quinn keeps what is unread in the pieces it came in. When they are more than 2,048 it copies them into one buffer,
+/// which stays until its last byte is read, and takes as much again meanwhile: behind a slow reader a stream would hold
+/// twice its window.
+const STREAM_WINDOW: u64 = 11 * 1024 * 1024;
+/// How often a side that has closed looks whether the peer has heard of it.
+const LOOK: Duration = Duration::from_millis(1);
 
 #[derive(Clone)]
 pub(crate) struct QuicLink {
@@ -140,9 +149,19 @@ impl QuicLink {
     }
 
     /// A client's endpoint has nothing else to send; a server's goes on sending for this connection by itself.
+    ///
+    /// A close is answered with a close (RFC 9000, 10.2.2). Once the peer's has arrived, first or as that answer, it needs
+    /// no other one of ours, and three probe timeouts need not be waited for.
     pub(super) async fn flushed(&self) {
-        if let Some(endpoint) = &self.endpoint {
-            endpoint.wait_idle().await;
+        let Some(endpoint) = &self.endpoint else { return };
+        let answered = async {
+            while self.connection.stats().frame_rx.connection_close == 0 {
+                tokio::time::sleep(LOOK).await;
+            }
+        };
+        tokio::select! {
+            () = answered => {}
+            () = endpoint.wait_idle() => {}
         }
     }
 
@@ -304,7 +323,7 @@ fn transport(limits: &Limits, side: Side) -> quinn::TransportConfig {
     config
         .mtu_discovery_config(Some(discovery))
         .congestion_controller_factory(Arc::new(congestion::Factory::default()))
-        .stream_receive_window(varint(limits.stream_window))
+        .stream_receive_window(varint(limits.stream_window.min(STREAM_WINDOW)))
         .datagram_receive_buffer_size(Some(DATAGRAM_BUFFER))
         .datagram_send_buffer_size(DATAGRAM_BUFFER)
         .max_idle_timeout(IdleTimeout::try_from(limits.idle_timeout).ok());

@@ -117,3 +117,24 @@ async fn every_one_of_many_hasty_closes_over_quic_is_heard() {
     })
     .await;
 }
+
+/// The clock stands still as long as anybody has something to do: whoever waits for nothing but time would move it on.
+#[tokio::test(start_paused = true)]
+async fn whoever_closes_over_quic_waits_until_the_peer_has_heard_and_no_longer() {
+    for drains in [false, true] {
+        let server = echo_server(Limits::default()).await;
+        let connect = hikyaku::connect(server.address(), server.id()).transport(Transport::Quic);
+        let client: Connection = soon(connect.into_future()).await.unwrap();
+        assert_eq!(client.call::<_, u8>("echo/1", "", &7_u8).await.unwrap(), 7);
+        let of_server = server.connections().pop().unwrap();
+        let begun = tokio::time::Instant::now();
+        if drains {
+            client.drain().await
+        } else {
+            client.close().await
+        }
+        // A probe timeout is longer than the 25 ms for which an acknowledgement may be put off; three would be waited for.
+        assert!(begun.elapsed() < Duration::from_millis(3 * 25), "{:?}", begun.elapsed());
+        assert!(of_server.is_closed(), "the peer has heard");
+    }
+}
