@@ -8,7 +8,7 @@ use std::fs;
 use std::path::Path;
 use std::time::{Duration, SystemTime};
 
-use common::{Done, Place, dropped, names, noise, server_with_room};
+use common::{Done, Place, Proxy, dropped, names, noise, server_behind, server_with_room};
 
 fn tree(place: &Place) {
     for file in ["t/deep/one", "t/deep/two", "t/three", "t/four"] {
@@ -150,5 +150,89 @@ fn a_server_refuses_or_renames_names_that_are_nearly_taken() {
         }
         assert_eq!(dropped(&place.join("drop")), there);
         assert_eq!(fs::read(place.join("drop/Notes")).unwrap(), b"Notes");
+    }
+}
+
+/// Much, and with something put in, something taken out and something changed.
+fn versions() -> [Vec<u8>; 2] {
+    let old = noise(3, 24 << 20);
+    let mut new = old.clone();
+    new.splice(5_000_001..5_000_001, noise(4, 777));
+    new.drain(11_000_000..11_000_333);
+    new[20_000_000] ^= 1;
+    [old, new]
+}
+
+//= S5.100 (test)
+//= S5.104 (test)
+#[test]
+fn a_newer_version_sends_what_changed_and_no_more() {
+    let (place, proxy) = (Place::new(), Proxy::start());
+    let drop = place.directory("drop");
+    let (_server, ana) = server_behind(&place, &proxy, &["--into", "drop"]);
+    let [old, new] = versions();
+    // What goes both ways while something is sent: in a thousandth of the bytes.
+    let passed = |arguments: &[&str]| {
+        let before = proxy.sent() + proxy.received();
+        ana.run([&["send"], arguments].concat()).ok();
+        (proxy.sent() + proxy.received() - before) * 1_000 / new.len() as u64
+    };
+    for (to, options) in [("#ops", &[][..]), (":", &["--overwrite", "newer"][..])] {
+        let send = [&["big.img", "--to", to], options].concat();
+        set_version(&place, &old, 1_000_000_000);
+        assert!(passed(&send) >= 1_000, "{to}: there is nothing yet");
+        set_version(&place, &new, 1_000_000_001);
+        let changed = passed(&send);
+        assert!(changed < 30, "{to}: {changed} thousandths were sent of a newer version");
+        let same = passed(&send);
+        assert!(same < 10, "{to}: {same} thousandths were sent of the same");
+        set_version(&place, &old, 1_000_000_002);
+        let whole = passed(&[&send[..], &["--whole-file"]].concat());
+        assert!(whole >= 1_000 || to == "#ops", "{to}: {whole} thousandths were sent of all of it");
+        set_version(&place, &new, 1_000_000_003);
+        passed(&send);
+        assert_eq!(dropped(&drop).len(), usize::from(to == ":"));
+    }
+    assert!(fs::read(drop.join("big.img")).unwrap() == new);
+    place.directory("in");
+    ana.run(["get", "#ops:3", "--into", "in"]).ok();
+    assert!(fs::read(place.join("in/big.img")).unwrap() == new);
+}
+
+fn set_version(place: &Place, content: &[u8], time: u64) {
+    place.file("big.img", content);
+    set_time(&place.join("big.img"), time);
+}
+
+//= S5.104 (test)
+#[test]
+fn a_newer_version_goes_on_in_a_new_process() {
+    for (to, options) in [("#ops", &[][..]), (":", &["--overwrite", "always"][..])] {
+        let (place, proxy) = (Place::new(), Proxy::start());
+        let drop = place.directory("drop");
+        let (_server, ana) = server_behind(&place, &proxy, &["--into", "drop"]);
+        let send = [&["send", "big.img", "--to", to], options].concat();
+        let old = noise(3, 24 << 20);
+        place.file("big.img", &old);
+        ana.run(&send).ok();
+        // Its second half is another one: there is something to be cut off.
+        let new = [&old[..12 << 20], &noise(5, 12 << 20)].concat();
+        place.file("big.img", &new);
+        let before = proxy.sent();
+        proxy.hold_after(6 << 20);
+        let mut sending = ana.start(&send);
+        proxy.until_held();
+        sending.kill();
+        proxy.mend();
+        ana.run(&send).ok();
+        assert!(proxy.sent() - before < 30 << 20, "{to}: {} bytes", proxy.sent() - before);
+        if to == ":" {
+            assert_eq!(dropped(&drop), ["big.img"]);
+            assert!(fs::read(drop.join("big.img")).unwrap() == new);
+        } else {
+            place.directory("in");
+            ana.run(["get", "#ops:3", "--into", "in"]).ok();
+            assert!(fs::read(place.join("in/big.img")).unwrap() == new);
+        }
     }
 }

@@ -11,8 +11,8 @@ use std::time::Duration;
 
 use hikyaku::{CallOptions, Connection, ErrorCode, Receiver, Retry, Sender};
 use hikyaku_wire::files::{
-    Accept, Answer, Close, GET, Head, Offer, PROTOCOL, PUT, PutOptions, Receipt, Request, Verdict, Wanted,
-    Wants,
+    Accept, Answer, Close, GET, Head, Offer, Older, PROTOCOL, PUT, PutOptions, Receipt, Request, Verdict,
+    Wanted, Wants,
 };
 use tokio::sync::{Notify, mpsc};
 
@@ -22,6 +22,7 @@ use crate::names::{Dots, SafeName};
 use crate::pause::{Gone, PATIENCE, Waiting, heard};
 use crate::pipe::OutgoingPipe;
 use crate::progress::Progress;
+use crate::reader::sparing::Spare;
 use crate::reader::{self, Blocks};
 use crate::receive::Receiving;
 use crate::server::blocking;
@@ -30,6 +31,7 @@ use crate::sift::ANSWERS;
 use crate::source::Outgoing;
 use crate::tree_source::OutgoingTree;
 use crate::unpack::{Only, Report};
+use crate::versions::Index;
 use crate::writer::QUEUE;
 use incoming::{Found, Incoming};
 
@@ -144,7 +146,13 @@ impl FilesClient {
         }
         progress.began(offer.transfer, accept.from, size);
         let (to, answers) = mpsc::channel(ANSWERS);
+        let (from, older) = (accept.from, accept.older);
         let reading = blocking(move || open(&accept, answers)).await?;
+        let index = match older {
+            Some(older) if !reading.is_over() => Some(index(older, &mut receiver, progress).await?),
+            _ => None,
+        };
+        let reading = Spare::new(reading, index, from)?;
         let receipt = deliver(reading, to, &mut sender, &mut receiver, progress).await?;
         acknowledge(receipt, offer, size, &mut sender, &mut receiver).await
     }
@@ -315,9 +323,24 @@ pub(crate) async fn conclusion(
         match answer(receiver, progress).await? {
             // Whoever does not wait for answers has not listed anything, or has ended and says why itself.
             Answer::Wants(wants) => drop(answers.send(wants).await),
+            // Nothing is left to be compared with it.
+            Answer::Pieces(_) => {}
             known => return Ok(known),
         }
     }
+}
+
+/// What the receiver has of an older version.
+async fn index(older: Older, receiver: &mut Receiver, progress: &Progress) -> Result<Index> {
+    let mut index = Index::new(older)?;
+    while !index.is_whole() {
+        match answer(receiver, progress).await? {
+            Answer::Pieces(pieces) => index.hear(&pieces)?,
+            _ => return Err(FilesError::Order("the pieces of an older version were expected")),
+        }
+        progress.heard();
+    }
+    Ok(index)
 }
 
 /// The next answer that this version knows.

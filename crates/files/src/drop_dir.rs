@@ -7,6 +7,7 @@ mod ledger;
 
 use std::cell::Cell;
 use std::collections::HashSet;
+use std::fs::File;
 use std::io;
 use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -386,6 +387,18 @@ impl Dropping {
         let needed = self.offer.size.unwrap_or(0).saturating_sub(self.staged.mark().verified);
         self.dir.check_space(&self.into, needed)?;
         Ok(self.staged.prepare(self.offer.size)?)
+    }
+
+    /// What is offered.
+    pub(crate) fn offer(&self) -> &Offer {
+        &self.offer
+    }
+
+    /// The file that this one will take the place of, if there is one that can be read.
+    //= S5.100
+    pub(crate) fn replaced(&self) -> Option<File> {
+        let replaces = matches!(self.policy().overwrite, Overwrite::Newer | Overwrite::Always);
+        replaces.then(|| self.into.open_file(&self.name, false).ok().flatten()).flatten()
     }
 
     fn policy(&self) -> Policy {

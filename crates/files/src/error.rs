@@ -80,6 +80,9 @@ pub enum FilesError {
     /// What need not have been sent has to be sent after all.
     #[error("the receiver does not have that content whole any more: send it")]
     NotHeld,
+    /// A block that has parts of an older version is not what it should be.
+    #[error("the older version is not what it was when parts of it were named: try again")]
+    OlderChanged,
     /// Only regular files are carried yet.
     #[error("only regular files are taken here")]
     Kind,
@@ -143,7 +146,7 @@ impl FilesError {
             Self::Taken => ErrorCode::CONFLICT,
             Self::Unknown(_) => ErrorCode::TRANSFER_UNKNOWN,
             Self::DropDisabled => ErrorCode::DROP_DISABLED,
-            Self::NotHeld => ErrorCode::UNAVAILABLE,
+            Self::NotHeld | Self::OlderChanged => ErrorCode::UNAVAILABLE,
             Self::Kind => ErrorCode::FAILED,
             Self::Limit { .. } => ErrorCode::LIMIT,
             Self::Aborted => ErrorCode::NOT_FOUND,
@@ -164,7 +167,7 @@ impl FilesError {
     pub fn is_retryable(&self) -> bool {
         match self {
             Self::Exchange(error) => error.is_retryable(),
-            Self::Vault(VaultError::Busy) | Self::NotHeld => true,
+            Self::Vault(VaultError::Busy) | Self::NotHeld | Self::OlderChanged => true,
             _ => false,
         }
     }
@@ -181,7 +184,9 @@ impl FilesError {
     fn into_failure(self) -> Failure {
         let code = self.code();
         let retry = match &self {
-            Self::Vault(VaultError::Busy) | Self::NotHeld => Retry::After(Duration::from_secs(1)),
+            Self::Vault(VaultError::Busy) | Self::NotHeld | Self::OlderChanged => {
+                Retry::After(Duration::from_secs(1))
+            }
             Self::Rewritten => Retry::After(Duration::from_millis(100)),
             Self::Vault(VaultError::Io(error)) if may_pass(error) => Retry::After(DISK_AGAIN),
             _ => Retry::No,

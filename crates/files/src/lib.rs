@@ -2,7 +2,7 @@
 //!
 //! Pure rules: [`tree`] (the hash), [`journal`] (what is durable), [`names`] (what a peer may call a file), [`receive`]
 //! (what may come next), [`quota`] (what may still be stored), [`pause`]
-//! (a full disk). Disk: [`jail`] (directories that cannot be left), [`vault`] (whole objects), [`drop_dir`],
+//! (a full disk), [`versions`] (what did not change). Disk: [`jail`] (directories that cannot be left), [`vault`] (whole objects), [`drop_dir`],
 //! [`source`], [`scrub`]. Shells: [`server`] and [`client`], which speak `files/1` (spec chapter 5) over the library; [`rooms`] is
 //! what they ask of a room log.
 
@@ -19,6 +19,7 @@ pub mod jail;
 pub mod journal;
 pub mod names;
 mod object_tree;
+mod older;
 pub mod pace;
 mod passage;
 pub mod pause;
@@ -40,6 +41,7 @@ mod tree_sink;
 mod tree_source;
 pub mod unpack;
 pub mod vault;
+pub mod versions;
 pub mod walk;
 mod writer;
 

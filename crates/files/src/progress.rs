@@ -175,6 +175,11 @@ impl Progress {
         });
     }
 
+    /// The other side is at work.
+    pub(crate) fn heard(&self) {
+        self.moments.send_modify(|moment| moment.heard += 1);
+    }
+
     /// As it is now.
     pub(crate) fn moment(&self) -> Moment {
         *self.moments.borrow()

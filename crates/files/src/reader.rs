@@ -1,12 +1,13 @@
 //! The sending half of a transfer: a blocking thread that reads, a bounded channel, and the network.
 
 pub(crate) mod growing;
+pub(crate) mod sparing;
 
 use std::time::Instant;
 
 use bytes::Bytes;
 use hikyaku_storage::vault::Object;
-use hikyaku_wire::files::{Accept, BLOCK_LEN, Block, CV_LEN, Close, GROUP_LEN, List, Step};
+use hikyaku_wire::files::{Accept, BLOCK_LEN, Block, CV_LEN, Close, Composed, GROUP_LEN, List, Step};
 use hikyaku_wire::parcel::Root;
 use tokio::sync::mpsc;
 
@@ -26,6 +27,8 @@ const SMOOTH: u64 = 8 * 1024 * 1024;
 pub(crate) enum Said {
     /// The next block.
     Block(Block, Bytes),
+    /// The next block, parts of which the receiver has, and the rest of it.
+    Composed(Composed, Bytes),
     /// What is listed ahead.
     List(List),
 }
@@ -37,12 +40,20 @@ pub(crate) trait Blocks: Send + 'static {
     fn skipped(&self) -> u64 {
         0
     }
+    /// Whether nothing is left but the close.
+    fn is_over(&self) -> bool {
+        false
+    }
     fn close(self) -> Result<Close>;
 }
 
 impl Blocks for Reading {
     fn next(&mut self, progress: &Progress) -> Result<Option<Said>> {
         Ok(Reading::next(self, progress.local())?.map(|(block, bytes)| Said::Block(block, bytes)))
+    }
+
+    fn is_over(&self) -> bool {
+        Reading::is_over(self)
     }
 
     fn close(self) -> Result<Close> {
@@ -119,6 +130,11 @@ pub(crate) async fn send(
                 skipped = there;
                 send_block(sender, block, bytes, (progress, skipped)).await?;
             }
+            Read::Said(Said::Composed(composed, rest), there) => {
+                progress.skipped(there - skipped);
+                skipped = there;
+                send_composed(sender, composed, rest, (progress, skipped)).await?;
+            }
             // At once: what may be sent depends on the answer.
             Read::Said(Said::List(list), _) => sender.send(&Step::List(list)).await?,
             Read::Close(close) => {
@@ -170,6 +186,27 @@ async fn send_piece(
     sender.send_data(bytes).await?;
     if progress.is_measured() {
         progress.meter().sent(begun.elapsed(), before.zip(sender.waits()));
+    }
+    progress.reached(reached);
+    Ok(())
+}
+
+/// Sends what of a block is not at the receiver.
+async fn send_composed(
+    sender: &mut hikyaku::Sender,
+    composed: Composed,
+    rest: Bytes,
+    (progress, skipped): (&Progress, u64),
+) -> Result<()> {
+    if let Some(pace) = progress.pace() {
+        progress.meter().add(Stage::Pace, pace.wait(rest.len() as u64).await);
+    }
+    let reached = skipped + composed.block.offset + composed.block.len;
+    sender.feed(&Step::Composed(composed)).await?;
+    if rest.is_empty() {
+        sender.flush().await?;
+    } else {
+        sender.send_data(rest).await?;
     }
     progress.reached(reached);
     Ok(())

@@ -8,6 +8,7 @@ mod active;
 mod get;
 mod known;
 mod live;
+mod older;
 pub(crate) mod passages;
 pub(crate) mod put;
 mod quotas;
@@ -42,6 +43,9 @@ pub struct FilesLimits {
     pub max_puts: usize,
     /// The most files sent at once.
     pub max_gets: usize,
+    /// The most older versions that are read at once to tell senders what of them they need not send; nobody waits for
+    /// his turn.
+    pub max_indexed: usize,
     /// The largest file taken, in bytes.
     pub max_size: u64,
     /// The most unfinished transfers into the vault that are kept to be resumed.
@@ -63,6 +67,7 @@ impl Default for FilesLimits {
         Self {
             max_puts: 64,
             max_gets: 256,
+            max_indexed: 2,
             max_size: hikyaku_wire::cbor::MAX_INTEGER,
             max_partials: 1024,
             expiry: Duration::from_secs(7 * 24 * 3600),
@@ -88,6 +93,8 @@ struct Shared<R> {
     active: Active,
     passages: Passages,
     gets: Semaphore,
+    /// A place for each older version that may be read at once.
+    indexing: Arc<Semaphore>,
     /// Contents that were found to have decayed since the server began; they are not named as known.
     decayed: Decayed,
     quotas: Quotas,
@@ -104,10 +111,11 @@ impl<C: Send + Sync + 'static, R: Rooms<C>> FilesServer<C, R> {
     pub fn new(rooms: R, vault: Arc<dyn Vault>, drop_dir: Option<DropDir>, limits: FilesLimits) -> Self {
         let passages = Passages::default();
         let (active, gets) = (Active::new(limits.max_puts), Semaphore::new(limits.max_gets));
+        let indexing = Arc::new(Semaphore::new(limits.max_indexed));
         let (decayed, quotas) = (Decayed::default(), Quotas::default());
         let shared =
-            Arc::new(Shared { rooms, vault, drop_dir, limits, active, passages, gets, decayed, quotas });
-        Self { shared, context: PhantomData }
+            Shared { rooms, vault, drop_dir, limits, active, passages, gets, indexing, decayed, quotas };
+        Self { shared: Arc::new(shared), context: PhantomData }
     }
 
     /// Answers one exchange.

@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::{Bytes, BytesMut};
-use hikyaku_wire::files::{Accept, BLOCK_LEN, Block, Close, Offer, Target};
+use hikyaku_wire::files::{Accept, BLOCK_LEN, Block, Close, Offer, Overwrite, PutOptions, Target};
 use hikyaku_wire::parcel::{EntryKind, Metadata, Root, TransferId};
 use minicbor::{Decode, Encode};
 
@@ -20,6 +20,7 @@ use crate::names::escape;
 use crate::progress::{Meter, Stage};
 use crate::tree::{self, GROUP, GROUP_LEN, Tree};
 use crate::vault::read_at;
+use crate::versions::OLDER_FROM;
 
 /// The most milestones that are kept; when there are more, every other one is dropped.
 pub(crate) const MAX_MILESTONES: usize = 256;
@@ -121,7 +122,6 @@ impl Outgoing {
         let name = name.or(own).ok_or(FilesError::Name(crate::names::NameError::Empty))?.to_vec();
         let offer = Offer {
             transfer: new_transfer()?,
-            target,
             name,
             kind: EntryKind::File,
             size: Some(meta.len()),
@@ -130,7 +130,8 @@ impl Outgoing {
                 mtime: Some(meta.mtime()),
                 mtime_ns: u32::try_from(meta.mtime_nsec()).ok(),
             }),
-            options: None,
+            options: parts_of(&target, meta.len()),
+            target,
             tops: None,
         };
         let milestones = Milestones { stride: FIRST_STRIDE, trees: Vec::new() };
@@ -141,6 +142,17 @@ impl Outgoing {
     /// The same without a promise of its size: nothing is set aside for it at the receiver.
     pub fn without_size(mut self) -> Self {
         self.offer.size = None;
+        self
+    }
+
+    /// The same, with something to ask of the receiver's disk. Where that does not say otherwise, parts that the receiver
+    /// has in an older version are not sent.
+    #[must_use]
+    pub fn with_options(mut self, options: PutOptions) -> Self {
+        let parts = options.parts.or(parts_of(&self.offer.target, self.size()).and_then(|usual| usual.parts));
+        let replaces = matches!(options.overwrite, Some(Overwrite::Newer | Overwrite::Always));
+        let parts = parts.or((replaces && self.size() >= OLDER_FROM).then_some(true));
+        self.offer.options = Some(PutOptions { parts, ..options });
         self
     }
 
@@ -167,7 +179,10 @@ impl Outgoing {
     /// Whether this and another transfer carry the same unchanged file to the same place, so that one can go on for the
     /// other.
     pub fn is_same_source(&self, other: &Self) -> bool {
-        let what = |of: &Self| (of.offer.name.clone(), of.offer.target.clone());
+        let what = |of: &Self| {
+            let options = PutOptions { parts: None, ..of.offer.options.unwrap_or_default() };
+            (of.offer.name.clone(), of.offer.target.clone(), options)
+        };
         self.path == other.path && self.fingerprint == other.fingerprint && what(self) == what(other)
     }
 
@@ -299,6 +314,11 @@ pub(crate) struct Reading {
 }
 
 impl Reading {
+    /// Whether all of it was read.
+    pub(crate) fn is_over(&self) -> bool {
+        self.offset() >= self.outgoing.size()
+    }
+
     fn offset(&self) -> u64 {
         self.end.unwrap_or(self.tree.groups() * GROUP_LEN)
     }
@@ -356,6 +376,12 @@ impl Reading {
         }
         BytesMut::zeroed(usize::try_from(BLOCK_LEN).unwrap_or(0))
     }
+}
+
+/// What is asked for where nothing else is: a room may have an older version.
+fn parts_of(target: &Target, size: u64) -> Option<PutOptions> {
+    let may_have = matches!(target, Target::Room(_)) && size >= OLDER_FROM;
+    may_have.then(|| PutOptions { parts: Some(true), ..PutOptions::default() })
 }
 
 /// Opens a regular file; anything else (a FIFO would hang) is an error.

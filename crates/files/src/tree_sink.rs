@@ -24,6 +24,7 @@ use crate::receive::Receiving;
 use crate::sift::ANSWERS;
 use crate::staging::Staged;
 use crate::unpack::{Bounds, Only, Report, Sifter, UnpackOptions, UnpackState, Unpacker, publish};
+use crate::versions::unnamed;
 use crate::writer::{MARK_BYTES, MARK_TIME, Work, join_pieces};
 
 /// A tree being received.
@@ -197,6 +198,7 @@ impl TreeSink {
         while let Some(work) = work.blocking_recv() {
             let (block, pieces) = match work {
                 Work::Block(block, pieces) => (block, pieces),
+                Work::Composed(composed, _) => return Err(unnamed(&composed.block)),
                 Work::List(list) => {
                     self.answer(list)?;
                     progress.skipped(self.unpacker.skipped() - skipped);

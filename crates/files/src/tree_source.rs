@@ -104,6 +104,9 @@ impl OutgoingTree {
         let tops: Arc<[_]> = tops.into_iter().collect();
         let first = tops.first().map(|(name, _)| name.as_slice());
         let name = name.or(first).ok_or(FilesError::Name(NameError::Empty))?.to_vec();
+        // A room may have an older version of it, which is a bundle, too.
+        let parts = put.parts.or(matches!(target, Target::Room(_)).then_some(true));
+        let put = PutOptions { parts, ..put };
         let several = u64::try_from(tops.len()).ok().filter(|count| *count > 1);
         let offer = Offer {
             transfer: new_transfer()?,

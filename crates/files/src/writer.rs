@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use bytes::{Bytes, BytesMut};
 use hikyaku::Incoming;
 use hikyaku_storage::vault::{Mark, Partial};
-use hikyaku_wire::files::{Block, CV_LEN, Close, GROUP_LEN, List, MAX_BLOCK_LEN, Step};
+use hikyaku_wire::files::{Block, CV_LEN, Close, Composed, GROUP_LEN, List, MAX_BLOCK_LEN, Step};
 use hikyaku_wire::parcel::Root;
 use tokio::sync::mpsc;
 
@@ -18,6 +18,7 @@ use crate::pause::Waiting;
 use crate::progress::{Progress, Stage};
 use crate::receive::Receiving;
 use crate::staging::Staged;
+use crate::versions::unnamed;
 
 /// Bytes between two marks.
 pub(crate) const MARK_BYTES: u64 = if cfg!(test) { 256 * 1024 } else { 64 * 1024 * 1024 };
@@ -32,6 +33,8 @@ pub(crate) const QUEUE: usize = 3;
 pub(crate) enum Work {
     /// A block with all of its bytes, in the pieces they arrived in.
     Block(Block, Vec<Bytes>),
+    /// A block that is to be put together, with what of it was sent.
+    Composed(Composed, Vec<Bytes>),
     /// A part of a listing, to be answered.
     List(List),
     /// The end.
@@ -42,6 +45,12 @@ pub(crate) enum Work {
 pub(crate) trait Sink {
     fn write(&mut self, offset: u64, data: &[u8], tree_offset: u64, tree: &[u8]) -> Result<()>;
     fn sync(&mut self, mark: Mark) -> Result<()>;
+    /// Puts a block together from what came and from an older version, where the sender was told of one.
+    //= S5.103
+    fn compose(&self, composed: &Composed, came: &[u8], into: &mut Vec<u8>) -> Result<()> {
+        let _ = (came, into);
+        Err(unnamed(&composed.block))
+    }
 }
 
 impl Sink for Staged {
@@ -109,15 +118,24 @@ fn write_blocks(
     progress: &Progress,
     waiting: &mut Waiting,
 ) -> Result<Option<Close>> {
-    let mut buffer = Vec::new();
+    let (mut buffer, mut came) = (Vec::new(), Vec::new());
     let (mut marked, mut at) = (receiving.offset(), Instant::now());
     while let Some(work) = first.take().or_else(|| work.blocking_recv()) {
-        let (block, pieces) = match work {
-            Work::Block(block, pieces) => (block, pieces),
+        let is_composed = matches!(work, Work::Composed(..));
+        let block = match work {
+            Work::Block(block, pieces) => {
+                join_pieces(&mut buffer, pieces);
+                block
+            }
+            Work::Composed(composed, pieces) => {
+                join_pieces(&mut came, pieces);
+                receiving.check(&composed.block)?;
+                sink.compose(&composed, &came, &mut buffer)?;
+                composed.block
+            }
             Work::List(_) => return Err(FilesError::Order("a listing that nobody asked for")),
             Work::Close(close) => return Ok(Some(close)),
         };
-        join_pieces(&mut buffer, pieces);
         // Written before it is verified: nothing counts before both are done, so a disk that fails in between, or a
         // group that is not what it should be, leaves the mark where it was.
         receiving.check(&block)?;
@@ -127,7 +145,11 @@ fn write_blocks(
         waiting.until_room(|| {
             local.time(Stage::Disk, || sink.write(block.offset, &buffer, tree_offset, &block.cvs))
         })?;
-        local.time(Stage::Cpu, || receiving.take(&block, &buffer))?;
+        local.time(Stage::Cpu, || receiving.take(&block, &buffer)).map_err(|error| match error {
+            //= S5.105
+            FilesError::GroupMismatch { .. } if is_composed => FilesError::OlderChanged,
+            error => error,
+        })?;
         progress.reached(receiving.offset());
         if receiving.offset() - marked >= MARK_BYTES || at.elapsed() >= MARK_TIME {
             waiting.until_room(|| local.time(Stage::Disk, || sink.sync(receiving.mark())))?;
@@ -165,13 +187,22 @@ pub(crate) async fn feed(
                 continue;
             }
             Step::Block(block) => {
-                let pieces = gather(receiver, &block).await?;
+                let pieces = gather(receiver, &block, block.len).await?;
                 Work::Block(block, pieces)
+            }
+            Step::Composed(composed) => {
+                let Composed { block, parts } = &composed;
+                let reason = "its parts are empty, out of order or beyond it";
+                let range = FilesError::Range { reason, offset: block.offset, len: block.len };
+                let carried = composed.carried().filter(|_| !parts.is_empty()).ok_or(range)?;
+                let pieces = gather(receiver, block, carried).await?;
+                Work::Composed(composed, pieces)
             }
         };
         meter.add(Stage::Remote, asked.elapsed());
-        if let (Some(pace), Work::Block(block, _)) = (progress.pace(), &work) {
-            meter.add(Stage::Pace, pace.wait(block.len).await);
+        if let (Some(pace), Work::Block(_, pieces) | Work::Composed(_, pieces)) = (progress.pace(), &work) {
+            let came = pieces.iter().map(|piece| piece.len() as u64).sum();
+            meter.add(Stage::Pace, pace.wait(came).await);
         }
         let last = matches!(work, Work::Close(_));
         let (full, before) = (Instant::now(), local.read());
@@ -183,10 +214,10 @@ pub(crate) async fn feed(
     }
 }
 
-/// The bytes of one block: bounded before the first is taken.
+/// The bytes of one block, as many as are sent of it: bounded before the first is taken.
 //= S5.14
-async fn gather(receiver: &mut hikyaku::Receiver, block: &Block) -> Result<Vec<Bytes>> {
-    if block.len > MAX_BLOCK_LEN {
+async fn gather(receiver: &mut hikyaku::Receiver, block: &Block, len: u64) -> Result<Vec<Bytes>> {
+    if len > MAX_BLOCK_LEN {
         return Err(FilesError::Range {
             reason: "a block has 1 byte to 1 MiB",
             offset: block.offset,
@@ -194,7 +225,7 @@ async fn gather(receiver: &mut hikyaku::Receiver, block: &Block) -> Result<Vec<B
         });
     }
     let (mut pieces, mut crumbs) = (Vec::new(), BytesMut::new());
-    let mut missing = block.len;
+    let mut missing = len;
     while missing > 0 {
         let Some(Incoming::Data(piece)) = receiver.next().await? else {
             return Err(FilesError::Order("the bytes of a block were expected"));

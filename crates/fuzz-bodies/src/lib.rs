@@ -20,6 +20,7 @@ pub mod mux_pair;
 pub mod presence;
 pub mod seeds;
 pub mod session;
+pub mod versions;
 pub mod wire;
 
 /// One target.
@@ -67,6 +68,8 @@ pub const TARGETS: &[Target] = &[
     Target { name: "session_messages", body: wire::session_messages, fixed: FIXED },
     Target { name: "tree", body: files::tree, fixed: FIXED },
     Target { name: "varint", body: wire::varint, fixed: FIXED },
+    // Two versions of 128 KiB at most, what is held of them, and what is put together.
+    Target { name: "versions", body: versions::versions, fixed: 2 * 1024 * 1024 },
 ];
 
 /// Runs the target of this name over `data`.

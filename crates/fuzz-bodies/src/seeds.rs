@@ -67,6 +67,7 @@ fn made(target: &str) -> Vec<Vec<u8>> {
         "journal" => vec![journal()],
         "listing" => listings(),
         "tree" => trees(),
+        "versions" => versions(),
         "bundle" => vec![[&[6, 0], &bundle()[..]].concat()],
         _ => Vec::new(),
     }
@@ -125,6 +126,22 @@ fn listings() -> Vec<Vec<u8>> {
         .concat();
     let ways = (0..8_u8).flat_map(|options| (0..8_u8).map(move |lie| [options, lie]));
     ways.map(|way| [&way[..], &tree].concat()).collect()
+}
+
+/// Versions that differ in places, told and sent in each of the ways that there are; pieces and parts alone.
+fn versions() -> Vec<Vec<u8>> {
+    let sent = (0..4_u8).map(|lie| {
+        [
+            &[2, 0xf0, 0, 2, 0, 0, 0x40, 0, 3, 1, 2, 3, 0x40, 0, 0x70, 0, 0][..],
+            &[0x10, 0, 0x20, 0, 0],
+            &[lie, 1, 7],
+        ]
+        .concat()
+    });
+    let pieces = [0, 1, 1, 0xff, 0xff, 1, 2, 1, 0x10, 0, 7, 1, 0x20, 0, 9, 1, 1].to_vec();
+    let parts =
+        [1, 1, 0x40, 0, 1, 0, 0, 1, 0x40, 0, 2, 1, 9, 1, 1, 0, 1, 0, 5, 1, 3, 1, 0, 9, 1, 0, 0].to_vec();
+    sent.chain([pieces, parts]).collect()
 }
 
 /// The trees of the first groups of a file.

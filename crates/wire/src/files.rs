@@ -14,8 +14,12 @@ use crate::parcel::{EntryKind, EventRef, Metadata, Root, TransferId};
 
 mod listing;
 pub mod receipts;
+mod versions;
 
 pub use listing::{List, Listed, MAX_AHEAD, MAX_LISTED, Verdict, Wants};
+pub use versions::{
+    Composed, MAX_AVERAGE, MAX_INDEX, MAX_PARTS, MAX_PIECES, MIN_AVERAGE, Older, PIECE_LEN, Part, Pieces,
+};
 
 /// The application protocol named in OPEN.
 pub const PROTOCOL: &str = "files/1";
@@ -118,6 +122,9 @@ pub struct PutOptions {
     /// Whether a name that is the same as an earlier one gets another instead of not being made.
     #[n(6)]
     pub aside: Option<bool>,
+    /// Whether the sender can name parts of an older version instead of sending them, if the receiver has one.
+    #[n(7)]
+    pub parts: Option<bool>,
 }
 
 /// What becomes of a file whose name is taken at the receiver.
@@ -150,6 +157,8 @@ pub enum Answer {
     Wants(Wants),
     /// It takes nothing for now, or goes on.
     Paused(Paused),
+    /// What it has of an older version.
+    Pieces(Pieces),
     /// An answer of a later version.
     Unknown(u32),
 }
@@ -180,6 +189,17 @@ pub struct Accept {
     /// the close at once.
     #[cbor(n(6), skip_if = "Vec::is_empty", decode_with = "crate::cbor::few::<_, _, MAX_KNOWN>", default)]
     pub known: Vec<Root>,
+    /// An older version, which the sender may use: its pieces follow.
+    #[n(7)]
+    pub older: Option<Older>,
+}
+
+impl Accept {
+    /// From an offset on, and nothing else to say.
+    pub fn new(transfer: TransferId, from: u64) -> Self {
+        let known = Vec::new();
+        Self { transfer, from, prefix: None, max_block: None, list: None, roots: None, known, older: None }
+    }
 }
 
 /// The receiver's disk is full for now. Everything it has stays, and it goes on by itself when there is room.
@@ -299,6 +319,9 @@ pub enum Step {
     /// Of a parcel that is still being sent: how far it is now.
     #[n(3)]
     Arrival(#[n(0)] Arrival),
+    /// The next bytes, parts of which the receiver has in an older version.
+    #[n(4)]
+    Composed(#[n(0)] Composed),
 }
 
 /// Announces one DATA frame.
@@ -427,6 +450,7 @@ impl<C> Encode<C> for Answer {
             Answer::Receipt(receipt) => e.u32(1)?.encode_with(receipt, ctx)?,
             Answer::Wants(wants) => e.u32(2)?.encode_with(wants, ctx)?,
             Answer::Paused(paused) => e.u32(3)?.encode_with(paused, ctx)?,
+            Answer::Pieces(pieces) => e.u32(4)?.encode_with(pieces, ctx)?,
             Answer::Unknown(tag) => e.u32(*tag)?.map(0)?,
         };
         Ok(())
@@ -445,6 +469,7 @@ impl<'b, C> Decode<'b, C> for Answer {
             1 => Ok(Answer::Receipt(d.decode_with(ctx)?)),
             2 => Ok(Answer::Wants(d.decode_with(ctx)?)),
             3 => Ok(Answer::Paused(d.decode_with(ctx)?)),
+            4 => Ok(Answer::Pieces(d.decode_with(ctx)?)),
             tag => {
                 if d.datatype()? != Type::Map {
                     return Err(DecodeError::message("an answer carries a map").at(d.position()));

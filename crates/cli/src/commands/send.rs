@@ -21,6 +21,7 @@ use crate::selection::{self, List, Listed, Rules, Twins};
 use crate::transfer::events::{self, Events, Start};
 use crate::transfer::{Counted, Interrupts, Limit, Pausing, Subject, Watch, interrupted};
 
+mod renewed;
 mod source;
 mod told;
 
@@ -73,6 +74,9 @@ pub(crate) struct Send {
     /// Compare files by their content, not by size and time, to see what is there already
     #[arg(long)]
     checksum: bool,
+    /// Send all of it, also parts that the server has in an older version
+    #[arg(long)]
+    whole_file: bool,
     /// Tell what would become of each file, and do nothing
     #[arg(long)]
     dry_run: bool,
@@ -253,7 +257,7 @@ impl Send {
             (true, ..) if self.retry_failed => Err(Trouble::usage("standard input cannot be read again")),
             (true, _, None) => Err(Trouble::usage("--name NAME says what standard input is called there")),
             (true, ..) if !is_plain => Err(Trouble::usage(
-                "standard input is one file: patterns, --overwrite, --fsync and --xattrs are for trees",
+                "standard input is one file: patterns, --overwrite, --fsync, --whole-file and --xattrs are for others",
             )),
             (false, _, Some(_)) => Err(Trouble::usage("--name goes with '-', standard input")),
             _ => Ok(()),
@@ -269,7 +273,8 @@ impl Send {
         });
         let all_links = self.all_links.then_some(true);
         let checksum = self.checksum.then_some(true);
-        let options = PutOptions { overwrite, synced, all_links, checksum, ..PutOptions::default() };
+        let parts = self.whole_file.then_some(false);
+        let options = PutOptions { overwrite, synced, all_links, checksum, parts, ..PutOptions::default() };
         self.distinct.map_or(options, |twins| twins.distinct().over(options))
     }
 }
@@ -299,6 +304,11 @@ impl Sending {
         let told = paths.iter().map(|path| events::path(path.as_os_str())).collect();
         events.start(&Start { paths: told, to: Some(self.to.clone()), reference: None })?;
         let begun = Instant::now();
+        if let Some(renewed) = self.renewed(&outgoing).await {
+            self.store.change(|changes| changes.remove_transfer(outgoing.transfer().0))?;
+            outgoing = renewed;
+            self.remember(&outgoing)?;
+        }
         let mut receipt = self.deliver(&outgoing, events.is_json()).await;
         if let Err(Ending::Failed(error)) = &receipt
             && error.code() == hikyaku::ErrorCode::ALREADY_EXISTS
@@ -456,7 +466,7 @@ impl Sending {
         });
         for transfer in begun {
             if let Some(known) = Source::decode(&transfer.state, self.walk.clone())
-                && known.is_same(&fresh)
+                && (known.is_same(&fresh) || known.is_same_renewed(&fresh, self.put))
             {
                 return Ok(known);
             }

@@ -349,6 +349,16 @@ impl Rooms<Context> for Parcels {
         self.known_to(context, room, size).await
     }
 
+    async fn older(
+        &self,
+        context: &Context,
+        room: &str,
+        name: &[u8],
+        kind: EntryKind,
+    ) -> Result<Option<Root>, Failure> {
+        self.older_of(context, room, name, kind).await
+    }
+
     async fn expire(&self) -> Result<Vec<Content>, Failure> {
         self.expire_some().await
     }

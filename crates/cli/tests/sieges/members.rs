@@ -157,6 +157,7 @@ async fn fetch(talk: &mut Line, loot: &Loot, id: hikyaku_mux::StreamId) -> io::R
         list: None,
         roots: None,
         known: Vec::new(),
+        older: None,
     };
     let mut message = Vec::new();
     frame::encode(FrameType::MESSAGE, &cbor::encode(&Answer::Accept(accept)), &mut message);

@@ -21,6 +21,7 @@ use crate::receive::Receiving;
 use crate::server::blocking;
 use crate::server::put::{Stop, acceptance, drive};
 use crate::tree::{GROUP_LEN, Tree};
+use crate::versions::unnamed;
 use crate::writer::{QUEUE, Work, join_pieces};
 
 /// Takes verified bytes: what is fetched, and the next of them.
@@ -111,6 +112,7 @@ impl Poured {
         while let Some(work) = work.blocking_recv() {
             match work {
                 Work::Close(close) => return receiving.close(&close),
+                Work::Composed(composed, _) => return Err(unnamed(&composed.block)),
                 Work::List(_) => return Err(FilesError::Order("a listing that nobody asked for")),
                 Work::Block(block, pieces) => {
                     join_pieces(&mut buffer, pieces);

@@ -97,6 +97,7 @@ impl FilesClient {
             list: Some(true),
             roots: (into.options.checksum == Some(true)).then_some(true),
             known: Vec::new(),
+            older: None,
         };
         sender.send(&Answer::Accept(accept)).await?;
         loop {

@@ -12,10 +12,12 @@ use tokio::sync::{Notify, mpsc};
 use tokio::task::JoinHandle;
 
 use super::active::Guard;
+use super::older::Offered;
 use super::{FilesServer, blocking, joined};
 use crate::drop_dir::{DroppingTree, Prepared};
 use crate::error::{FilesError, Result};
 use crate::names::{Dots, SafeName};
+use crate::older::Renewing;
 use crate::pause::{Gone, Waiting};
 use crate::progress::Progress;
 use crate::receive::Receiving;
@@ -150,16 +152,19 @@ impl<C: Send + Sync + 'static, R: Rooms<C>> FilesServer<C, R> {
             }
             Prepared::Open(dropping) => dropping,
         };
-        let receiving = self.accept(sender, bid, dropping.staged.mark()).await?;
+        let (dropping, older) = self.replaced(dropping).await?;
+        let receiving = self.accept(sender, bid, dropping.staged.mark(), &older).await?;
         let (to, work) = mpsc::channel(QUEUE);
         let stop = Stop::of(&guard);
         let (teller, told) = mpsc::channel(ANSWERS);
+        let older = older.told_to(teller.clone());
         let mut waiting = self.waiting(offer, teller, &stop);
         let thread = tokio::task::spawn_blocking(move || {
             // Declared before what it guards, so that the file is let go of first.
             let _guard = guard;
             let mut dropping = dropping;
-            match write_all(&mut *dropping, receiving, work, &Progress::none(), &mut waiting) {
+            let mut renewing = Renewing { sink: &mut *dropping, older };
+            match write_all(&mut renewing, receiving, work, &Progress::none(), &mut waiting) {
                 Ok((root, size)) => dropping.publish(root, size, &mut waiting),
                 Err(error @ FilesError::RootMismatch { .. }) => {
                     dropping.discard()?;
@@ -218,8 +223,7 @@ impl<C: Send + Sync + 'static, R: Rooms<C>> FilesServer<C, R> {
         let mut looking = blocking(move || dir.look(&path, options)).await?;
         let max_block = Some(MAX_BLOCK_LEN);
         let (transfer, list) = (offer.transfer, Some(true));
-        let accept =
-            Accept { transfer, from: 0, prefix: None, max_block, list, roots: None, known: Vec::new() };
+        let accept = Accept { max_block, list, ..Accept::new(transfer, 0) };
         sender.send(&Answer::Accept(accept)).await?;
         while let Some(item) = receiver.next().await? {
             let hikyaku::Incoming::Message(item) = item else {
@@ -321,13 +325,15 @@ impl<C: Send + Sync + 'static, R: Rooms<C>> FilesServer<C, R> {
     ) -> Result<(Result<Sealed>, Guard)> {
         let offer = from.offer;
         let known = self.known(&from, partial.mark()).await?;
+        let older = self.older(&from).await?;
         let receiving = Receiving::resume(partial.mark(), offer.size, self.shared.limits.max_size);
         self.accepted(from.bid).await?;
-        sender.send(&known.named_in(acceptance(offer.transfer, &receiving, None))).await?;
+        sender.send(&known.named_in(older.named_in(acceptance(offer.transfer, &receiving, None)))).await?;
         let writing = self.shared.passages.write(offer.transfer, receiving.offset());
         let (to, mut work) = mpsc::channel(QUEUE);
         let (stop, reference) = (Stop::of(&guard), Reference(offer.transfer.0));
         let (teller, told) = mpsc::channel(ANSWERS);
+        let older = older.told_to(teller.clone());
         let mut waiting = self.waiting(offer, teller, &stop);
         let (server, transfer) = (self.clone(), offer.transfer);
         let thread = tokio::task::spawn_blocking(move || {
@@ -337,7 +343,8 @@ impl<C: Send + Sync + 'static, R: Rooms<C>> FilesServer<C, R> {
             }
             let mut counting = server.counting(transfer, partial);
             let progress = Progress::none().read_by(writing);
-            let written = write_on(&mut counting, receiving, first, work, &progress, &mut waiting);
+            let mut renewing = Renewing { sink: &mut counting, older };
+            let written = write_on(&mut renewing, receiving, first, work, &progress, &mut waiting);
             let partial = counting.partial;
             let sealed = match written {
                 Ok((root, size)) => partial.seal(ObjectId(root.0), size, reference).map_err(FilesError::from),
@@ -363,11 +370,17 @@ impl<C: Send + Sync + 'static, R: Rooms<C>> FilesServer<C, R> {
     }
 
     /// Says where to begin.
-    async fn accept(&self, sender: &mut Sender, bid: &Bid<'_, C>, mark: &Mark) -> Result<Receiving> {
+    async fn accept(
+        &self,
+        sender: &mut Sender,
+        bid: &Bid<'_, C>,
+        mark: &Mark,
+        older: &Offered,
+    ) -> Result<Receiving> {
         let offer = bid.offer;
         let receiving = Receiving::resume(mark, offer.size, self.shared.limits.max_size);
         self.accepted(bid).await?;
-        sender.send(&acceptance(offer.transfer, &receiving, None)).await?;
+        sender.send(&older.named_in(acceptance(offer.transfer, &receiving, None))).await?;
         Ok(receiving)
     }
 }
@@ -378,13 +391,11 @@ impl<C: Send + Sync + 'static, R: Rooms<C>> FilesServer<C, R> {
 //= S5.11
 pub(crate) fn acceptance(transfer: TransferId, receiving: &Receiving, lists: Option<bool>) -> Answer {
     Answer::Accept(Accept {
-        transfer,
-        from: receiving.offset(),
         prefix: receiving.prefix(),
         max_block: Some(MAX_BLOCK_LEN),
         list: lists.map(|_| true),
         roots: lists.filter(|roots| *roots),
-        known: Vec::new(),
+        ..Accept::new(transfer, receiving.offset())
     })
 }
 

@@ -22,4 +22,5 @@ mod sending;
 mod sifting;
 mod taken;
 mod trees;
+mod versions;
 mod world;

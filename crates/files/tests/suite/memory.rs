@@ -38,6 +38,7 @@ async fn fetch(connection: &Connection) -> hikyaku::Result<Exchange> {
         list: None,
         roots: None,
         known: Vec::new(),
+        older: None,
     };
     exchange.send(&Answer::Accept(accept)).await?;
     Ok(exchange)

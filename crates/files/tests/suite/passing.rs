@@ -284,6 +284,7 @@ async fn a_reader_behind_slows_nobody() {
         list: None,
         roots: None,
         known: Vec::new(),
+        older: None,
     };
     stuck.send(&Answer::Accept(accept)).await.unwrap();
     // More than a stream's credit holds: it would be noticed.

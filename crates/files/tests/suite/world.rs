@@ -12,7 +12,7 @@ use hikyaku_files::{
 };
 use hikyaku_storage::vault::Vault;
 use hikyaku_wire::files::{Component, Offer, Receipt, Target, Wanted};
-use hikyaku_wire::parcel::{EndStatus, EventRef, Parcel, ParcelEnd, Root, TransferId};
+use hikyaku_wire::parcel::{EndStatus, EntryKind, EventRef, Parcel, ParcelEnd, Root, TransferId};
 
 pub(crate) type Server = FilesServer<Owner, RoomsModel>;
 
@@ -137,6 +137,26 @@ impl Rooms<Owner> for RoomsModel {
         }
         let settled = log.ends.values().filter(|end| end.bytes == Some(size));
         Ok(settled.filter_map(|end| end.root).collect())
+    }
+
+    async fn older(
+        &self,
+        who: &Owner,
+        room: &str,
+        name: &[u8],
+        kind: EntryKind,
+    ) -> Result<Option<Root>, Failure> {
+        let log = self.log();
+        if log.outside.contains(who) {
+            return Ok(None);
+        }
+        let mut newest = log.parcels.iter().enumerate().rev();
+        Ok(newest.find_map(|(index, (at, parcel))| {
+            let is_one = at == room && parcel.name == name && parcel.kind == kind;
+            let end =
+                log.ends.get(&(index as u64 + 1)).filter(|end| is_one && end.status == EndStatus::Settled);
+            end.and_then(|end| end.root)
+        }))
     }
 
     async fn holds(&self, transfer: TransferId) -> Result<Option<Holds>, Failure> {

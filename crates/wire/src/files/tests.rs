@@ -48,6 +48,7 @@ fn every_message_reads_back_as_it_was_written() {
         list: Some(true),
         roots: Some(true),
         known: vec![Root([3; 32]); MAX_KNOWN],
+        older: Some(Older { size: 1 << 31, average: MIN_AVERAGE }),
     });
     assert_eq!(back(&accept), accept);
     let receipt = Answer::Receipt(Receipt {
@@ -62,6 +63,12 @@ fn every_message_reads_back_as_it_was_written() {
     assert_eq!(back(&receipt), receipt);
     let block = Step::Block(Block { entry: None, offset: 0, len: 1, cvs: vec![0; 32] });
     assert_eq!(back(&block), block);
+    let Step::Block(block) = block else { unreachable!() };
+    let parts = vec![Part { at: 0, len: 1, from: 1 << 40 }; MAX_PARTS];
+    let composed = Step::Composed(Composed { block, parts });
+    assert_eq!(back(&composed), composed);
+    let pieces = Answer::Pieces(Pieces { first: 9, pieces: vec![1; 2 * PIECE_LEN], last: Some(true) });
+    assert_eq!(back(&pieces), pieces);
     let close = Step::Close(Close { entry: Some(2), size: 1, root: Root([9; 32]) });
     assert_eq!(back(&close), close);
     let request = Request { from: Some(65_536), ..Request::live(Wanted::Transfer(TransferId([4; 16]))) };
@@ -100,6 +107,34 @@ fn the_bytes_of_an_offer_and_of_a_block_are_these() {
     );
     let block = Step::Block(Block { entry: None, offset: 65_536, len: 2, cvs: vec![0xab; 2] });
     assert_eq!(hex(&minicbor::to_vec(block).unwrap()), "8200a3011a00010000020203 42abab".replace(' ', ""));
+}
+
+//= S5.103 (test)
+#[test]
+fn more_parts_than_the_bound_are_not_read_and_what_is_left_of_a_block_is_counted() {
+    let block = Block { entry: None, offset: 100, len: 50, cvs: vec![0; 32] };
+    let of = |parts: &[(u64, u64)]| Composed {
+        block: block.clone(),
+        parts: parts.iter().map(|&(at, len)| Part { at, len, from: 0 }).collect(),
+    };
+    let many = Step::Composed(of(&[(100, 1); MAX_PARTS + 1]));
+    assert!(minicbor::decode::<Step>(&minicbor::to_vec(&many).unwrap()).is_err());
+    for (parts, carried) in [
+        (&[(100, 50)][..], Some(0)),
+        (&[(100, 10), (110, 10)], Some(30)),
+        (&[(149, 1)], Some(49)),
+        (&[], Some(50)),
+        (&[(99, 2)], None),
+        (&[(149, 2)], None),
+        (&[(120, 0)], None),
+        (&[(120, 10), (125, 10)], None),
+        (&[(120, u64::MAX)], None),
+        (&[(u64::MAX, 1)], None),
+    ] {
+        assert_eq!(of(parts).carried(), carried, "{parts:?}");
+    }
+    let beyond = Block { offset: u64::MAX, len: 2, ..block.clone() };
+    assert_eq!(Composed { block: beyond, parts: Vec::new() }.carried(), None);
 }
 
 //= S5.4 (test)

@@ -52,13 +52,13 @@ impl Source {
         put: PutOptions,
         walk: WalkOptions,
     ) -> Result<Self, FilesError> {
+        let is_usual = put == PutOptions { parts: put.parts, ..PutOptions::default() };
         if let [path] = paths
-            && put == PutOptions::default()
-            && walk.filter.is_none()
-            && !walk.attributes
-            && is_plain(path)
+            && is_usual
+            && is_one(path, &walk)
         {
-            return Ok(Self::File(Outgoing::new(path, None, target)?));
+            let file = Outgoing::new(path, None, target)?;
+            return Ok(Self::File(if put.parts.is_some() { file.with_options(put) } else { file }));
         }
         Ok(Self::Tree(OutgoingTree::new(paths, None, target, put, walk)?))
     }
@@ -141,6 +141,11 @@ impl Source {
             }
         }
     }
+}
+
+/// One file, and nothing to be said of it that a tree alone can say.
+pub(super) fn is_one(path: &Path, walk: &WalkOptions) -> bool {
+    walk.filter.is_none() && !walk.attributes && is_plain(path)
 }
 
 /// A regular file whose content is all there. One with holes is a tree of one, so that the holes cost nothing.

@@ -1,16 +1,17 @@
 //! Which contents a member may refer to instead of sending them: those of files in rooms that they may read.
 //!
 //! A room is asked first whether it may be read, and only then what it has. How many rooms are asked does not depend on what
-//! is asked for, so neither answers nor time tell anything of rooms that somebody may not read. Spec: S5.72.
+//! is asked for, so neither answers nor time tell anything of rooms that somebody may not read. Of an older version, only the
+//! room that is sent to is asked. Spec: S5.72, S5.100.
 
 use hikyaku::Failure;
 use hikyaku_chat::Operation;
 use hikyaku_storage::Key;
 use hikyaku_wire::chat::RoomId;
 use hikyaku_wire::files::MAX_KNOWN;
-use hikyaku_wire::parcel::Root;
+use hikyaku_wire::parcel::{EntryKind, Root};
 
-use super::record::{kept_prefix, parse_kept, size_prefix};
+use super::record::{kept_prefix, name_prefix, parse_kept, size_prefix};
 use super::{Parcels, damaged};
 use crate::server::context::Context;
 
@@ -47,6 +48,24 @@ impl Parcels {
         }
         roots.truncate(MAX_KNOWN);
         Ok(roots)
+    }
+
+    /// The newest content of this kind and name in a room, where the member may read that.
+    //= S5.100
+    pub(super) async fn older_of(
+        &self,
+        context: &Context,
+        room: &str,
+        name: &[u8],
+        kind: EntryKind,
+    ) -> Result<Option<Root>, Failure> {
+        let room = self.meant(context, room).await?;
+        if self.chat.may(context, Operation::Read, room).await.is_err() {
+            return Ok(None);
+        }
+        let newest = self.scan(name_prefix(room, kind, name), None, 1).await?;
+        let root = newest.first().map(|(_, found)| found.value.as_ref().try_into().map(Root));
+        root.transpose().map_err(|_| damaged())
     }
 
     /// Some of the rooms that keep anything.

@@ -2,7 +2,8 @@
 //!
 //! `parcel/<transfer>` the record; `parcel-open/<transfer>` parcels without an end; `parcel-at/<room><seq>` the transfer
 //! of an event; `parcel-kept/<room><time><transfer>` what is kept since when, `parcel-size/<room><size><transfer>` the roots of
-//! files that are. Records and indexes are always written in one
+//! files that are; `parcel-name/<room><kind and name><time, the latest first><transfer>` the roots of what is kept under a
+//! name. Records and indexes are always written in one
 //! batch ([`ParcelRecord::index`]), so that each follows from the other after any crash.
 
 use hikyaku_chat::Author;
@@ -121,6 +122,12 @@ impl ParcelRecord {
         Counts { owner: self.author.0, room: self.room.0, bytes }
     }
 
+    fn name_key(&self, kept: Kept) -> Key {
+        let (parcel, since) = (&self.parcel, (u64::MAX - kept.since_ms).to_be_bytes());
+        let named = name_prefix(self.room, parcel.kind, &parcel.name);
+        Key::join([named.as_bytes(), &since, &parcel.transfer.0])
+    }
+
     /// Everything that follows from the record, in the batch that writes it.
     pub(super) fn index(&self, mut batch: Batch) -> Batch {
         let transfer = self.parcel.transfer;
@@ -133,7 +140,9 @@ impl ParcelRecord {
         };
         match (self.kept, self.holds()) {
             (Some(kept), Holds::Content(_)) => {
-                let batch = batch.put(kept_key(self.room, kept.since_ms, transfer), transfer.0.to_vec());
+                let batch = batch
+                    .put(kept_key(self.room, kept.since_ms, transfer), transfer.0.to_vec())
+                    .put(self.name_key(kept), kept.root.0.to_vec());
                 match self.parcel.kind {
                     EntryKind::File => {
                         batch.put(size_key(self.room, kept.bytes, transfer), kept.root.0.to_vec())
@@ -143,6 +152,7 @@ impl ParcelRecord {
             }
             (Some(kept), _) => batch
                 .delete(kept_key(self.room, kept.since_ms, transfer))
+                .delete(self.name_key(kept))
                 .delete(size_key(self.room, kept.bytes, transfer)),
             (None, _) => batch,
         }
@@ -199,6 +209,16 @@ pub(super) fn kept_key(room: RoomId, since_ms: u64, transfer: TransferId) -> Key
 /// Under this prefix are the roots of a room's files of one size.
 pub(super) fn size_prefix(room: RoomId, size: u64) -> Key {
     Key::join([&b"parcel-size/"[..], &room.0, &size.to_be_bytes()])
+}
+
+/// Under this prefix are the roots of what a room keeps of one kind under one name, the latest first.
+pub(super) fn name_prefix(room: RoomId, kind: EntryKind, name: &[u8]) -> Key {
+    let kind = match kind {
+        EntryKind::File => b"f",
+        EntryKind::Tree => b"t",
+        EntryKind::Symlink => b"l",
+    };
+    Key::join([&b"parcel-name/"[..], &room.0, kind, blake3::hash(name).as_bytes()])
 }
 
 fn size_key(room: RoomId, size: u64, transfer: TransferId) -> Key {

@@ -319,6 +319,41 @@ async fn more_files_than_one_round_takes_expire_in_several_in_every_room() {
     assert_eq!((expired, world.kept().await), (150, 0));
 }
 
+//= S5.100 (test)
+#[tokio::test]
+async fn the_older_version_is_the_newest_of_that_name_for_those_who_may_read_its_room() {
+    let world = World::new().await;
+    let private = RoomId([9; 16]);
+    world.client.create_private_room(private, "secret", None).await.unwrap();
+    let older = async |who: &Context, room: &str, name: &[u8], kind| {
+        world.parcels.older(who, room, name, kind).await.ok().flatten()
+    };
+    let (name, file) = (&b"plan.pdf"[..], EntryKind::File);
+    assert_eq!(older(&world.member, "ops", name, file).await, None);
+    world.settle(1).await;
+    world.now.store(2_000, Ordering::SeqCst);
+    world.settle(2).await;
+    assert_eq!(older(&world.member, "ops", name, file).await, Some(Root([2; 32])));
+    assert_eq!(older(&world.owner, "ops", name, file).await, Some(Root([2; 32])));
+    assert_eq!(older(&world.owner, "ops", b"plan.pd", file).await, None);
+    assert_eq!(older(&world.owner, "ops", name, EntryKind::Tree).await, None);
+    assert_eq!(older(&world.owner, "secret", name, file).await, None, "another room's is not taken");
+    let announced = world.parcels.announce(&world.owner, "secret", &parcel(3)).await.unwrap();
+    let (parcel, status, root) = (announced.event.seq, EndStatus::Settled, Some(Root([3; 32])));
+    let end = ParcelEnd { parcel, status, root, bytes: Some(1), entries: None };
+    world.parcels.conclude(&announced.event, &end).await.unwrap();
+    assert_eq!(older(&world.owner, "secret", name, file).await, Some(Root([3; 32])));
+    assert_eq!(older(&world.member, "secret", name, file).await, None);
+    // With its content, a parcel is no older version any more.
+    world.retain(Retention { files_ms: Some(1_500), ..Retention::default() }).await;
+    world.now.store(3_000, Ordering::SeqCst);
+    assert_eq!(world.parcels.expire().await.unwrap().len(), 1);
+    assert_eq!(older(&world.member, "ops", name, file).await, Some(Root([2; 32])));
+    world.now.store(9_000, Ordering::SeqCst);
+    assert_eq!(world.parcels.expire().await.unwrap().len(), 1);
+    assert_eq!(older(&world.member, "ops", name, file).await, None);
+}
+
 //= S5.72 (test)
 #[tokio::test]
 async fn contents_are_known_to_those_who_may_read_their_room_and_to_nobody_else() {

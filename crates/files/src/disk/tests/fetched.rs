@@ -21,6 +21,7 @@ fn begin(at: &Path) {
         list: None,
         roots: None,
         known: Vec::new(),
+        older: None,
     };
     let mut reading = outgoing.unwrap().read(&accept, mpsc::channel(1).1).unwrap();
     let mut bundle = Vec::new();

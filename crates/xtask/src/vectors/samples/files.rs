@@ -4,9 +4,9 @@ use hikyaku_wire::bundle::{
     Attribute, Done, Enter, FileEnd, FileHead, HardLink, Leave, LeftOut, Reason, Symlink,
 };
 use hikyaku_wire::files::{
-    Accept, Answer, Arrival, Block, Close, Component, GROUP_LEN, Head, List, Listed, MissingEntry, Offer,
-    Overwrite, Paused, PutOptions, Receipt, Request, Step, Synced, Target, TreeReceipt, Verdict, Wanted,
-    Wants,
+    Accept, Answer, Arrival, Block, Close, Component, Composed, GROUP_LEN, Head, List, Listed, MissingEntry,
+    Offer, Older, Overwrite, Part, Paused, Pieces, PutOptions, Receipt, Request, Step, Synced, Target,
+    TreeReceipt, Verdict, Wanted, Wants,
 };
 use hikyaku_wire::parcel::{EndStatus, EntryKind, EventRef, Metadata, Parcel, ParcelEnd, Root, TransferId};
 
@@ -104,6 +104,7 @@ fn put() -> Vec<Sample> {
             checksum: Some(true),
             dry_run: Some(false),
             aside: Some(true),
+            parts: None,
         }),
         tops: Some(2),
         ..offer.clone()
@@ -116,10 +117,14 @@ fn put() -> Vec<Sample> {
         list: None,
         roots: None,
         known: Vec::new(),
+        older: None,
     };
     let to_list = Accept { list: Some(true), ..accept.clone() };
     let with_roots = Accept { roots: Some(true), ..to_list.clone() };
     let known = Accept { known: vec![root()], ..accept.clone() };
+    let older = Accept { older: Some(Older { size: 1 << 31, average: 16_384 }), ..accept.clone() };
+    let renewed =
+        Offer { options: Some(PutOptions { parts: Some(true), ..PutOptions::default() }), ..offer.clone() };
     let resumed = Accept {
         from: 1024 * GROUP_LEN,
         prefix: Some(root()),
@@ -167,8 +172,10 @@ fn put() -> Vec<Sample> {
         sample("offer", "to a room", &offer),
         sample("offer", "to the drop directory", &dropped),
         sample("offer", "of a tree", &tree),
+        sample("offer", "of what there may be an older version of", &renewed),
         sample("answer", "begin", &Answer::Accept(accept)),
         sample("answer", "begin, or say that it is known", &Answer::Accept(known)),
+        sample("answer", "begin, and compare with an older version", &Answer::Accept(older)),
         sample("answer", "go on", &Answer::Accept(resumed)),
         sample("answer", "begin, and list a tree", &Answer::Accept(to_list)),
         sample("answer", "begin, and list a tree with its roots", &Answer::Accept(with_roots)),
@@ -181,6 +188,7 @@ fn put() -> Vec<Sample> {
     ];
     out.extend(steps());
     out.extend(listing());
+    out.extend(versions());
     out
 }
 
@@ -212,6 +220,25 @@ fn listing() -> Vec<Sample> {
             &Step::List(List { first: 9, entries: vec![], last: Some(true) }),
         ),
         sample("answer", "what is wanted", &Answer::Wants(wants)),
+    ]
+}
+
+fn versions() -> Vec<Sample> {
+    let pieces = [&[0, 0, 0x40, 1][..], &counting::<16>(0), &[0, 0, 0x10, 0], &counting::<16>(0x20)].concat();
+    let block = Block { entry: None, offset: 2 * GROUP_LEN, len: GROUP_LEN, cvs: counting::<32>(0).to_vec() };
+    let part = |at, len, from| Part { at: 2 * GROUP_LEN + at, len, from };
+    let all = Composed { block: block.clone(), parts: vec![part(0, GROUP_LEN, 1 << 30)] };
+    let some = Composed { block, parts: vec![part(7, 20_000, 0), part(30_000, 35_536, 1 << 30)] };
+    let last = Pieces { first: 4_098, pieces: Vec::new(), last: Some(true) };
+    vec![
+        sample(
+            "answer",
+            "pieces of an older version",
+            &Answer::Pieces(Pieces { first: 4_096, pieces, last: None }),
+        ),
+        sample("answer", "the end of them", &Answer::Pieces(last)),
+        sample("step", "a block that is in the older version", &Step::Composed(all)),
+        sample("step", "a block of which parts are there", &Step::Composed(some)),
     ]
 }
 

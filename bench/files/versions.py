@@ -1,0 +1,157 @@
+#!/usr/bin/env python3
+"""Counts what is sent of a newer version of a file whose older version is there: into a room and into a directory.
+
+usage: versions.py HIKYAKU [--mib 2048] [--directory /dev/shm]
+
+HIKYAKU is the program (target/release/hikyaku). Everything happens in a temporary directory below --directory, which should
+be a memory file system, over TCP on the loopback interface and through a proxy that counts. Each kind of change is made to the
+first version, which is sent before it; what is counted are the bytes of both directions, TLS included. The result is compared.
+"""
+import argparse
+import filecmp
+import os
+import pathlib
+import random
+import shutil
+import socket
+import subprocess
+import tempfile
+import threading
+import time
+
+import cases as ways
+
+MIB = 1 << 20
+
+
+class Cable:
+    """A TCP proxy that counts the bytes of both directions."""
+
+    def __init__(self):
+        self.listener = socket.create_server(("127.0.0.1", 0))
+        self.port, self.leads_to, self.bytes = self.listener.getsockname()[1], None, 0
+        threading.Thread(target=self.listen, daemon=True).start()
+
+    def listen(self):
+        while True:
+            client, _ = self.listener.accept()
+            server = socket.create_connection(("127.0.0.1", self.leads_to))
+            for one, other in ((client, server), (server, client)):
+                threading.Thread(target=self.carry, args=(one, other), daemon=True).start()
+
+    def carry(self, one, other):
+        try:
+            while data := one.recv(MIB):
+                other.sendall(data)
+                self.bytes += len(data)
+            other.shutdown(socket.SHUT_WR)
+        except OSError:
+            pass
+
+
+class World:
+    def __init__(self, work, hikyaku):
+        self.work, self.hikyaku, self.cable = work, hikyaku, Cable()
+        self.into = work / "into"
+        self.into.mkdir()
+        self.environment = dict(os.environ, HIKYAKU_HOME=str(work / "home"))
+        self.cable.leads_to = ways.free_port()
+        self.server = subprocess.Popen(
+            [hikyaku, "serve", "--data", work / "data", "--listen", f"127.0.0.1:{self.cable.leads_to}", "--into", self.into,
+             "--advertise", f"127.0.0.1:{self.cable.port}"],
+            stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True,
+        )
+        link = None
+        for line in self.server.stdout:
+            if line.startswith("invite: "):
+                link = line.split(" ", 1)[1].strip()
+            if line.startswith("ready: "):
+                break
+        self.run("join", "-", "--name", "bench", text=link)
+        self.run("room", "create", "ops")
+
+    def run(self, *arguments, text=None):
+        command = [self.hikyaku, "--transport", "tcp", *map(str, arguments)]
+        done = subprocess.run(command, env=self.environment, input=text, capture_output=True, text=True)
+        if done.returncode != 0:
+            raise SystemExit(f"{command}: {done.stderr}")
+        return done.stdout
+
+    def send(self, source, to):
+        before, begun = self.cable.bytes, time.monotonic()
+        self.run("send", source, "--to", to, *(["--overwrite", "always"] if to == ":" else []))
+        return self.cable.bytes - before, time.monotonic() - begun
+
+    def close(self):
+        self.server.terminate()
+        self.server.wait()
+
+
+def scattered(piece):
+    """One in a hundred bytes is another one, in pieces of this length that lie anywhere."""
+
+    def change(path, size, dice):
+        with open(path, "r+b") as file:
+            for _ in range(size // 100 // piece):
+                file.seek(dice.randrange(0, size - piece))
+                file.write(dice.randbytes(piece))
+
+    return change
+
+
+def put_in(path, size, dice):
+    """One in a hundred bytes is new and lies between others, at ten places."""
+    old = path.with_suffix(".old")
+    os.rename(path, old)
+    places = sorted(dice.randrange(0, size) for _ in range(10))
+    with open(old, "rb") as source, open(path, "wb") as file:
+        for place in places:
+            while (left := place - source.tell()) > 0:
+                file.write(source.read(min(left, MIB)))
+            file.write(dice.randbytes(size // 1000 + 1))
+        shutil.copyfileobj(source, file, MIB)
+    os.unlink(old)
+
+
+def nothing(path, size, dice):
+    """It has another time, and nothing else."""
+
+
+CHANGES = {
+    "nothing but its time": nothing,
+    "1 % in pieces of 1 MiB": scattered(MIB),
+    "1 % in pieces of 64 KiB": scattered(64 * 1024),
+    "1 % in pieces of 16 KiB": scattered(16 * 1024),
+    "1 % in pieces of 4 KiB": scattered(4 * 1024),
+    "1 % put in at ten places": put_in,
+}
+
+
+def main():
+    parser = argparse.ArgumentParser()
+    parser.add_argument("hikyaku", type=pathlib.Path)
+    parser.add_argument("--mib", type=int, default=2048)
+    parser.add_argument("--directory", default="/dev/shm")
+    options = parser.parse_args()
+    size, dice = options.mib * MIB, random.Random(5)
+    print(f"a newer version of {options.mib} MiB; the older one is there")
+    print("to      change                     sent %   MiB     s")
+    for to in ("#ops", ":"):
+        for name, change in CHANGES.items():
+            with tempfile.TemporaryDirectory(dir=options.directory, prefix="bench-versions-") as work:
+                world, source = World(pathlib.Path(work), options.hikyaku.resolve()), pathlib.Path(work) / "big.img"
+                try:
+                    ways.make_file(source, options.mib)
+                    world.send(source, to)
+                    change(source, size, dice)
+                    os.utime(source)
+                    sent, took = world.send(source, to)
+                    if to == ":" and not filecmp.cmp(source, world.into / source.name, shallow=False):
+                        raise SystemExit("what is there is not what was sent")
+                finally:
+                    world.close()
+                print(f"{to:7} {name:26} {sent / size:6.2%}  {sent / MIB:6.1f}  {took:5.2f}", flush=True)
+
+
+if __name__ == "__main__":
+    main()

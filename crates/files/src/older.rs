@@ -1,0 +1,127 @@
+//! The older version at a receiver: read once to be told of, and again where parts of it are used.
+//!
+//! It is held open from the acceptance on: what becomes of its name or of its references meanwhile changes nothing. Spec:
+//! section 5.10.
+
+use std::fs::File;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use hikyaku_storage::vault::{Mark, Object, VaultError};
+use hikyaku_wire::files::{Composed, Older, Pieces};
+
+use crate::error::{FilesError, Result};
+use crate::vault::read_at;
+use crate::versions::{self, OLDER_FROM, Telling};
+use crate::writer::Sink;
+
+/// What is not read after so long is not told: the sender waits for it.
+const TELL_FOR: Duration = Duration::from_secs(60);
+/// How much is read at a time.
+const READ: usize = 512 * 1024;
+
+/// Something that is there and does not change, or is noticed to.
+trait Content: Send + Sync {
+    fn size(&self) -> u64;
+    fn read(&self, offset: u64, into: &mut [u8]) -> Result<usize, VaultError>;
+}
+
+impl Content for Box<dyn Object> {
+    fn size(&self) -> u64 {
+        (**self).size()
+    }
+
+    fn read(&self, offset: u64, into: &mut [u8]) -> Result<usize, VaultError> {
+        (**self).read(offset, into)
+    }
+}
+
+struct Regular {
+    file: File,
+    size: u64,
+}
+
+impl Content for Regular {
+    fn size(&self) -> u64 {
+        self.size
+    }
+
+    fn read(&self, offset: u64, into: &mut [u8]) -> Result<usize, VaultError> {
+        read_at(&self.file, offset, into)
+    }
+}
+
+/// An older version that a sender may use. Clones share it.
+#[derive(Clone)]
+pub(crate) struct OlderVersion {
+    content: Arc<dyn Content>,
+    older: Older,
+}
+
+impl OlderVersion {
+    /// An object of the vault; `None` where it is too small to be worth it.
+    pub(crate) fn of_object(object: Box<dyn Object>) -> Option<Self> {
+        Self::of(Arc::new(object))
+    }
+
+    /// A regular file.
+    pub(crate) fn of_file(file: File) -> Option<Self> {
+        let size = file.metadata().ok()?.len();
+        Self::of(Arc::new(Regular { file, size }))
+    }
+
+    fn of(content: Arc<dyn Content>) -> Option<Self> {
+        let size = content.size();
+        let older = Older { size, average: versions::average_of(size) };
+        (size >= OLDER_FROM).then_some(Self { content, older })
+    }
+
+    /// As it is named in the acceptance.
+    pub(crate) fn named(&self) -> Older {
+        self.older
+    }
+
+    /// Reads it and tells of its pieces, until `tell` wants no more. Blocks. What cannot be read is not told of.
+    pub(crate) fn tell(&self, mut tell: impl FnMut(Pieces) -> bool) {
+        let Ok(mut telling) = Telling::new(self.older.average) else { return };
+        let (begun, mut offset, mut buffer) = (Instant::now(), 0, vec![0; READ]);
+        while !telling.is_over() {
+            let read = self.content.read(offset, &mut buffer).unwrap_or_else(|error| {
+                tracing::warn!(%error, "an older version cannot be read: the newer one is sent whole from here on");
+                0
+            });
+            offset += read as u64;
+            telling.take(buffer.get(..read).unwrap_or_default());
+            if read < buffer.len() || begun.elapsed() >= TELL_FOR {
+                telling.end();
+            }
+            while let Some(pieces) = telling.next_pieces() {
+                if !tell(pieces) {
+                    return;
+                }
+            }
+        }
+    }
+}
+
+/// A sink that finds parts of what is written in an older version, if there is one.
+pub(crate) struct Renewing<'a, S> {
+    pub(crate) sink: &'a mut S,
+    pub(crate) older: Option<OlderVersion>,
+}
+
+impl<S: Sink> Sink for Renewing<'_, S> {
+    fn write(&mut self, offset: u64, data: &[u8], tree_offset: u64, tree: &[u8]) -> Result<()> {
+        self.sink.write(offset, data, tree_offset, tree)
+    }
+
+    fn sync(&mut self, mark: Mark) -> Result<()> {
+        self.sink.sync(mark)
+    }
+
+    fn compose(&self, composed: &Composed, came: &[u8], into: &mut Vec<u8>) -> Result<()> {
+        versions::check(composed, self.older.as_ref().map(|older| older.named().size))?;
+        let Some(older) = &self.older else { return Err(FilesError::OlderChanged) };
+        versions::compose(composed, came, into, |offset, part| Ok(older.content.read(offset, part)?))
+    }
+}

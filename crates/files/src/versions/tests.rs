@@ -1,0 +1,244 @@
+//! What did not change is not sent, and whatever is told of it, what is put together is verified by others.
+
+use bytes::Bytes;
+use hikyaku_wire::files::{
+    BLOCK_LEN, Block, Composed, GROUP_LEN, MAX_AVERAGE, MAX_INDEX, MAX_PIECES, MIN_AVERAGE, Older, PIECE_LEN,
+    Part, Pieces,
+};
+
+use super::*;
+use crate::error::FilesError;
+
+const KIB: usize = 1024;
+
+/// Bytes that differ everywhere.
+fn content(seed: u8, len: usize) -> Vec<u8> {
+    let mut out = vec![0; len];
+    blake3::Hasher::new().update(&[seed]).finalize_xof().fill(&mut out);
+    out
+}
+
+fn older(content: &[u8]) -> Older {
+    let size = content.len() as u64;
+    Older { size, average: average_of(size) }
+}
+
+fn told(content: &[u8], at_once: usize) -> Vec<Pieces> {
+    let mut telling = Telling::new(older(content).average).unwrap();
+    let mut told = Vec::new();
+    for bytes in content.chunks(at_once) {
+        telling.take(bytes);
+        told.extend(std::iter::from_fn(|| telling.next_pieces()));
+    }
+    telling.end();
+    told.extend(std::iter::from_fn(|| telling.next_pieces()));
+    assert!(telling.is_over());
+    told
+}
+
+fn index(content: &[u8]) -> Index {
+    let mut index = Index::new(older(content)).unwrap();
+    for pieces in told(content, 512 * KIB) {
+        index.hear(&pieces).unwrap();
+    }
+    assert!(index.is_whole());
+    index
+}
+
+/// The blocks of the new version from an offset on, and how many bytes of them are sent; what is put together is compared.
+fn sent(old: &[u8], new: &[u8], from: usize) -> usize {
+    let mut sparing = Sparing::new(index(old), from as u64).unwrap();
+    let (mut spared, mut held) = (Vec::new(), 0);
+    let block_len = usize::try_from(BLOCK_LEN).unwrap();
+    for (number, bytes) in new[from..].chunks(block_len).enumerate() {
+        let (offset, len) = ((from + number * block_len) as u64, bytes.len() as u64);
+        sparing.take(Block { entry: None, offset, len, cvs: Vec::new() }, Bytes::copy_from_slice(bytes));
+        spared.extend(std::iter::from_fn(|| sparing.next_block()));
+        held = held.max((number + 1) * block_len - spared.len() * block_len);
+    }
+    sparing.end();
+    spared.extend(std::iter::from_fn(|| sparing.next_block()));
+    assert!(held <= 2 * block_len, "no more is held back than the longest piece lies in");
+    let (mut whole, mut sent, mut into) = (new[..from].to_vec(), 0, Vec::new());
+    for Spared { block, parts, rest } in spared {
+        sent += rest.len();
+        if parts.is_empty() {
+            whole.extend_from_slice(&rest);
+            continue;
+        }
+        let composed = Composed { block, parts };
+        assert_eq!(check(&composed, Some(old.len() as u64)).unwrap(), rest.len() as u64);
+        let read = |offset: u64, part: &mut [u8]| {
+            let offset = usize::try_from(offset).unwrap();
+            part.copy_from_slice(&old[offset..offset + part.len()]);
+            Ok(part.len())
+        };
+        compose(&composed, &rest, &mut into, read).unwrap();
+        whole.extend_from_slice(&into);
+    }
+    assert!(whole == new, "what is put together is the new version");
+    sent
+}
+
+//= S5.102 (test)
+//= S5.104 (test)
+#[test]
+fn what_did_not_change_is_not_sent_wherever_something_was_put_in_or_taken_out() {
+    let old = content(1, 8 * 1024 * KIB);
+    assert_eq!(sent(&old, &old, 0), 0);
+    let mut new = old.clone();
+    new.splice(3_000_001..3_000_001, content(2, 1_001));
+    new.drain(5_000_000..5_000_777);
+    new[7_000_000] ^= 1;
+    let changed = sent(&old, &new, 0);
+    assert!(changed < 3 * 4 * 64 * KIB, "{changed} bytes for three changes");
+    // What was moved is found, too, and what is there twice.
+    let new = [&old[4_000_000..], &old[..4_000_000], &old[..1_000_000]].concat();
+    let changed = sent(&old, &new, 0);
+    assert!(changed < 3 * 2 * 64 * KIB, "{changed} bytes for three places");
+    let other = content(3, 1024 * KIB);
+    assert_eq!(sent(&old, &other, 0), other.len(), "nothing of it is there");
+}
+
+//= S5.104 (test)
+#[test]
+fn who_goes_on_in_the_middle_finds_the_same_pieces_soon() {
+    let old = content(1, 4 * 1024 * KIB);
+    let from = usize::try_from(17 * GROUP_LEN).unwrap();
+    let changed = sent(&old, &old, from);
+    assert!(changed < 4 * 64 * KIB, "{changed} bytes until the cuts are the same again");
+    let mut shorter = old.clone();
+    shorter.truncate(2_000_123);
+    assert!(sent(&old, &shorter, from) < 5 * 64 * KIB);
+}
+
+//= S5.102 (test)
+#[test]
+fn the_cuts_are_those_of_fastcdc_however_the_bytes_come() {
+    let content = content(4, 3 * 1024 * KIB + 17);
+    let lens: Vec<_> = fastcdc::v2020::FastCDC::new(&content, 4 * KIB, 16 * KIB, 64 * KIB)
+        .map(|piece| (piece.length, *blake3::hash(&content[piece.offset..][..piece.length]).as_bytes()))
+        .collect();
+    for at_once in [1_000, 64 * KIB, 5 * 1024 * KIB] {
+        let told = told(&content, at_once);
+        let pieces: Vec<u8> = told.iter().flat_map(|pieces| pieces.pieces.clone()).collect();
+        let expected = lens.iter().flat_map(|(len, digest)| {
+            [&u32::try_from(*len).unwrap().to_be_bytes()[..], &digest[..16]].concat()
+        });
+        assert!(pieces == expected.collect::<Vec<u8>>(), "in pieces of {at_once}");
+        assert_eq!(told.last().unwrap().last, Some(true));
+        assert!(told.iter().rev().skip(1).all(|pieces| pieces.last.is_none()));
+    }
+}
+
+/// The example of the specification.
+//= S5.102 (test)
+#[test]
+fn the_first_cuts_of_the_example_are_these() {
+    let mut example = vec![0; 200_000];
+    blake3::Hasher::new().finalize_xof().fill(&mut example);
+    let mut cutter = Cutter::new(MIN_AVERAGE).unwrap();
+    cutter.take(&example);
+    cutter.end();
+    let lens: Vec<_> = std::iter::from_fn(|| cutter.next_piece()).map(|(len, _)| len).take(4).collect();
+    assert_eq!(lens, [25_574, 7_224, 26_313, 21_921]);
+}
+
+#[test]
+fn the_average_grows_with_the_size_so_that_pieces_stay_few() {
+    for (size, average) in [
+        (0, MIN_AVERAGE),
+        (2 << 30, MIN_AVERAGE),
+        ((2 << 30) + 16 * 1024, 2 * MIN_AVERAGE),
+        (100 << 30, MAX_AVERAGE),
+        (u64::MAX, MAX_AVERAGE),
+    ] {
+        assert_eq!(average_of(size), average, "of {size}");
+        assert!(Cutter::new(average).is_ok());
+    }
+    for average in [0, 1, MIN_AVERAGE / 2, MIN_AVERAGE + 1, 2 * MAX_AVERAGE, u64::MAX] {
+        assert!(Cutter::new(average).is_err() && Index::new(Older { size: 1, average }).is_err());
+    }
+}
+
+fn pieces(first: u64, lens: &[u32], last: Option<bool>) -> Pieces {
+    let pieces = lens.iter().flat_map(|len| [&len.to_be_bytes()[..], &[7; 16]].concat()).collect();
+    Pieces { first, pieces, last }
+}
+
+//= S5.101 (test)
+#[test]
+fn pieces_that_cannot_be_are_refused() {
+    let older = Older { size: 100_000, average: MIN_AVERAGE };
+    let begun = || {
+        let mut index = Index::new(older).unwrap();
+        index.hear(&pieces(0, &[50_000], None)).unwrap();
+        index
+    };
+    let longest = 4 * u32::try_from(MIN_AVERAGE).unwrap();
+    for bad in [
+        pieces(0, &[1], None),
+        pieces(2, &[1], None),
+        pieces(1, &[0], None),
+        pieces(1, &[longest + 1], None),
+        pieces(1, &[50_001], None),
+        pieces(1, &[50_000, 1], None),
+        pieces(1, &[u32::MAX], None),
+        Pieces { first: 1, pieces: vec![0; PIECE_LEN - 1], last: None },
+        Pieces { first: 1, pieces: vec![1; PIECE_LEN * (MAX_PIECES + 1)], last: None },
+    ] {
+        let refused = begun().hear(&bad);
+        assert!(matches!(refused, Err(FilesError::Range { .. })), "{refused:?}: {bad:?}");
+    }
+    let mut index = begun();
+    index.hear(&pieces(1, &[50_000], Some(true))).unwrap();
+    assert!(index.is_whole());
+    assert!(index.hear(&pieces(2, &[], Some(true))).is_err(), "nothing follows the last ones");
+}
+
+//= S5.101 (test)
+#[test]
+fn no_more_pieces_are_heard_than_the_bound() {
+    let mut index = Index::new(Older { size: u64::MAX, average: MIN_AVERAGE }).unwrap();
+    let many = vec![1; MAX_PIECES];
+    for first in (0..MAX_INDEX as u64).step_by(MAX_PIECES) {
+        index.hear(&pieces(first, &many, None)).unwrap();
+    }
+    let refused = index.hear(&pieces(MAX_INDEX as u64, &[1], None)).unwrap_err();
+    assert!(refused.to_string().contains("pieces of an older version (262144)"), "{refused}");
+    index.hear(&pieces(MAX_INDEX as u64, &[], Some(true))).unwrap();
+}
+
+//= S5.103 (test)
+#[test]
+fn a_block_whose_parts_cannot_be_is_refused() {
+    let block = Block { entry: None, offset: GROUP_LEN, len: 1_000, cvs: Vec::new() };
+    let part = |at, len, from| Part { at, len, from };
+    let of = |parts: &[Part]| Composed { block: block.clone(), parts: parts.to_vec() };
+    let good = of(&[part(GROUP_LEN, 10, 90), part(GROUP_LEN + 10, 5, 0), part(GROUP_LEN + 999, 1, 99)]);
+    assert_eq!(check(&good, Some(100)).unwrap(), 984);
+    assert!(check(&good, Some(99)).is_err() && check(&good, None).is_err());
+    for bad in [
+        of(&[part(GROUP_LEN, 0, 0)]),
+        of(&[part(GROUP_LEN - 1, 1, 0)]),
+        of(&[part(GROUP_LEN, 11, 90)]),
+        of(&[part(GROUP_LEN, 10, u64::MAX)]),
+        of(&[part(GROUP_LEN, u64::MAX, 1)]),
+        of(&[part(u64::MAX, 1, 1)]),
+        of(&[part(GROUP_LEN + 991, 10, 0)]),
+        of(&[part(GROUP_LEN + 5, 5, 0), part(GROUP_LEN, 5, 0)]),
+        of(&[part(GROUP_LEN, 5, 0), part(GROUP_LEN + 4, 5, 0)]),
+    ] {
+        assert!(check(&bad, Some(100)).is_err(), "{bad:?}");
+    }
+    let long =
+        Composed { block: Block { len: 1 << 40, ..block.clone() }, parts: vec![part(GROUP_LEN, 1, 0)] };
+    assert!(check(&long, Some(100)).is_err());
+    // More or less than what is announced came, or the older version is shorter than it was.
+    let read = |_, part: &mut [u8]| Ok(part.len());
+    for came in [0, 983, 985] {
+        assert!(compose(&good, &vec![1; came], &mut Vec::new(), read).is_err(), "{came}");
+    }
+    let short = compose(&good, &[1; 984], &mut Vec::new(), |_, part| Ok(part.len() - 1));
+    assert!(matches!(short, Err(FilesError::OlderChanged)));
+}

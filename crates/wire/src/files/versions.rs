@@ -1,0 +1,89 @@
+//! A newer version of something that the receiver has an older one of: the parts that it has are named, not sent.
+//! Spec: section 5.10.
+
+use minicbor::{Decode, Encode};
+
+use super::Block;
+
+/// The bytes of one piece in [`Pieces::pieces`]: its length in four, and what it is hashed to in sixteen.
+pub const PIECE_LEN: usize = 20;
+/// The most pieces that one [`Pieces`] tells of.
+pub const MAX_PIECES: usize = 2_048;
+/// The most pieces that are told of one older version.
+pub const MAX_INDEX: usize = 262_144;
+/// The most parts that one [`Composed`] has.
+pub const MAX_PARTS: usize = 256;
+/// The shortest average length of pieces.
+pub const MIN_AVERAGE: u64 = 16 * 1024;
+/// The longest one.
+pub const MAX_AVERAGE: u64 = 1024 * 1024;
+
+/// What the receiver has of an older version, and how it is cut to be compared.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode)]
+#[cbor(map)]
+pub struct Older {
+    /// How many bytes it has.
+    #[n(0)]
+    pub size: u64,
+    /// The average length of its pieces: a power of two from [`MIN_AVERAGE`] to [`MAX_AVERAGE`].
+    #[n(1)]
+    pub average: u64,
+}
+
+/// What the next pieces of the older version are.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+#[cbor(map)]
+pub struct Pieces {
+    /// How many were told before these.
+    #[n(0)]
+    pub first: u64,
+    /// Of each piece its length, as a big-endian number of four bytes, and the first sixteen bytes of its BLAKE3 hash.
+    #[n(1)]
+    #[cbor(with = "minicbor::bytes")]
+    pub pieces: Vec<u8>,
+    /// Whether these are the last: what follows them in the older version is not told.
+    #[n(2)]
+    pub last: Option<bool>,
+}
+
+/// A block that the receiver puts together: parts of it from the older version, and the rest from the DATA frame that
+/// follows; none follows where there is no rest.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+#[cbor(map)]
+pub struct Composed {
+    /// What it is when it is put together.
+    #[n(0)]
+    pub block: Block,
+    /// What of it is in the older version, in order.
+    #[n(1)]
+    #[cbor(decode_with = "crate::cbor::few::<_, _, MAX_PARTS>")]
+    pub parts: Vec<Part>,
+}
+
+/// Bytes that lie in the older version, too.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode)]
+#[cbor(array)]
+pub struct Part {
+    /// Where they belong in the new one.
+    #[n(0)]
+    pub at: u64,
+    /// How many.
+    #[n(1)]
+    pub len: u64,
+    /// Where they lie in the older one.
+    #[n(2)]
+    pub from: u64,
+}
+
+impl Composed {
+    /// How many bytes the DATA frame has; `None` where the parts are empty, out of order or not within the block.
+    pub fn carried(&self) -> Option<u64> {
+        let (mut reached, mut carried) = (self.block.offset, 0);
+        for part in &self.parts {
+            carried += part.at.checked_sub(reached)?;
+            reached = part.at.checked_add(part.len).filter(|end| *end > part.at)?;
+        }
+        let rest = self.block.offset.checked_add(self.block.len)?.checked_sub(reached)?;
+        Some(carried + rest)
+    }
+}
