@@ -72,6 +72,29 @@ impl Lifecycle {
     }
 }
 
+/// The last look of whoever takes a connection's exchanges, before it closes one that [may be closed](Lifecycle::may_close).
+///
+/// It looks for exchanges, and then at the lifecycle. Between the two an exchange may have come, and GOAWAY behind it: the exchange
+/// came first and is answered. So nothing that came before GOAWAY is left behind only if a look *after* GOAWAY was heard found nothing.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub(crate) struct LastLook {
+    /// It was known already that the connection may close.
+    known: bool,
+}
+
+impl LastLook {
+    /// An exchange was found.
+    pub(crate) fn found(&mut self) {
+        self.known = false;
+    }
+
+    /// No exchange was found, and after that it was seen that the connection may close. Whether it is closed.
+    //= S3.73
+    pub(crate) fn closes(&mut self) -> bool {
+        std::mem::replace(&mut self.known, true)
+    }
+}
+
 /// A [`Lifecycle`] that several tasks step, each step whole.
 #[derive(Debug, Default)]
 pub(crate) struct Shared(AtomicU64);
@@ -118,5 +141,89 @@ mod tests {
         assert_eq!(shared.step(Lifecycle::hear_goaway), ((), false));
         assert_eq!(shared.step(Lifecycle::leave), ((), true));
         assert!(shared.now().may_close());
+    }
+
+    /// A connection whose peer says GOAWAY behind its last exchange, as the task sees it that takes its exchanges.
+    #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+    struct Leaving {
+        /// What has still to arrive, in this order: exchanges, and GOAWAY as the last one.
+        coming: Vec<&'static str>,
+        /// Exchanges that have come and were not found yet.
+        waiting: usize,
+        open: u32,
+        heard: bool,
+        known: bool,
+        /// It has looked for exchanges and found none.
+        has_looked: bool,
+        closed: bool,
+    }
+
+    impl Leaving {
+        fn arrive(&mut self) -> bool {
+            let next = (!self.coming.is_empty()).then(|| self.coming.remove(0));
+            self.waiting += usize::from(next == Some("exchange"));
+            self.heard |= next == Some("goaway");
+            next.is_some()
+        }
+
+        /// The next thing that the task does. As the session does it: it looks for exchanges, then at the lifecycle.
+        fn go_on(&mut self) -> bool {
+            let mut lifecycle = Lifecycle { said: false, heard: self.heard, open: self.open };
+            let mut last_look = LastLook { known: self.known };
+            if !self.has_looked && self.waiting > 0 {
+                self.waiting -= 1;
+                assert!(lifecycle.enter(By::Peer), "it came before anybody left");
+                last_look.found();
+            } else if !self.has_looked {
+                self.has_looked = true;
+            } else {
+                self.has_looked = false;
+                self.closed = lifecycle.may_close() && last_look.closes();
+            }
+            (self.open, self.known) = (lifecycle.open, last_look.known);
+            true
+        }
+
+        /// An exchange is answered.
+        fn answer(&mut self) -> bool {
+            let was_open = self.open > 0;
+            self.open = self.open.saturating_sub(1);
+            was_open
+        }
+    }
+
+    /// In every order in which exchanges and GOAWAY can arrive, the task can look, and answers can be given.
+    //= S3.73 (test)
+    #[test]
+    fn no_exchange_that_came_before_goaway_is_left_behind_in_any_order_of_looks_and_arrivals() {
+        let coming = vec!["exchange", "exchange", "exchange", "goaway"];
+        let begin = Leaving {
+            coming,
+            waiting: 0,
+            open: 0,
+            heard: false,
+            known: false,
+            has_looked: false,
+            closed: false,
+        };
+        let (mut seen, mut ends) = (std::collections::BTreeSet::new(), 0);
+        let mut next = vec![begin];
+        while let Some(state) = next.pop() {
+            if !seen.insert(state.clone()) {
+                continue;
+            }
+            if state.closed {
+                assert!(state.coming.is_empty() && state.waiting == 0 && state.open == 0, "{state:?}");
+                ends += 1;
+                continue;
+            }
+            for step in [Leaving::arrive, Leaving::go_on, Leaving::answer] {
+                let mut after = state.clone();
+                if step(&mut after) {
+                    next.push(after);
+                }
+            }
+        }
+        assert!(ends > 0 && seen.len() > 50, "{} states, {ends} of them ends", seen.len());
     }
 }

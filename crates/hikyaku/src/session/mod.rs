@@ -25,6 +25,7 @@ use crate::error::{Closed, Error, Result};
 use crate::events::{By, event};
 use crate::router::Router;
 use crate::session::datagrams::Fate;
+use crate::session::lifecycle::LastLook;
 
 /// Starts the session: sends HELLO and lets `router` answer what the peer asks. `kept` is dropped when it is over.
 pub(crate) fn start<C: Send + Sync + 'static>(
@@ -72,16 +73,14 @@ async fn run<C: Send + Sync + 'static>(inner: Arc<Inner>, router: Arc<Router<C>>
     tasks.spawn(control::expect_hello(inner.clone()));
     tasks.spawn(take_in(inner.clone()));
     let mut taken = 0_u64;
-    let mut may_close = false;
+    let mut last_look = LastLook::default();
     let closed = loop {
         let accepted = tokio::select! {
             // Exchanges that arrived before the peer's GOAWAY are still taken.
             biased;
             accepted = inner.link().accept_bi() => accepted,
-            //= S3.73
             () = inner.when(Inner::may_close) => {
-                // An exchange may have come between the two looks, and GOAWAY behind it: one more look tells.
-                if std::mem::replace(&mut may_close, true) {
+                if last_look.closes() {
                     break drained(&inner).await;
                 }
                 continue;
@@ -91,7 +90,7 @@ async fn run<C: Send + Sync + 'static>(inner: Arc<Inner>, router: Arc<Router<C>>
         };
         match accepted {
             Ok(stream) => {
-                may_close = false;
+                last_look.found();
                 taken += 1;
                 //= S6.21
                 if inner.stranger && taken > 1 {
