@@ -3,6 +3,7 @@ than before (`Watched`), and others must not notice."""
 
 import os
 import random
+import time
 import unittest
 
 import cases
@@ -332,25 +333,26 @@ class Abuse(Watched, unittest.TestCase):
                 self.assertTrue(raw.resets.get(at << 2) == session.TRUNCATED or code == session.INVALID_MESSAGE, (raw.resets.get(at << 2), code))
 
     def test_an_answer_beyond_what_the_peer_takes(self):
-        """S3.14: the answer fails with LIMIT, and the connection goes on."""
-        raw = self.raw()
-        raw.close()
+        """S3.14: the answer fails with LIMIT, and the connection goes on. An exchange right behind HELLO may be answered before that was
+        looked at, by what every peer takes (S3.30); this one takes less."""
         raw = Raw(self.server)
         self.raws.append(raw)
         raw.start(cbor({0: {0: 10, 1: 4_096, 2: 0}, 1: [], 2: "small"}))
-        raw.granted(2)
-        raw.stream(0, request("accounts/1", "whoami", {}), fin=True)
-        raw.until(lambda: raw.finished(0))
-        self.assertEqual(cases.Fails(0x84), seen_error(raw))
+        give_up = time.monotonic() + 10
+        answers = []
+        while (not answers or answers[-1][0] == session.END) and time.monotonic() < give_up:
+            stream = len(raw.offsets) - 1 << 2  # the others have had one each, and the control stream is there
+            raw.granted((stream >> 2) + 1)
+            raw.stream(stream, request("accounts/1", "whoami", {}), fin=True)
+            raw.until(lambda: raw.finished(stream))
+            answers = raw.answer(stream)
+        self.assertEqual([kind for kind, _ in answers], [session.ERROR])
+        self.assertEqual(cbor_profile.decode(answers[0][1])[0], 0x84)
         self.assertTrue(raw.pongs(5))
 
 
 def steps_of(steps, stream: int) -> list[bytes]:
     return [step(stream) for step in steps]
-
-
-def seen_error(raw: Raw):
-    return cases.Fails(cbor_profile.decode(raw.answer(0)[-1][1])[0])
 
 
 if __name__ == "__main__":

@@ -17,6 +17,7 @@ use crate::budget::{Held, NoRoom};
 use crate::connection::{Connection, Inner};
 use crate::error::{Error, Failure, Result};
 use crate::events::{By, event};
+use crate::session::established;
 use crate::transport::{SendStream, Waits};
 
 /// Fed messages are sent by themselves once they fill this many bytes.
@@ -165,7 +166,7 @@ impl Sender {
     }
 
     async fn send_frame(&mut self, message: Encoded, shares: bool) -> Result<()> {
-        self.check_message(message.size)?;
+        self.check_message(message.size).await?;
         self.write().await?;
         self.unsent = [self.buffer.split().freeze(), message.frame];
         self.shares = shares;
@@ -175,9 +176,14 @@ impl Sender {
         self.write().await
     }
 
-    /// Whether a message of this size may be sent.
-    fn check_message(&self, size: u64) -> Result<()> {
+    /// Whether a message of this size may be sent. What not every peer takes waits for HELLO, which tells whether this one does:
+    /// an exchange may be here before it.
+    //= S3.30
+    async fn check_message(&self, size: u64) -> Result<()> {
         self.check_open()?;
+        if size > self.connection.peer_limits().max_message {
+            within(self.deadline, established(&self.connection)).await?;
+        }
         let limit = self.connection.peer_limits().max_message;
         if size > limit {
             let (events, owner) = (&self.connection.inner().events, By::Peer);
@@ -189,7 +195,7 @@ impl Sender {
 
     //= S3.14
     async fn feed_encoded(&mut self, item: &[u8]) -> Result<()> {
-        self.check_message(item.len() as u64)?;
+        self.check_message(item.len() as u64).await?;
         self.feed_frame(FrameType::MESSAGE, item);
         if self.buffer.len() >= FEED_LIMIT { self.flush().await } else { Ok(()) }
     }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use hikyaku::{DatagramError, Error, ErrorCode, Exchange, Limits, Result, Router};
+use hikyaku::{DatagramError, Error, ErrorCode, Exchange, Identity, Limits, Result, Router, Server};
 use hikyaku_mux::{CloseReason, Dir, Side, TransportCode};
 use hikyaku_wire::codes::is_reserved;
 use hikyaku_wire::exchange::{Goaway, encode_datagram, exchange_number};
@@ -55,6 +55,35 @@ async fn no_extension_is_listed_but_grease() {
     let hello = raw.hear_hello().await;
     assert!(!hello.extensions.is_empty());
     assert!(hello.extensions.iter().all(|id| is_reserved(*id)), "{hello:?}");
+}
+
+/// Answers with more than every peer takes.
+async fn much(mut exchange: Exchange) -> Result<()> {
+    exchange.reply(&"x".repeat(100_000)).await
+}
+
+//= S3.30 (test)
+#[tokio::test]
+async fn an_answer_that_not_every_peer_takes_waits_for_the_hello_that_says_whether_this_one_does() {
+    let router = Router::new().route("much/1", much).route("echo/1", crate::common::echo);
+    let server = Server::builder(Identity::generate().unwrap()).router(router).start().await.unwrap();
+    let mut raw = Raw::client(server.address(), &Key::new()).await;
+    let asks = |protocol| exchange(protocol, &[(FrameType::MESSAGE, &[0x07]), (FrameType::END, &[])]);
+    let much = raw.ask(&asks("much/1")).await;
+    // What everybody takes waits for nothing.
+    raw.lives().await;
+    raw.greet().await;
+    let heard = raw.hear(much).await.unwrap();
+    assert!(heard.len() > 100_000 && heard.ends_with(&frames(&[(FrameType::END, &[])])), "{}", heard.len());
+    // Who takes less than that is told so, and that it is its own limit.
+    let mut raw = Raw::client(server.address(), &Key::new()).await;
+    let much = raw.ask(&asks("much/1")).await;
+    let mut least = hello();
+    least.limits.max_message = 65_536;
+    raw.say(Dir::Uni, &control(&[(FrameType::HELLO, &least.encode())])).await;
+    let failure = raw.hear_failure(much).await;
+    assert_eq!(failure.code, ErrorCode::LIMIT);
+    assert!(failure.message.contains("65536"), "{}", failure.message);
 }
 
 //= S3.25 (test)
