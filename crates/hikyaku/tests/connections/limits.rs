@@ -450,3 +450,50 @@ async fn answers_that_nobody_reads_have_a_bound_and_the_others_are_answered() {
     })
     .await;
 }
+
+/// A few answers that wait weigh as much as their bytes: two have room here, and it is not their exchanges that fill it.
+//= S3.93 (test)
+#[tokio::test]
+async fn what_waits_to_be_said_is_counted_by_its_bytes() {
+    let limits = Limits {
+        max_memory: 8 * 1024 * 1024,
+        stream_window: 256 * 1024,
+        connection_window: 256 * 1024,
+        ..Limits::default()
+    };
+    let router = Router::new().route("page/1", page).route("echo/1", crate::common::echo);
+    let server =
+        Server::builder(Identity::generate().unwrap()).limits(limits).router(router).start().await.unwrap();
+    let stream = tls_to(server.address(), client_tls(Some(&Key::new()), &[ALPN])).await.unwrap();
+    let config = hikyaku_mux::Config { stream_receive_window: 100, ..hikyaku_mux::Config::default() };
+    let mut raw = Raw::with(stream, hikyaku_mux::Side::Client, config).await;
+    raw.greet().await;
+    let question = exchange("page/1", &[(FrameType::MESSAGE, &[0x07]), (FrameType::END, &[])]);
+    let mut waiting = Vec::new();
+    for _ in 0..2 {
+        waiting.push(raw.ask(&question).await);
+        raw.lives().await;
+    }
+    // The third is not held: it is given up as soon as it would have to wait.
+    let third = raw.ask(&question).await;
+    assert_eq!(raw.hear(third).await, Err(u64::from(ErrorCode::LIMIT.0)));
+    // Nobody listens to the first any more: its bytes are free for another.
+    raw.mux.stop(waiting[0], 0);
+    soon(async {
+        loop {
+            let next = raw.ask(&question).await;
+            raw.lives().await;
+            let said = loop {
+                match raw.mux.read(next, 1000) {
+                    Ok(Some(_)) => {}
+                    other => break other,
+                }
+            };
+            if said == Err(hikyaku_mux::ReadError::Blocked) {
+                break;
+            }
+            assert_eq!(said, Err(hikyaku_mux::ReadError::Reset(ErrorCode::LIMIT.0.into())));
+        }
+    })
+    .await;
+}
