@@ -53,24 +53,10 @@ async fn answer_on<C: Send + Sync + 'static>(
     if let Err(NoRoom { name, limit }) = sender.guard().room() {
         return turn_away(sender, receiver, Error::NoRoom { name, limit, nothing_done: true }).await;
     }
-    let opened = tokio::time::timeout(inner.limits.open_timeout, receiver.said()).await;
-    let open = match opened {
-        Ok(Ok(Some(Said::Open(open)))) => open,
-        //= S3.41
-        Ok(Err(Error::Message(error))) => {
-            let failure = Failure::new(ErrorCode::INVALID_MESSAGE, format!("OPEN: {error}"));
-            return conclude(sender, Err(failure.into())).await;
-        }
-        Ok(Err(error @ (Error::NoRoom { .. } | Error::Stalled(_)))) => {
-            return conclude(sender, Err(error)).await;
-        }
-        // Nothing was asked: the stream was reset, ended early, or broke the connection.
-        Ok(_) => return refuse(&mut sender, &mut receiver, ErrorCode::TRUNCATED),
-        Err(_) => {
-            let (value, owner) = (milliseconds(inner.limits.open_timeout), By::Us);
-            event!(inner.events, LimitReached { limit: "open_timeout", value, owner });
-            return refuse(&mut sender, &mut receiver, ErrorCode::STREAM_DEADLINE);
-        }
+    let open = match beginning(inner, &mut receiver).await {
+        Beginning::Asked(open) => open,
+        Beginning::Failed(error) => return conclude(sender, Err(error)).await,
+        Beginning::Nothing(code) => return refuse(&mut sender, &mut receiver, code),
     };
     sender.set_opened();
     sender.guard().announce(&open.protocol, &open.method);
@@ -107,6 +93,33 @@ async fn answer_on<C: Send + Sync + 'static>(
     };
     if let Some(sender) = left {
         conclude(sender.without_deadline(), result).await;
+    }
+}
+
+/// How an exchange begins.
+enum Beginning {
+    Asked(Open),
+    /// The question is not one, or found no room: its opener is told.
+    Failed(Error),
+    /// Nothing was asked, and nothing is answered.
+    Nothing(ErrorCode),
+}
+
+async fn beginning(inner: &Inner, receiver: &mut Receiver) -> Beginning {
+    match tokio::time::timeout(inner.limits.open_timeout, receiver.said()).await {
+        Ok(Ok(Some(Said::Open(open)))) => Beginning::Asked(open),
+        //= S3.41
+        Ok(Err(Error::Message(error))) => {
+            Beginning::Failed(Failure::new(ErrorCode::INVALID_MESSAGE, format!("OPEN: {error}")).into())
+        }
+        Ok(Err(error @ (Error::NoRoom { .. } | Error::Stalled(_)))) => Beginning::Failed(error),
+        // The stream was reset, ended early, or broke the connection.
+        Ok(_) => Beginning::Nothing(ErrorCode::TRUNCATED),
+        Err(_) => {
+            let (value, owner) = (milliseconds(inner.limits.open_timeout), By::Us);
+            event!(inner.events, LimitReached { limit: "open_timeout", value, owner });
+            Beginning::Nothing(ErrorCode::STREAM_DEADLINE)
+        }
     }
 }
 
