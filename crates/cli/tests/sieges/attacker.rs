@@ -1,7 +1,8 @@
 //! A client that means ill: it has keys, TLS and QMux of its own, and says as much of a conversation as it wants, as
 //! slowly as it wants, from whatever loopback address it wants.
 //!
-//! It uses rustls and the state machine of `hikyaku-mux`, never the library's own connections: those end well.
+//! It uses the keys and the TLS of `hikyaku-peers` and the state machine of `hikyaku-mux`, never the library's own connections:
+//! those end well.
 
 #![allow(dead_code, missing_docs, unreachable_pub, clippy::unwrap_used, clippy::expect_used)]
 
@@ -15,59 +16,44 @@ use std::time::Instant;
 
 use bytes::Bytes;
 use hikyaku_mux::{Config, Connection, Dir, ReadError, Side, StreamId};
-use hikyaku_wire::exchange::Open;
-use hikyaku_wire::frame::{self, FrameType};
-use hikyaku_wire::hello::{Hello, HelloLimits};
-use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
-use rustls::pki_types::pem::PemObject as _;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer, ServerName, UnixTime};
-use rustls::{ClientConfig, DigitallySignedStruct, SignatureScheme};
+use hikyaku_peers::{ALPN, ALPN_QUIC, Key, client_tls, name};
+use hikyaku_wire::frame::FrameType;
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, ReadBuf};
 use tokio::net::{TcpSocket, TcpStream};
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
+/// What an attacker over QUIC lets come and does not read.
+const UNREAD: u32 = 64 * 1024;
+
 /// Somebody with a key.
 #[derive(Clone)]
 pub struct Attacker {
     tls: TlsConnector,
-    quic: quinn::ClientConfig,
+    quic: Arc<quinn::crypto::rustls::QuicClientConfig>,
     server: SocketAddr,
 }
 
 impl Attacker {
     /// Somebody with a key that nobody knows.
     pub fn stranger(server: SocketAddr) -> Self {
-        let key = rcgen::KeyPair::generate_for(&rcgen::PKCS_ED25519).unwrap();
-        let certificate = rcgen::CertificateParams::default().self_signed(&key).unwrap();
-        let key = PrivatePkcs8KeyDer::from(key.serialize_der()).into();
-        Self::with(server, certificate.der().clone(), key)
+        Self::with(server, &Key::new())
     }
 
     /// Whoever stole the key of the only server known in `home`.
     pub fn member(server: SocketAddr, home: &Path) -> Self {
         let known = std::fs::read_dir(home.join("servers")).unwrap().next().unwrap().unwrap();
-        let pem = std::fs::read(known.path().join("identity.pem")).unwrap();
-        let key = PrivatePkcs8KeyDer::from_pem_slice(&pem).unwrap().into();
-        Self::with(server, CertificateDer::from_pem_slice(&pem).unwrap(), key)
+        Self::with(server, &Key::from_pem(&std::fs::read(known.path().join("identity.pem")).unwrap()))
     }
 
-    fn with(server: SocketAddr, certificate: CertificateDer<'static>, key: PrivateKeyDer<'static>) -> Self {
-        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-        let mut config = ClientConfig::builder_with_provider(provider)
-            .with_protocol_versions(&[&rustls::version::TLS13])
-            .unwrap()
-            .dangerous()
-            .with_custom_certificate_verifier(Arc::new(Anybody))
-            .with_client_auth_cert(vec![certificate], key)
-            .unwrap();
-        config.alpn_protocols = vec![b"hikyaku/1-qx02".to_vec()];
-        config.enable_sni = false;
-        let mut over_quic = config.clone();
-        over_quic.alpn_protocols = vec![b"hikyaku/1".to_vec()];
-        let over_quic = quinn::crypto::rustls::QuicClientConfig::try_from(over_quic).unwrap();
-        let quic = quinn::ClientConfig::new(Arc::new(over_quic));
-        Self { tls: TlsConnector::from(Arc::new(config)), quic, server }
+    fn with(server: SocketAddr, key: &Key) -> Self {
+        let config = |alpn| {
+            let mut config = client_tls(Some(key), &[alpn]);
+            config.enable_sni = false;
+            config
+        };
+        let quic = quinn::crypto::rustls::QuicClientConfig::try_from(config(ALPN_QUIC)).unwrap();
+        Self { tls: TlsConnector::from(Arc::new(config(ALPN))), quic: Arc::new(quic), server }
     }
 
     /// A TCP connection from an address of this computer. Closing it tells the server at once with a reset (`linger`
@@ -83,10 +69,16 @@ impl Attacker {
         Ok(stream)
     }
 
-    /// A QUIC connection from an address of this computer.
-    pub async fn connect_quic(&self, from: Ipv4Addr) -> io::Result<quinn::Connection> {
+    /// A QUIC connection from an address of this computer. It gives each stream `window` bytes of credit, and takes no more than
+    /// [`UNREAD`] in all that it does not read.
+    pub async fn connect_quic(&self, from: Ipv4Addr, window: u64) -> io::Result<quinn::Connection> {
         let endpoint = quinn::Endpoint::client(SocketAddr::new(from.into(), 0))?;
-        let connecting = endpoint.connect_with(self.quic.clone(), self.server, "hikyaku.invalid");
+        let mut transport = quinn::TransportConfig::default();
+        let window = quinn::VarInt::from_u64(window).map_err(io::Error::other)?;
+        transport.stream_receive_window(window).receive_window(UNREAD.into());
+        let mut config = quinn::ClientConfig::new(self.quic.clone());
+        config.transport_config(Arc::new(transport));
+        let connecting = endpoint.connect_with(config, self.server, "hikyaku.invalid");
         connecting.map_err(io::Error::other)?.await.map_err(io::Error::other)
     }
 
@@ -94,7 +86,8 @@ impl Attacker {
     pub async fn begin_quic(&self, from: Ipv4Addr) -> io::Result<tokio::net::UdpSocket> {
         let sink = tokio::net::UdpSocket::bind("127.0.0.1:0").await?;
         let endpoint = quinn::Endpoint::client(SocketAddr::new(from.into(), 0))?;
-        let _connecting = endpoint.connect_with(self.quic.clone(), sink.local_addr()?, "hikyaku.invalid");
+        let config = quinn::ClientConfig::new(self.quic.clone());
+        let _connecting = endpoint.connect_with(config, sink.local_addr()?, "hikyaku.invalid");
         let socket = tokio::net::UdpSocket::bind(SocketAddr::new(from.into(), 0)).await?;
         socket.connect(self.server).await?;
         let mut packet = vec![0; 65_536];
@@ -108,55 +101,19 @@ impl Attacker {
 
     /// The handshake over anything.
     pub async fn handshake<S: AsyncRead + AsyncWrite + Unpin>(&self, stream: S) -> io::Result<TlsStream<S>> {
-        self.tls.connect(ServerName::try_from("hikyaku.invalid").unwrap(), stream).await
+        self.tls.connect(name(), stream).await
     }
 
     /// The first flight of a handshake.
     pub fn client_hello(&self) -> Vec<u8> {
-        let name = ServerName::try_from("hikyaku.invalid").unwrap();
-        let mut connection = rustls::ClientConnection::new(self.tls.config().clone(), name).unwrap();
         let mut flight = Vec::new();
-        connection.write_tls(&mut flight).unwrap();
+        self.handshaking().write_tls(&mut flight).unwrap();
         flight
     }
-}
 
-/// Trusts whoever answers: who attacks does not care.
-#[derive(Debug)]
-struct Anybody;
-
-impl ServerCertVerifier for Anybody {
-    fn verify_server_cert(
-        &self,
-        _: &CertificateDer<'_>,
-        _: &[CertificateDer<'_>],
-        _: &ServerName<'_>,
-        _: &[u8],
-        _: UnixTime,
-    ) -> Result<ServerCertVerified, rustls::Error> {
-        Ok(ServerCertVerified::assertion())
-    }
-
-    fn verify_tls12_signature(
-        &self,
-        _: &[u8],
-        _: &CertificateDer<'_>,
-        _: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        Ok(HandshakeSignatureValid::assertion())
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        _: &[u8],
-        _: &CertificateDer<'_>,
-        _: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        Ok(HandshakeSignatureValid::assertion())
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        vec![SignatureScheme::ED25519]
+    /// A handshake that goes as far as its caller wants.
+    pub fn handshaking(&self) -> rustls::ClientConnection {
+        rustls::ClientConnection::new(self.tls.config().clone(), name()).unwrap()
     }
 }
 
@@ -218,25 +175,14 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Cut<S> {
 
 /// The frames of an exchange as far as the attacker wants to say them.
 pub fn exchange(protocol: &str, method: &str, messages: &[&[u8]], end: bool) -> Vec<u8> {
-    let mut out = Vec::new();
-    frame::encode(FrameType::OPEN, &Open::new(protocol, method).encode(), &mut out);
-    messages.iter().for_each(|message| frame::encode(FrameType::MESSAGE, message, &mut out));
-    if end {
-        frame::encode(FrameType::END, &[], &mut out);
-    }
-    out
+    let messages = messages.iter().map(|message| (FrameType::MESSAGE, *message));
+    let said: Vec<_> = messages.chain(end.then_some((FrameType::END, &[][..]))).collect();
+    hikyaku_peers::exchange(protocol, method, &said)
 }
 
 /// The control stream: its type, and HELLO.
 pub fn control() -> Vec<u8> {
-    let hello = Hello {
-        limits: HelloLimits { max_message: 1 << 20, max_metadata: 4096, max_datagram: 1000 },
-        extensions: Vec::new(),
-        agent: "attacker".into(),
-    };
-    let mut out = vec![0x00];
-    frame::encode(FrameType::HELLO, &hello.encode(), &mut out);
-    out
+    hikyaku_peers::control(&[(FrameType::HELLO, &hikyaku_peers::hello().encode())])
 }
 
 /// QMux over a stream that is encrypted already.

@@ -12,6 +12,7 @@ mod attacker;
 mod common;
 mod held;
 mod kills;
+mod line;
 mod members;
 mod slow;
 mod worst;

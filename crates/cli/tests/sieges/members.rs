@@ -1,4 +1,5 @@
-//! Members that do their worst: whoever has a key that the server knows is granted much, and uses all of it.
+//! Members that do their worst, half of them over TCP and half over QUIC: whoever has a key that the server knows is granted
+//! much, and uses all of it.
 //!
 //! What they can make the server hold has one budget; what does not fit is refused by its name, and the others are served.
 
@@ -14,12 +15,11 @@ use hikyaku_wire::chat::{self, History, Room, RoomRef};
 use hikyaku_wire::files::{self, Accept, Answer, Head, Request, Wanted};
 use hikyaku_wire::frame::{self, FrameType};
 use hikyaku_wire::parcel::EventRef;
-use tokio::net::TcpStream;
-use tokio_rustls::client::TlsStream;
 
-use crate::attacker::{Attacker, Talk, address, exchange};
+use crate::attacker::{Attacker, address, exchange};
 use crate::common::{PATIENCE, noise};
 use crate::held::Held;
+use crate::line::{Line, Stream};
 use crate::{Besieged, first_message, follow, number, resolve, runtime, talk};
 
 /// Hostile members in the ordinary siege.
@@ -64,126 +64,127 @@ struct Loot {
 }
 
 impl Loot {
-    fn history(&self) -> Vec<u8> {
+    /// A question for all there is; whether it ends here, or more may follow.
+    fn history(&self, ends: bool) -> Vec<u8> {
         let room = RoomRef::Id(self.room.head.room);
         let all = History { room, from: Some(1), since_ms: None, limit: None, chain: false };
-        exchange(chat::PROTOCOL, chat::method::HISTORY, &[&cbor::encode(&all)], true)
+        exchange(chat::PROTOCOL, chat::method::HISTORY, &[&cbor::encode(&all)], ends)
     }
 }
 
-type Line = Talk<TlsStream<TcpStream>>;
-
 /// Asks the same again and again.
-async fn ask(talk: &mut Line, first: hikyaku_mux::StreamId, question: &[u8]) -> io::Result<()> {
-    talk.write(first, question).await?;
-    for _ in 1..ASKED {
-        let id = talk.open(Dir::Bi).await?;
-        talk.write(id, question).await?;
+async fn ask(line: &mut Line, question: &[u8]) -> io::Result<()> {
+    for _ in 0..ASKED {
+        let mut stream = line.open(Dir::Bi).await?;
+        line.write(&mut stream, question).await?;
+        line.keep(stream);
     }
     Ok(())
 }
 
-/// Writes as much as there is credit for.
-async fn pour(talk: &mut Line, id: hikyaku_mux::StreamId, bytes: Bytes) -> io::Result<()> {
-    tokio::time::timeout(NO_MORE, talk.write_shared(id, bytes)).await.unwrap_or(Ok(()))
+/// Writes as much as there is credit for. Refused or not: it has tried.
+async fn pour(line: &mut Line, stream: &mut Stream, bytes: Bytes) {
+    let _ = tokio::time::timeout(NO_MORE, line.write_shared(stream, bytes)).await;
 }
 
 /// One connection that does its worst; `arrived` is called when it has done so.
-async fn worst(loot: &Loot, what: Worst, who: &Attacker, nth: u64, arrived: impl FnOnce()) -> io::Result<()> {
-    let stream = who.handshake(who.dial(address(0x10_0000 + nth), true).await?).await?;
+async fn worst(
+    loot: &Loot,
+    (quic, what): (bool, Worst),
+    who: &Attacker,
+    nth: u64,
+    arrived: impl FnOnce(),
+) -> io::Result<()> {
     let credit = match what {
         Worst::NoCredit | Worst::Unheard => 0,
         _ => Config::default().stream_receive_window,
     };
-    let mut talk = Talk::with(stream, Config { stream_receive_window: credit, ..Config::default() });
-    talk.greet().await?;
-    let id = talk.open(Dir::Bi).await?;
+    let mut line = Line::reach(who, address(0x10_0000 + nth), quic, credit).await?;
+    line.greet().await?;
     match what {
-        Worst::HalfMessages => {
-            talk.write(id, &exchange(chat::PROTOCOL, chat::method::SYNC, &[&follow(&loot.room)], false))
-                .await?;
-            // Refused or not: it has tried.
-            let _ = pour(&mut talk, id, loot.half.clone()).await;
-        }
         Worst::Unread | Worst::NoCredit => {
             // As many as it may open: more when the first ones are let in.
-            let asked = tokio::time::timeout(NO_MORE, ask(&mut talk, id, &loot.history())).await;
+            let asked = tokio::time::timeout(NO_MORE, ask(&mut line, &loot.history(true))).await;
             asked.unwrap_or(Ok(()))?;
         }
-        Worst::Unheard => {
-            let room = RoomRef::Id(loot.room.head.room);
-            let all = History { room, from: Some(1), since_ms: None, limit: None, chain: false };
-            let ask = exchange(chat::PROTOCOL, chat::method::HISTORY, &[&cbor::encode(&all)], false);
-            talk.write(id, &ask).await?;
-            let _ = pour(&mut talk, id, loot.flood.clone()).await;
-        }
-        Worst::File => fetch(&mut talk, loot, id).await?,
-        Worst::Follower => {
-            talk.write(id, &exchange(chat::PROTOCOL, chat::method::SYNC, &[&follow(&loot.room)], false))
-                .await?;
+        Worst::File => fetch(&mut line, loot).await?,
+        Worst::HalfMessages | Worst::Unheard | Worst::Follower => {
+            let follow = exchange(chat::PROTOCOL, chat::method::SYNC, &[&follow(&loot.room)], false);
+            let (asked, behind) = match what {
+                Worst::HalfMessages => (follow, Some(&loot.half)),
+                Worst::Unheard => (loot.history(false), Some(&loot.flood)),
+                _ => (follow, None),
+            };
+            let mut stream = line.open(Dir::Bi).await?;
+            line.write(&mut stream, &asked).await?;
+            if let Some(behind) = behind {
+                pour(&mut line, &mut stream, behind.clone()).await;
+            }
+            line.keep(stream);
         }
     }
     arrived();
-    // Not a byte is read, nor a window moved, until the server ends it.
-    use tokio::io::AsyncReadExt as _;
     if what == Worst::HalfMessages {
-        while talk.raw().read(&mut [0; 1024]).await? > 0 {}
-        return Ok(());
+        loop {
+            line.wait(NO_MORE).await?;
+        }
     }
+    // Not a byte is read, nor a window moved, until the server ends it.
     std::future::pending().await
 }
 
 /// Asks for the file and takes nothing but the head of the answer.
-async fn fetch(talk: &mut Line, loot: &Loot, id: hikyaku_mux::StreamId) -> io::Result<()> {
+async fn fetch(line: &mut Line, loot: &Loot) -> io::Result<()> {
     let request = cbor::encode(&Request { wanted: Wanted::Event(loot.file.clone()), live: None, from: None });
-    talk.write(id, &exchange(files::PROTOCOL, files::GET, &[&request], false)).await?;
+    let mut stream = line.open(Dir::Bi).await?;
+    line.write(&mut stream, &exchange(files::PROTOCOL, files::GET, &[&request], false)).await?;
     let mut answer = Vec::new();
     while answer.len() < 40 {
-        match talk.mux.read(id, usize::MAX) {
-            Ok(Some(bytes)) => answer.extend_from_slice(&bytes),
-            Err(hikyaku_mux::ReadError::Blocked) => talk.receive().await?,
-            _ => return Ok(()),
+        match line.read(&mut stream, usize::MAX).await? {
+            Some(bytes) => answer.extend_from_slice(&bytes),
+            None => break,
         }
     }
-    if answer.first() != Some(&0x11) {
-        return Ok(());
+    if answer.first() == Some(&0x11) {
+        let head: Head = first_message(&answer);
+        let accept = Accept {
+            transfer: head.transfer,
+            from: 0,
+            prefix: None,
+            max_block: None,
+            list: None,
+            roots: None,
+            known: Vec::new(),
+            older: None,
+        };
+        let accept = cbor::encode(&Answer::Accept(accept));
+        line.write(&mut stream, &hikyaku_peers::frames(&[(FrameType::MESSAGE, &accept)])).await?;
     }
-    let head: Head = first_message(&answer);
-    let accept = Accept {
-        transfer: head.transfer,
-        from: 0,
-        prefix: None,
-        max_block: None,
-        list: None,
-        roots: None,
-        known: Vec::new(),
-        older: None,
-    };
-    let mut message = Vec::new();
-    frame::encode(FrameType::MESSAGE, &cbor::encode(&Answer::Accept(accept)), &mut message);
-    talk.write(id, &message).await
+    line.keep(stream);
+    Ok(())
 }
 
 #[derive(Default)]
 struct Counts {
     over: AtomicBool,
-    done: [AtomicUsize; WORST.len()],
+    /// How often, over either transport.
+    done: [[AtomicUsize; WORST.len()]; 2],
     inside: AtomicUsize,
     most: AtomicUsize,
 }
 
 async fn attack(loot: Arc<Loot>, number: usize, counts: Arc<Counts>) {
-    let what = WORST[number % WORST.len()];
+    let (quic, what) = (number / WORST.len() % 2 == 1, WORST[number % WORST.len()]);
     let who = &loot.members[number / PER_KEY];
     while !counts.over.load(Ordering::Relaxed) {
         let mut has_arrived = false;
         let arrived = || {
             has_arrived = true;
-            counts.done[what as usize].fetch_add(1, Ordering::Relaxed);
+            counts.done[usize::from(quic)][what as usize].fetch_add(1, Ordering::Relaxed);
             counts.most.fetch_max(counts.inside.fetch_add(1, Ordering::Relaxed) + 1, Ordering::Relaxed);
         };
         // However it ends: it comes again.
-        let _ = worst(&loot, what, who, number as u64, arrived).await;
+        let _ = worst(&loot, (quic, what), who, number as u64, arrived).await;
         if has_arrived {
             counts.inside.fetch_sub(1, Ordering::Relaxed);
         }
@@ -233,8 +234,12 @@ fn hostile_members_fit_into_256_mib_and_the_others_are_served() {
     for number in 0..members {
         tasks.spawn_on(attack(loot.clone(), number, counts.clone()), runtime.handle());
     }
-    let done = || WORST.map(|what| (what, counts.done[what as usize].load(Ordering::Relaxed)));
-    while done().iter().any(|(_, done)| *done < members / WORST.len()) {
+    let done = || {
+        let times = |quic: usize, what| counts.done[quic][what as usize].load(Ordering::Relaxed);
+        WORST.map(|what| (what, times(0, what), times(1, what)))
+    };
+    let least = members / WORST.len() / 2;
+    while done().iter().any(|(_, tcp, quic)| tcp.min(quic) < &least) {
         assert!(begun.elapsed() < 4 * PATIENCE, "how often they did their worst: {:?}", done());
         let room: Room = inside.block_on(resolve(&mut visitor)).unwrap();
         assert_eq!(room.head.room, besieged.keys.room.head.room);
@@ -242,7 +247,7 @@ fn hostile_members_fit_into_256_mib_and_the_others_are_served() {
     }
     let under = Held::at_its_worst(server);
     println!(
-        "{members} members, {} at once, {:.1?}: {:?}",
+        "{members} members, {} at once, {:.1?}, how often over TCP and over QUIC: {:?}",
         counts.most.load(Ordering::Relaxed),
         begun.elapsed(),
         done()

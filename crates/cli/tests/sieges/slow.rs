@@ -9,21 +9,22 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-use hikyaku_mux::{Dir, StreamId};
+use hikyaku_mux::{Config, Dir};
 use hikyaku_wire::cbor;
-use hikyaku_wire::chat;
+use hikyaku_wire::chat::{self, History, RoomRef};
+use hikyaku_wire::codes::ErrorCode;
 use hikyaku_wire::enroll;
+use hikyaku_wire::exchange::Goaway;
 use hikyaku_wire::files::{self, Block, Offer, Step, Target};
 use hikyaku_wire::frame::{self, FrameType};
 use hikyaku_wire::parcel::{EntryKind, TransferId};
-use tokio::io::AsyncWriteExt as _;
-use tokio::net::TcpStream;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::task::JoinSet;
-use tokio_rustls::client::TlsStream;
 
-use crate::attacker::{Attacker, Talk, address, control, exchange};
+use crate::attacker::{Attacker, address, control, exchange};
 use crate::common::PATIENCE;
 use crate::held::{Held, allowed};
+use crate::line::{Line, Stream};
 use crate::{Besieged, Keys, SLACK, follow, number, resolve, runtime, talk, wrong_invite};
 
 /// Slow connections in each state in the ordinary test.
@@ -31,159 +32,116 @@ const SLOW: usize = 10;
 const SECOND: Duration = Duration::from_secs(1);
 /// Bytes that each says slowly, if it is let.
 const BYTES: usize = 40;
+/// Credit for an answer that is taken slowly.
+const ANSWERED: u64 = 64;
 
 /// What a connection was about to say when it became slow.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum State {
     /// The first flight of TLS, or of QUIC.
     Handshake,
+    /// The second flight of TLS: the certificate, and the proof of its key.
+    Proof,
     /// QMux's transport parameters, behind TLS.
     Parameters,
     /// HELLO, of somebody whose key nobody knows.
     StrangersHello,
     /// The OPEN with which a stranger would enrol.
     StrangersOpen,
+    /// The message behind it.
+    StrangersMessage,
     /// A member's HELLO.
     Hello,
+    /// A member's GOAWAY, while an exchange is open.
+    Goaway,
     /// A member's OPEN.
     Open,
     /// A member's message.
     Message,
     /// The bytes of a file that a member uploads.
     Data,
+    /// A frame that nobody knows and everybody skips, on a member's exchange.
+    Skipped,
+    /// The answer: a member takes a byte of it a second.
+    Answer,
 }
 
 const STATES: &[State] = &[
     State::Handshake,
+    State::Proof,
     State::Parameters,
     State::StrangersHello,
     State::StrangersOpen,
+    State::StrangersMessage,
     State::Hello,
+    State::Goaway,
     State::Open,
     State::Message,
     State::Data,
+    State::Skipped,
+    State::Answer,
 ];
 
 impl State {
     /// Whether a server that does its best keeps all of them: it knows who they are.
     fn is_members(self) -> bool {
-        matches!(self, Self::Hello | Self::Open | Self::Message | Self::Data)
+        self as usize >= Self::Hello as usize
+    }
+
+    /// Whether the transport has it. QUIC's second flight are packets of its own making, and its parameters are in the first.
+    fn is_over(self, quic: bool) -> bool {
+        !quic || !matches!(self, Self::Proof | Self::Parameters)
     }
 }
 
-/// One connection, over either transport.
-enum Line {
-    Tcp(Box<Talk<TlsStream<TcpStream>>>),
-    Quic(quinn::Connection),
+/// A MESSAGE of these bytes.
+fn message(bytes: &[u8]) -> Vec<u8> {
+    let mut out = Vec::new();
+    frame::encode(FrameType::MESSAGE, bytes, &mut out);
+    out
 }
 
-enum Stream {
-    Tcp(StreamId),
-    Quic(quinn::SendStream, Option<quinn::RecvStream>),
-}
-
-impl Line {
-    async fn reach(who: &Attacker, from: Ipv4Addr, quic: bool) -> io::Result<Self> {
-        if quic {
-            return Ok(Self::Quic(who.connect_quic(from).await?));
-        }
-        Ok(Self::Tcp(Box::new(Talk::new(who.handshake(who.dial(from, true).await?).await?))))
-    }
-
-    async fn open(&mut self, dir: Dir) -> io::Result<Stream> {
-        Ok(match (self, dir) {
-            (Self::Tcp(talk), dir) => Stream::Tcp(talk.open(dir).await?),
-            (Self::Quic(connection), Dir::Bi) => {
-                let (send, receive) = connection.open_bi().await?;
-                Stream::Quic(send, Some(receive))
-            }
-            (Self::Quic(connection), Dir::Uni) => Stream::Quic(connection.open_uni().await?, None),
-        })
-    }
-
-    async fn write(&mut self, stream: &mut Stream, bytes: &[u8]) -> io::Result<()> {
-        match (self, stream) {
-            (Self::Tcp(talk), Stream::Tcp(id)) => talk.write(*id, bytes).await,
-            (_, Stream::Quic(send, _)) => Ok(send.write_all(bytes).await?),
-            (Self::Quic(..), Stream::Tcp(_)) => unreachable!("a stream belongs to its line"),
-        }
-    }
-
-    /// Waits for the first bytes of an answer; false when there is none.
-    async fn is_answered(&mut self, stream: &mut Stream) -> io::Result<bool> {
-        match (self, stream) {
-            (Self::Tcp(talk), Stream::Tcp(id)) => loop {
-                match talk.mux.read(*id, 1) {
-                    Ok(some) => return Ok(some.is_some()),
-                    Err(hikyaku_mux::ReadError::Blocked) => talk.receive().await?,
-                    Err(_) => return Ok(false),
-                }
-            },
-            (_, Stream::Quic(_, Some(receive))) => Ok(matches!(receive.read(&mut [0; 1]).await, Ok(Some(_)))),
-            _ => unreachable!("an answer is asked for on a bidirectional stream"),
-        }
-    }
-
-    /// Lets a second go by, and takes in what comes.
-    async fn second(&mut self) -> io::Result<()> {
-        let second = tokio::time::sleep(SECOND);
-        match self {
-            Self::Tcp(talk) => {
-                tokio::pin!(second);
-                loop {
-                    tokio::select! {
-                        () = &mut second => return talk.send().await,
-                        received = talk.receive() => received?,
-                    }
-                }
-            }
-            Self::Quic(connection) => {
-                tokio::select! {
-                    () = second => Ok(()),
-                    closed = connection.closed() => Err(closed.into()),
-                }
-            }
-        }
-    }
-}
-
-/// What is said slowly on an exchange, and what quickly before it.
+/// What is said quickly on an exchange, and what slowly after it.
 fn sayings(keys: &Keys, state: State, nth: u64) -> (Vec<u8>, Vec<u8>) {
-    let message = |bytes: &[u8]| {
-        let mut out = Vec::new();
-        frame::encode(FrameType::MESSAGE, bytes, &mut out);
-        out
-    };
+    let sync = exchange(chat::PROTOCOL, chat::method::SYNC, &[], false);
+    let redeem = exchange(enroll::PROTOCOL, enroll::method::REDEEM, &[], false);
     match state {
-        State::StrangersOpen => {
-            (Vec::new(), exchange(enroll::PROTOCOL, enroll::method::REDEEM, &[&wrong_invite()], false))
+        State::StrangersOpen => (Vec::new(), redeem),
+        State::StrangersMessage => (redeem, message(&wrong_invite())),
+        State::Open => (Vec::new(), sync),
+        State::Message => (sync, message(&follow(&keys.room))),
+        State::Data => data(nth),
+        State::Skipped => {
+            (sync, hikyaku_peers::frames(&[(FrameType(0x21), &[0; BYTES]), (FrameType::END, &[])]))
         }
-        State::Open => (Vec::new(), exchange(chat::PROTOCOL, chat::method::SYNC, &[], false)),
-        State::Message => {
-            let open = exchange(chat::PROTOCOL, chat::method::SYNC, &[], false);
-            (open, message(&follow(&keys.room)))
+        State::Answer => {
+            let room = RoomRef::Id(keys.room.head.room);
+            let all = History { room, from: Some(1), since_ms: None, limit: None, chain: false };
+            (exchange(chat::PROTOCOL, chat::method::HISTORY, &[&cbor::encode(&all)], true), Vec::new())
         }
-        State::Data => {
-            let transfer = TransferId([&nth.to_be_bytes()[..], &[7; 8]].concat().try_into().unwrap());
-            let offer = Offer {
-                transfer,
-                target: Target::Room("ops".into()),
-                name: b"slow.bin".to_vec(),
-                kind: EntryKind::File,
-                size: None,
-                meta: None,
-                options: None,
-                tops: None,
-            };
-            let offer = exchange(files::PROTOCOL, files::PUT, &[&cbor::encode(&offer)], false);
-            let block = Step::Block(Block { entry: None, offset: 0, len: 65_536, cvs: vec![0; 32] });
-            let mut bytes = message(&cbor::encode(&block));
-            frame::encode_header(FrameType::DATA, 65_536, &mut bytes);
-            bytes.resize(bytes.len() + BYTES, 0);
-            (offer, bytes)
-        }
-        _ => (Vec::new(), control()),
+        _ => (Vec::new(), Vec::new()),
     }
+}
+
+/// An offer of a file, and its first block up to the bytes that come slowly.
+fn data(nth: u64) -> (Vec<u8>, Vec<u8>) {
+    let transfer = TransferId([&nth.to_be_bytes()[..], &[7; 8]].concat().try_into().unwrap());
+    let offer = Offer {
+        transfer,
+        target: Target::Room("ops".into()),
+        name: b"slow.bin".to_vec(),
+        kind: EntryKind::File,
+        size: None,
+        meta: None,
+        options: None,
+        tops: None,
+    };
+    let offer = exchange(files::PROTOCOL, files::PUT, &[&cbor::encode(&offer)], false);
+    let block = Step::Block(Block { entry: None, offset: 0, len: 65_536, cvs: vec![0; 32] });
+    let mut bytes = message(&cbor::encode(&block));
+    frame::encode_header(FrameType::DATA, 65_536, &mut bytes);
+    bytes.resize(bytes.len() + BYTES, 0);
+    (offer, bytes)
 }
 
 /// Comes as far as `state` and says a byte a second from then on, until it is ended.
@@ -194,50 +152,114 @@ async fn slow(
     seen: &Seen<'_>,
 ) -> io::Result<()> {
     let who = if state.is_members() { &keys.member } else { &keys.stranger };
-    if state == State::Handshake {
-        return if quic { slow_packets(who, from, seen).await } else { slow_hello(who, from, seen).await };
+    match state {
+        State::Handshake if quic => return slow_packets(who, from, seen).await,
+        State::Handshake => return slow_hello(who, from, seen).await,
+        State::Proof => return slow_proof(who, from, seen).await,
+        _ => {}
     }
-    let mut line = Line::reach(who, from, quic).await?;
-    if state == State::Parameters {
-        let Line::Tcp(talk) = &mut line else { return Err(io::ErrorKind::Unsupported.into()) };
+    let window = if state == State::Answer { ANSWERED } else { Config::default().stream_receive_window };
+    let mut line = Line::reach(who, from, quic, window).await?;
+    if let (State::Parameters, Some(talk)) = (state, line.tcp()) {
         seen.arrives();
         return drip(talk.raw(), &[0x43, 0xff].repeat(BYTES), || seen.says()).await;
     }
     let (quickly, slowly) = sayings(keys, state, nth);
-    let mut stream = match state {
-        State::StrangersHello | State::Hello => line.open(Dir::Uni).await?,
-        _ => {
-            let mut hello = line.open(Dir::Uni).await?;
-            line.write(&mut hello, &control()).await?;
-            let mut asked = line.open(Dir::Bi).await?;
-            line.write(&mut asked, &quickly).await?;
-            // The control stream stays for as long as the connection.
-            std::mem::forget(hello);
-            asked
+    if matches!(state, State::StrangersHello | State::Hello) {
+        let stream = line.open(Dir::Uni).await?;
+        return drip_on(&mut line, stream, &control(), seen).await;
+    }
+    let mut hello = line.open(Dir::Uni).await?;
+    line.write(&mut hello, &control()).await?;
+    let mut asked = line.open(Dir::Bi).await?;
+    line.write(&mut asked, &quickly).await?;
+    match state {
+        State::Goaway => {
+            let open = exchange(chat::PROTOCOL, chat::method::SYNC, &[&follow(&keys.room)], false);
+            line.write(&mut asked, &open).await?;
+            line.keep(asked);
+            drip_on(&mut line, hello, &goaway(), seen).await
         }
-    };
-    if state == State::Data && !line.is_answered(&mut stream).await? {
-        return Ok(());
+        State::Answer => {
+            line.keep(hello);
+            sip(&mut line, asked, seen).await
+        }
+        State::Data => {
+            line.keep(hello);
+            if line.read(&mut asked, 1).await?.is_none() {
+                return Ok(());
+            }
+            let begin = slowly.len() - BYTES;
+            line.write(&mut asked, &slowly[..begin]).await?;
+            drip_on(&mut line, asked, &slowly[begin..], seen).await
+        }
+        _ => {
+            line.keep(hello);
+            drip_on(&mut line, asked, &slowly, seen).await
+        }
     }
-    let begin = slowly.len().saturating_sub(BYTES);
-    if state == State::Data {
-        line.write(&mut stream, &slowly[..begin]).await?;
-    }
+}
+
+fn goaway() -> Vec<u8> {
+    let goaway = Goaway { code: ErrorCode::GOING_AWAY, grace_ms: 60_000, message: "x".repeat(BYTES) };
+    hikyaku_peers::frames(&[(FrameType::GOAWAY, &goaway.encode())])
+}
+
+/// Says the bytes, one a second, and stays.
+async fn drip_on(line: &mut Line, mut stream: Stream, bytes: &[u8], seen: &Seen<'_>) -> io::Result<()> {
     seen.arrives();
-    for byte in slowly.iter().skip(if state == State::Data { begin } else { 0 }) {
+    for byte in bytes {
         line.write(&mut stream, &[*byte]).await?;
         seen.says();
-        line.second().await?;
+        line.wait(SECOND).await?;
     }
     loop {
-        line.second().await?;
+        line.wait(SECOND).await?;
     }
+}
+
+/// Takes an answer a byte a second.
+async fn sip(line: &mut Line, mut answer: Stream, seen: &Seen<'_>) -> io::Result<()> {
+    seen.arrives();
+    while line.read(&mut answer, 1).await?.is_some() {
+        seen.says();
+        line.wait(SECOND).await?;
+    }
+    Ok(())
 }
 
 async fn slow_hello(who: &Attacker, from: Ipv4Addr, seen: &Seen<'_>) -> io::Result<()> {
     let mut stream = who.dial(from, true).await?;
     seen.arrives();
     drip(&mut stream, &who.client_hello(), || seen.says()).await
+}
+
+/// The first flight quickly, the second a byte a second: whose certificate it is the server does not learn.
+async fn slow_proof(who: &Attacker, from: Ipv4Addr, seen: &Seen<'_>) -> io::Result<()> {
+    let mut stream = who.dial(from, true).await?;
+    let mut tls = who.handshaking();
+    let mut flight = Vec::new();
+    while tls.is_handshaking() {
+        while tls.wants_write() {
+            tls.write_tls(&mut flight)?;
+        }
+        stream.write_all(&std::mem::take(&mut flight)).await?;
+        let mut received = vec![0; 16 * 1024];
+        let count = stream.read(&mut received).await?;
+        if count == 0 {
+            return Ok(());
+        }
+        let mut received = &received[..count];
+        while !received.is_empty() {
+            tls.read_tls(&mut received)?;
+            tls.process_new_packets().map_err(io::Error::other)?;
+        }
+    }
+    while tls.wants_write() {
+        tls.write_tls(&mut flight)?;
+    }
+    seen.arrives();
+    drip(&mut stream, &flight, || seen.says()).await
 }
 
 /// Packets of one byte, which belong to nothing, behind the first ones of a handshake.
@@ -258,7 +280,6 @@ pub(crate) async fn drip<S>(stream: &mut S, bytes: &[u8], said: impl Fn()) -> io
 where
     S: tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin,
 {
-    use tokio::io::AsyncReadExt as _;
     let mut ignored = [0; 4096];
     for byte in bytes {
         stream.write_all(&[*byte]).await?;
@@ -386,7 +407,7 @@ fn slow_connections_in_every_state_cost_little_and_keep_nobody_from_being_served
     let before = Held::by(server);
     let mut worst = before;
     for quic in [false, true] {
-        for state in STATES.iter().filter(|state| !(quic && **state == State::Parameters)) {
+        for state in STATES.iter().filter(|state| state.is_over(quic)) {
             worst = siege(&besieged, slow, (quic, *state), &mut meanwhile);
             assert!(worst.peak <= allowed(slow), "{state:?}: {worst:?}, more than {}", allowed(slow));
             assert!(worst.descriptors <= before.descriptors + slow + 300, "{state:?}: {worst:?}");

@@ -5,12 +5,14 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-use hikyaku_mux::Dir;
+use hikyaku_mux::{Dir, StreamId};
 use hikyaku_wire::cbor;
 use hikyaku_wire::chat::{self, History, Room, RoomRef};
 use hikyaku_wire::enroll;
 use hikyaku_wire::frame::{self, FrameType};
 use tokio::io::AsyncWriteExt as _;
+use tokio::net::TcpStream;
+use tokio_rustls::client::TlsStream;
 
 use crate::attacker::{Talk, address, exchange};
 use crate::common::{PATIENCE, noise};
@@ -67,61 +69,54 @@ async fn worst(
     from: std::net::Ipv4Addr,
     arrived: impl FnOnce(),
 ) -> io::Result<()> {
-    let is_member = worst >= Worst::DripMessage;
-    let who = if is_member { &keys.member } else { &keys.stranger };
+    let who = if worst >= Worst::DripMessage { &keys.member } else { &keys.stranger };
     let mut stream = who.dial(from, true).await?;
     let hello = who.client_hello();
-    let half = match worst {
-        Worst::Silence => Some(&hello[..0]),
-        Worst::HalfHandshake => Some(&hello[..hello.len() / 2]),
-        _ => None,
+    let (quickly, slowly) = match worst {
+        Worst::Silence => (&hello[..0], &hello[..0]),
+        Worst::HalfHandshake => (&hello[..hello.len() / 2], &hello[..0]),
+        Worst::DripHandshake => (&hello[..0], &hello[..]),
+        _ => return worst_inside(keys, worst, who.handshake(stream).await?, arrived).await,
     };
-    if let Some(half) = half {
-        stream.write_all(half).await?;
-        arrived();
-        return drip(&mut stream, &[], || ()).await;
-    }
-    if worst == Worst::DripHandshake {
-        arrived();
-        return drip(&mut stream, &hello, || ()).await;
-    }
-    let mut talk = Talk::new(who.handshake(stream).await?);
+    stream.write_all(quickly).await?;
+    arrived();
+    drip(&mut stream, slowly, || ()).await
+}
+
+/// The same, behind the handshake.
+async fn worst_inside(
+    keys: &Keys,
+    worst: Worst,
+    stream: TlsStream<TcpStream>,
+    arrived: impl FnOnce(),
+) -> io::Result<()> {
+    let mut talk = Talk::new(stream);
     if worst == Worst::DripRecord {
         arrived();
         return drip(talk.raw(), &[0x43, 0xff].repeat(100), || ()).await;
     }
     talk.greet().await?;
     let id = talk.open(Dir::Bi).await?;
-    let follow = exchange(chat::PROTOCOL, chat::method::SYNC, &[&follow(&keys.room)], false);
+    let redeem = |messages: &[&[u8]]| exchange(enroll::PROTOCOL, enroll::method::REDEEM, messages, false);
+    let mut follow = exchange(chat::PROTOCOL, chat::method::SYNC, &[&follow(&keys.room)], false);
     match worst {
         Worst::DripOpen => {
             arrived();
-            for byte in exchange(enroll::PROTOCOL, enroll::method::REDEEM, &[&wrong_invite()], false) {
-                talk.write(id, &[byte]).await?;
-                tokio::time::sleep(Duration::from_secs(1)).await;
-            }
+            drip_on(&mut talk, id, &redeem(&[&wrong_invite()])).await?;
         }
         Worst::StrangerCredit => {
-            let mut message = exchange(enroll::PROTOCOL, enroll::method::REDEEM, &[], false);
-            frame::encode_header(FrameType::MESSAGE, 4_000, &mut message);
-            message.resize(message.len() + 3_999, 0);
-            talk.write(id, &message).await?;
+            talk.write(id, &unfinished(redeem(&[]), 4_000)).await?;
             arrived();
         }
         Worst::DripMessage => {
-            talk.write(id, &follow).await?;
-            let mut head = Vec::new();
-            frame::encode_header(FrameType::MESSAGE, 60, &mut head);
+            let begun = follow.len();
+            frame::encode(FrameType::MESSAGE, &[0; 60], &mut follow);
+            talk.write(id, &follow[..begun]).await?;
             arrived();
-            for byte in head.into_iter().chain([0; 59]) {
-                talk.write(id, &[byte]).await?;
-                tokio::time::sleep(Duration::from_secs(1)).await;
-            }
+            drip_on(&mut talk, id, &follow[begun..follow.len() - 1]).await?;
         }
         Worst::MemberCredit => {
-            let mut message = follow;
-            frame::encode_header(FrameType::MESSAGE, 1 << 20, &mut message);
-            message.resize(message.len() + (1 << 20) - 1, 0);
+            let message = unfinished(follow, 1 << 20);
             // Whatever the server lets in; beyond it this waits, which is the point.
             let written = talk.write(id, &message);
             if tokio::time::timeout(Duration::from_secs(2), written).await.is_ok_and(|sent| sent.is_err()) {
@@ -131,9 +126,8 @@ async fn worst(
         }
         _ => {
             let room = RoomRef::Id(keys.room.head.room);
-            let all =
-                cbor::encode(&History { room, from: Some(1), since_ms: None, limit: None, chain: false });
-            let all = exchange(chat::PROTOCOL, chat::method::HISTORY, &[&all], true);
+            let all = History { room, from: Some(1), since_ms: None, limit: None, chain: false };
+            let all = exchange(chat::PROTOCOL, chat::method::HISTORY, &[&cbor::encode(&all)], true);
             talk.write(id, &all).await?;
             for _ in 1..UNREAD {
                 let id = talk.open(Dir::Bi).await?;
@@ -145,6 +139,22 @@ async fn worst(
         }
     }
     talk.linger().await
+}
+
+/// Behind what was said a message of `length` bytes, without its last one.
+fn unfinished(mut said: Vec<u8>, length: usize) -> Vec<u8> {
+    frame::encode_header(FrameType::MESSAGE, length as u64, &mut said);
+    said.resize(said.len() + length - 1, 0);
+    said
+}
+
+/// Says the bytes on a stream, one a second.
+async fn drip_on(talk: &mut Talk<TlsStream<TcpStream>>, id: StreamId, bytes: &[u8]) -> io::Result<()> {
+    for byte in bytes {
+        talk.write(id, &[*byte]).await?;
+        tokio::time::sleep(Duration::from_secs(1)).await;
+    }
+    Ok(())
 }
 
 /// Attackers at work, each over and over until it is over.

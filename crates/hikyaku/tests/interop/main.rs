@@ -22,7 +22,7 @@
 mod common;
 mod limits;
 mod many;
-#[path = "../connections/raw/mod.rs"]
+#[path = "../connections/raw.rs"]
 mod raw;
 mod stall;
 mod stranger;

@@ -1,31 +1,40 @@
-//! Peers that say what a test wants: keys and certificates of any shape, TLS as told, QMux by the state machine of
-//! `hikyaku-mux`, and above it any bytes.
+//! Peers that say what a test wants: keys and TLS of `hikyaku-peers`, QMux by the state machine of `hikyaku-mux`, and above it any
+//! bytes.
 
 #![allow(dead_code, missing_docs, unreachable_pub)]
 
-mod tls;
-
 use std::net::SocketAddr;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use bytes::Bytes;
-use hikyaku::{ErrorCode, Exchange, Identity, Limits, Result, Router, Server};
+use hikyaku::{ErrorCode, Exchange, Identity, KeyId, Limits, Result, Router, Server};
 use hikyaku_mux::{CloseReason, Config, Connection, Dir, Event, Side, StreamId};
-use hikyaku_wire::exchange::{Failure, Open};
-use hikyaku_wire::frame::{self, Decoder, FrameLimits, FrameType, Piece};
-use hikyaku_wire::hello::{Hello, HelloLimits};
+use hikyaku_wire::exchange::Failure;
+use hikyaku_wire::frame::{Decoder, FrameLimits, FrameType, Piece};
+use hikyaku_wire::hello::Hello;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, DuplexStream};
 
-pub use tls::*;
+pub use hikyaku_peers::*;
 
-/// No test waits longer than this for what must happen.
-pub const PATIENCE: Duration = Duration::from_secs(20);
-pub const ALPN: &[u8] = b"hikyaku/1-qx02";
-pub const ALPN_QUIC: &[u8] = b"hikyaku/1";
+/// What the library calls a key.
+pub trait Known {
+    /// Its id.
+    fn id(&self) -> KeyId;
+    /// The same key, for the library to use.
+    fn identity(&self) -> Identity;
+}
 
-/// What must happen, or the test fails instead of hanging.
-pub async fn soon<T>(what: impl Future<Output = T>) -> T {
-    tokio::time::timeout(PATIENCE, what).await.expect("it should have happened by now")
+impl Known for Key {
+    fn id(&self) -> KeyId {
+        KeyId::from_bytes(self.digest())
+    }
+
+    fn identity(&self) -> Identity {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("key.pem");
+        std::fs::write(&path, self.pem()).unwrap();
+        Identity::load(&path).unwrap()
+    }
 }
 
 /// How a connection ended, as the peer in the test saw it.
@@ -258,28 +267,9 @@ pub async fn client_of_raw(router: Router, limits: Limits) -> (hikyaku::Connecti
     (soon(connecting).await.unwrap().unwrap(), raw)
 }
 
-/// Frames, one after another.
-pub fn frames(list: &[(FrameType, &[u8])]) -> Vec<u8> {
-    let mut out = Vec::new();
-    for (ty, payload) in list {
-        frame::encode(*ty, payload, &mut out);
-    }
-    out
-}
-
-/// The bytes of a control stream.
-pub fn control(list: &[(FrameType, &[u8])]) -> Vec<u8> {
-    [&[0x00][..], &frames(list)].concat()
-}
-
-/// OPEN and what follows it.
+/// OPEN without a method, and what follows it.
 pub fn exchange(protocol: &str, list: &[(FrameType, &[u8])]) -> Vec<u8> {
-    [frames(&[(FrameType::OPEN, &Open::new(protocol, "").encode())]), frames(list)].concat()
-}
-
-pub fn hello() -> Hello {
-    let limits = HelloLimits { max_message: 1 << 20, max_metadata: 4096, max_datagram: 1000 };
-    Hello { limits, extensions: vec![], agent: "raw".to_owned() }
+    hikyaku_peers::exchange(protocol, "", list)
 }
 
 /// A server that knows everybody and echoes.

@@ -1,16 +1,13 @@
-//! Keys and certificates of any shape, and TLS that believes everybody or shows what it should not.
+//! TLS that believes everybody, or shows what it should not.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use aws_lc_rs::digest::{SHA256, digest};
-use hikyaku::{Identity, KeyId, Result};
-use rcgen::PublicKeyData as _;
 use rustls::client::ResolvesClientCert;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::crypto::{CryptoProvider, aws_lc_rs as provider, verify_tls13_signature};
-use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer, ServerName, UnixTime};
+use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
 use rustls::server::{ClientHello, ResolvesServerCert};
 use rustls::sign::CertifiedKey;
@@ -19,65 +16,36 @@ use tokio::io::AsyncReadExt as _;
 use tokio::net::{TcpListener, TcpStream};
 use tokio_rustls::{TlsAcceptor, TlsConnector};
 
-use super::{ALPN, soon};
+use crate::{ALPN, Key, PATIENCE};
 
-/// A key with a certificate of any shape.
-pub struct Key {
-    pub pair: rcgen::KeyPair,
-    pub chain: Vec<CertificateDer<'static>>,
-}
-
-impl Key {
-    pub fn new() -> Self {
-        Self::with(&rcgen::PKCS_ED25519, |_| {})
-    }
-
-    /// A key of `algorithm`, whose certificate `shape` may change.
-    pub fn with(
-        algorithm: &'static rcgen::SignatureAlgorithm,
-        shape: impl FnOnce(&mut rcgen::CertificateParams),
-    ) -> Self {
-        let pair = rcgen::KeyPair::generate_for(algorithm).unwrap();
-        let mut parameters = rcgen::CertificateParams::default();
-        shape(&mut parameters);
-        let certificate = parameters.self_signed(&pair).unwrap().der().clone();
-        Self { pair, chain: vec![certificate] }
-    }
-
-    /// The id as the specification defines it, computed here once more.
-    pub fn id(&self) -> KeyId {
-        let key_info = self.pair.subject_public_key_info();
-        KeyId::from_bytes(digest(&SHA256, &key_info).as_ref().try_into().unwrap())
-    }
-
-    pub fn private(&self) -> PrivateKeyDer<'static> {
-        PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(self.pair.serialize_der()))
-    }
-
-    /// The same as a file that the library reads.
-    pub fn identity(&self) -> Identity {
-        let directory = tempfile::tempdir().unwrap();
-        let path = directory.path().join("key.pem");
-        let block = |label: &str, der: &[u8]| {
-            let base64 = data_encoding::BASE64.encode(der);
-            format!("-----BEGIN {label}-----\n{base64}\n-----END {label}-----\n")
-        };
-        let pem = block("PRIVATE KEY", &self.pair.serialize_der()) + &block("CERTIFICATE", &self.chain[0]);
-        std::fs::write(&path, pem).unwrap();
-        Identity::load(&path).unwrap()
-    }
+/// What must happen, or the test fails instead of hanging.
+pub async fn soon<T>(what: impl Future<Output = T>) -> T {
+    tokio::time::timeout(PATIENCE, what).await.expect("it should have happened by now")
 }
 
 /// Believes every certificate, and counts how many it was shown.
 #[derive(Debug)]
 pub struct Credulous {
     provider: CryptoProvider,
+    /// Certificates that a server was shown.
     pub shown: AtomicUsize,
 }
 
 impl Credulous {
+    /// One that was shown nothing yet.
     pub fn new() -> Arc<Self> {
         Arc::new(Self { provider: provider::default_provider(), shown: AtomicUsize::new(0) })
+    }
+
+    /// The key of the certificate has to be there, whoever's it is.
+    fn signed(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        let algorithms = &self.provider.signature_verification_algorithms;
+        verify_tls13_signature(message, certificate, signature, algorithms)
     }
 }
 
@@ -108,12 +76,7 @@ impl ServerCertVerifier for Credulous {
         certificate: &CertificateDer<'_>,
         signature: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        verify_tls13_signature(
-            message,
-            certificate,
-            signature,
-            &self.provider.signature_verification_algorithms,
-        )
+        self.signed(message, certificate, signature)
     }
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
@@ -151,12 +114,7 @@ impl ClientCertVerifier for Credulous {
         certificate: &CertificateDer<'_>,
         signature: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        verify_tls13_signature(
-            message,
-            certificate,
-            signature,
-            &self.provider.signature_verification_algorithms,
-        )
+        self.signed(message, certificate, signature)
     }
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
@@ -234,11 +192,14 @@ impl ResolvesClientCert for Showing {
     }
 }
 
+/// A name, which means nothing here.
 pub fn name() -> ServerName<'static> {
     ServerName::try_from("anything.example").unwrap()
 }
 
+/// A client's end of TLS over TCP.
 pub type ClientStream = tokio_rustls::client::TlsStream<TcpStream>;
+/// A server's end of it.
 pub type ServerStream = tokio_rustls::server::TlsStream<TcpStream>;
 
 /// TLS with a server. With TLS 1.3 a client is done before the server has judged its certificate.
@@ -254,17 +215,21 @@ pub async fn verdict(mut stream: ClientStream) -> std::io::Result<usize> {
 
 /// A listening socket of an evil server, to be accepted once.
 pub struct Listening {
+    /// The socket.
     pub listener: TcpListener,
+    /// Where it listens.
     pub address: SocketAddr,
 }
 
 impl Listening {
+    /// On a free port of this computer.
     pub async fn new() -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         Self { listener, address }
     }
 
+    /// Takes one caller, and its half of the handshake.
     pub async fn accept(&self, config: ServerConfig) -> std::io::Result<ServerStream> {
         let (stream, _) = soon(self.listener.accept()).await.unwrap();
         soon(TlsAcceptor::from(Arc::new(config)).accept(stream)).await
