@@ -120,6 +120,15 @@ fn greetings(stream: &[u8], cut: usize) -> (Frames, Result<(), ErrorCode>) {
 /// Datagrams that one queue holds in this target.
 const QUEUE: usize = 3;
 
+/// The datagram with this number, for an exchange.
+fn datagram(exchange: u64, number: u64, length: usize) -> Bytes {
+    let mut payload = number.to_be_bytes().to_vec();
+    payload.resize(length, 0);
+    let mut datagram = Vec::new();
+    encode_datagram(exchange, &payload, &mut datagram);
+    datagram.into()
+}
+
 /// Datagrams arrive for exchanges that come and go. Each is delivered once and in order, or counted; no more wait than
 /// the limits say.
 pub fn datagrams(data: &[u8]) {
@@ -132,11 +141,8 @@ pub fn datagrams(data: &[u8]) {
         match operation {
             0 => {
                 arrived += 1;
-                let (mut datagram, length) = (Vec::new(), if input.byte() == 7 { 1000 } else { 8 });
-                let mut payload = arrived.to_be_bytes().to_vec();
-                payload.resize(length, 0);
-                encode_datagram(exchange, &payload, &mut datagram);
-                let fate = demux.arrive(datagram.into(), now);
+                let length = if input.byte() == 7 { 1000 } else { 8 };
+                let fate = demux.arrive(datagram(exchange, arrived, length), now);
                 match readers.contains_key(&exchange) {
                     true => assert!(matches!(fate, Fate::Queued(_) | Fate::QueueFull), "{fate:?}"),
                     false => assert_eq!(fate, Fate::Held),
@@ -159,11 +165,9 @@ pub fn datagrams(data: &[u8]) {
             3 => {
                 if let Some(count) = readers.get_mut(&exchange) {
                     *count -= 1;
-                    if *count == 0 {
-                        readers.remove(&exchange);
-                    }
                     demux.unregister(exchange);
                 }
+                readers.retain(|_, count| *count > 0);
             }
             4 => {
                 if let Some(payload) = demux.take(exchange) {

@@ -4,6 +4,7 @@ mod audit;
 mod following;
 mod members;
 mod methods;
+mod pages;
 mod reading;
 mod retention;
 mod sending;
