@@ -43,7 +43,7 @@ pub(super) fn run(workspace: &Workspace) -> Outcome<String> {
     let security = std::fs::read_to_string(workspace.root.join("SECURITY.md"));
     let security = security.map_err(|error| format!("SECURITY.md could not be read: {error}"))?;
     broken.extend(claims::broken(&security, &tests));
-    for page in ["README.md", "spec/4-chat.md"] {
+    for page in ["README.md", "spec/README.md", "spec/4-chat.md"] {
         let text = std::fs::read_to_string(workspace.root.join(page));
         let text = text.map_err(|error| format!("{page} could not be read: {error}"))?;
         broken.extend(claims::missing(page, &text, &tests));
