@@ -1,17 +1,21 @@
 #!/usr/bin/env python3
 """Times a parcel that is read while it is sent: one upload into a room with 0, 1 and 4 members who fetch it meanwhile.
 
-usage: room.py HIKYAKU [--runs 3] [--mib 2048] [--readers 0,1,4] [--lines 50] [--directory /dev/shm]
+usage: room.py HIKYAKU [--runs 3] [--mib 2048] [--readers 0,1,4] [--lines 50] [--files 10000] [--directory /dev/shm]
+               [--parts uploads,again,tree,lines]
 
 HIKYAKU is the program (target/release/hikyaku). Everything happens in a temporary directory below --directory, which should
 be a memory file system, and over TCP on the loopback interface. Each member has a home of its own, and begins to fetch when the
 room says that there is a parcel. The bytes delivered are those that the server and the members have at the end; the processor
 time is that of the sender, the server and the members together. The first copy of each case is compared with the original.
-Then a line at a time goes through `send -` and `get --stdout --follow`: the time from writing it to reading it.
+
+Then, in this order: the same file sent again, with the bytes that cross the loopback interface meanwhile (run it in a network
+namespace of its own where others use that: unshare -n sh -c 'ip link set lo up && exec bench/files/room.py …'); a tree of --files
+files of 4 KiB into a room from which four members fetch it, beside rsync to four targets at once, by turns (needs rsync and sshd);
+and a line at a time through `send -` and `get --stdout --follow`: the time from writing it to reading it.
 """
 import argparse
 import contextlib
-import filecmp
 import json
 import os
 import pathlib
@@ -77,33 +81,112 @@ def main():
     parser.add_argument("--mib", type=int, default=2048)
     parser.add_argument("--readers", default="0,1,4")
     parser.add_argument("--lines", type=int, default=50)
+    parser.add_argument("--files", type=int, default=10000)
     parser.add_argument("--directory", default="/dev/shm")
+    parser.add_argument("--parts", default="uploads,again,tree,lines")
     options = parser.parse_args()
-    counts = [int(count) for count in options.readers.split(",")]
+    parts = {"uploads": uploads, "again": again, "tree": tree, "lines": through_a_pipe}
     with tempfile.TemporaryDirectory(dir=options.directory, prefix="bench-room-") as work:
         work = pathlib.Path(work)
-        source = work / "source"
-        ways.make_file(source, options.mib)
-        print(f"one upload of {options.mib} MiB, medians of {options.runs}")
-        print("readers  upload s  all have it s  CPU s  GB delivered per CPU s")
-        for count in counts:
-            runs = []
-            for run in range(options.runs):
-                # Fresh each time: the same content is otherwise there already.
-                place = work / f"{count}-{run}"
-                place.mkdir()
-                with contextlib.closing(Room(place, options.hikyaku.resolve(), count)) as room:
-                    runs.append(upload(room, place, source, count, run == 0))
-                shutil.rmtree(place)
-            sent, had, spent = (statistics.median(column) for column in zip(*runs))
-            delivered = (options.mib << 20) * (1 + count) / 1e9
-            print(f"{count:7}  {sent:8.2f}  {had:13.2f}  {spent:5.2f}  {delivered / spent:22.2f}", flush=True)
-        place = work / "lines"
-        place.mkdir()
-        with contextlib.closing(Room(place, options.hikyaku.resolve(), 1)) as room:
-            first, rest = lines(room, options.lines)
-        print(f"first line through a new pipe: {first * 1e3:.1f} ms; then median {statistics.median(rest) * 1e3:.1f} ms, "
-              f"slowest {max(rest) * 1e3:.1f} ms of {len(rest)}")
+        for part in options.parts.split(","):
+            place = work / part
+            place.mkdir()
+            parts[part](place, options)
+            shutil.rmtree(place)
+
+
+@contextlib.contextmanager
+def fresh_room(place, options, members):
+    """A room in a new place: the same content is otherwise there already."""
+    place.mkdir()
+    with contextlib.closing(Room(place, options.hikyaku.resolve(), members)) as room:
+        yield room
+    shutil.rmtree(place)
+
+
+def uploads(work, options):
+    source = work / "source"
+    ways.make_file(source, options.mib)
+    print(f"one upload of {options.mib} MiB, medians of {options.runs}")
+    print("readers  upload s  all have it s  CPU s: sender  server  readers  GB delivered per CPU s")
+    for count in map(int, options.readers.split(",")):
+        runs = []
+        for run in range(options.runs):
+            place = work / f"{count}-{run}"
+            with fresh_room(place, options, count) as room:
+                runs.append(upload(room, place, source, count, run == 0))
+        sent, had, *spent = (statistics.median(column) for column in zip(*runs))
+        whole = statistics.median(sum(run[2:]) for run in runs)
+        delivered = (options.mib << 20) * (1 + count) / 1e9
+        print(f"{count:7}  {sent:8.2f}  {had:13.2f}  {spent[0]:13.2f}  {spent[1]:6.2f}  {spent[2]:7.2f}  {delivered / whole:22.2f}",
+              flush=True)
+
+
+def again(work, options):
+    source = work / "source"
+    ways.make_file(source, options.mib)
+    with fresh_room(work / "room", options, 0) as room:
+        for time_of in ("first", "second"):
+            before, begun = loopback_bytes(), time.monotonic()
+            wait(room.start("owner", "send", source, "--to", "#ops"))
+            took, crossed = time.monotonic() - begun, loopback_bytes() - before
+            share = crossed / source.stat().st_size
+            print(f"{options.mib} MiB, {time_of} time: {crossed} bytes on the loopback interface, {share:.3%}; {took:.2f} s")
+
+
+def loopback_bytes():
+    # Of this network namespace; what /sys shows may be that of another one.
+    for line in pathlib.Path("/proc/self/net/dev").read_text().splitlines():
+        name, _, counts = line.partition(":")
+        if name.strip() == "lo":
+            return int(counts.split()[8])
+    raise SystemExit("there is no loopback interface")
+
+
+TARGETS = 4
+
+
+def tree(work, options):
+    source = work / "source"
+    ways.make_tree(source, options.files)
+    for_rsync = ways.makers(work, options.hikyaku, ways.Ends())
+    with contextlib.ExitStack() as stack:
+        others = {name: stack.enter_context(contextlib.closing(for_rsync[name]())) for name in ("rsync", "rsync-ssh")}
+        results = {"hikyaku": [], **{name: [] for name in others}}
+        for run in range(options.runs):
+            place = work / f"room-{run}"
+            with fresh_room(place, options, TARGETS) as room:
+                _, had, *spent = upload(room, place, source, TARGETS, run == 0)
+                results["hikyaku"].append((had, sum(spent)))
+            for name, case in others.items():
+                results[name].append(rsync_to_targets(case, source))
+    print(f"a tree of {options.files} files of 4 KiB to {TARGETS} targets at once, medians of {options.runs}")
+    for name, runs in results.items():
+        took, spent = (statistics.median(column) for column in zip(*runs))
+        what = others[name].description if name in others else "hikyaku, one upload into a room and four members"
+        print(f"{what}: {took:.2f} s, {spent:.2f} CPU s")
+
+
+def rsync_to_targets(case, source):
+    before, begun = case.server_seconds(), time.monotonic()
+    *command, into = case.command(source)
+    copies = [f"target{number}" for number in range(TARGETS)]
+    sending = [subprocess.Popen([*command, f"{into}{copy}/"], stdin=subprocess.DEVNULL) for copy in copies]
+    spent = sum(map(wait, sending))
+    took = time.monotonic() - begun
+    # The server's children are counted once they have been waited for.
+    time.sleep(0.3)
+    spent += case.server_seconds() - before
+    for copy in copies:
+        shutil.rmtree(case.into / copy)
+    return took, spent
+
+
+def through_a_pipe(work, options):
+    with fresh_room(work / "room", options, 1) as room:
+        first, rest = lines(room, options.lines)
+    print(f"first line through a new pipe: {first * 1e3:.1f} ms; then median {statistics.median(rest) * 1e3:.1f} ms, "
+          f"slowest {max(rest) * 1e3:.1f} ms of {len(rest)}")
 
 
 def upload(room, place, source, count, check):
@@ -116,16 +199,18 @@ def upload(room, place, source, count, check):
     for reader in range(count):
         (place / f"into{reader}").mkdir()
     readers = [room.start(f"m{reader}", "get", "#ops:1", "--into", place / f"into{reader}") for reader in range(count)]
-    spent = [wait(sending)]
+    sender = wait(sending)
     sent = time.monotonic() - begun
-    spent += [wait(reader) for reader in readers]
+    members = sum(map(wait, readers))
     had = time.monotonic() - begun
+    server = room.server_seconds() - before
     watching.kill()
     watching.wait()
     for reader in range(count):
-        if check and not filecmp.cmp(source, place / f"into{reader}" / source.name, shallow=False):
+        copy = place / f"into{reader}" / source.name
+        if check and subprocess.run(["diff", "-rq", source, copy]).returncode != 0:
             raise SystemExit("what a reader has is not what was sent")
-    return sent, had, sum(spent) + room.server_seconds() - before
+    return sent, had, sender, server, members
 
 
 def wait(process):
