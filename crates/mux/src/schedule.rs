@@ -13,6 +13,9 @@ const KEPT_LEVELS: usize = 4;
 #[derive(Debug, Default)]
 #[cfg_attr(test, derive(Clone, Hash))]
 pub(crate) struct Schedule {
+    /// The only stream there is, and its priority. While there is one here, every level is empty: most of the time there is
+    /// none or one, and that needs no memory.
+    only: Option<(StreamId, i32)>,
     /// Highest priority first.
     levels: Vec<Level>,
 }
@@ -27,6 +30,17 @@ struct Level {
 impl Schedule {
     /// Puts a stream, which must not be here yet, behind the others of its priority.
     pub(crate) fn push(&mut self, id: StreamId, priority: i32) {
+        if self.is_empty() {
+            self.only = Some((id, priority));
+            return;
+        }
+        if let Some((first, priority)) = self.only.take() {
+            self.push_behind(first, priority);
+        }
+        self.push_behind(id, priority);
+    }
+
+    fn push_behind(&mut self, id: StreamId, priority: i32) {
         let at = match self.levels.binary_search_by(|level| priority.cmp(&level.priority)) {
             Ok(at) => at,
             Err(at) => {
@@ -42,6 +56,9 @@ impl Schedule {
 
     /// Takes the stream whose turn it is.
     pub(crate) fn pop(&mut self) -> Option<StreamId> {
+        if let Some((id, _)) = self.only.take() {
+            return Some(id);
+        }
         let at = self.levels.iter().position(|level| !level.streams.is_empty())?;
         let level = &mut self.levels[at];
         let id = level.streams.pop_front();
@@ -58,17 +75,18 @@ impl Schedule {
 
     /// Takes one stream out, wherever it is.
     pub(crate) fn remove(&mut self, id: StreamId, priority: i32) {
+        self.only.take_if(|(only, _)| *only == id);
         if let Some(level) = self.levels.iter_mut().find(|level| level.priority == priority) {
             level.streams.retain(|other| *other != id);
         }
     }
 
     pub(crate) fn is_empty(&self) -> bool {
-        self.levels.iter().all(|level| level.streams.is_empty())
+        self.only.is_none() && self.levels.iter().all(|level| level.streams.is_empty())
     }
 
     pub(crate) fn clear(&mut self) {
-        self.levels = Vec::new();
+        *self = Self::default();
     }
 }
 
@@ -92,6 +110,24 @@ mod tests {
             schedule.push(id.into(), priority);
         }
         assert_eq!(drain(&mut schedule), [12, 4, 0, 8, 16], "empty levels do not disturb");
+    }
+
+    #[test]
+    fn one_stream_at_a_time_needs_no_memory() {
+        let mut schedule = Schedule::default();
+        for (id, priority) in [(0u64, 0), (4, -1), (0, 5)] {
+            schedule.push(id.into(), priority);
+            assert!(!schedule.is_empty());
+            assert_eq!(drain(&mut schedule), [id]);
+            schedule.push(id.into(), priority);
+            schedule.remove(id.into(), priority);
+            assert!(schedule.is_empty());
+        }
+        assert_eq!(schedule.levels.capacity(), 0);
+        for (id, priority) in [(0u64, 0), (4, 1), (8, 0)] {
+            schedule.push(id.into(), priority);
+        }
+        assert_eq!(drain(&mut schedule), [4, 0, 8], "the first one keeps its place");
     }
 
     #[test]

@@ -32,11 +32,35 @@ struct Entries {
     by_key: HashMap<KeyId, usize>,
 }
 
-struct Entry {
-    peer: KeyId,
-    link: Link,
-    /// Once it was authorised.
-    connection: Option<Connection>,
+/// Small: there is one for each connection, and places for more.
+enum Entry {
+    /// Nobody has looked it up yet.
+    Waiting(Box<(KeyId, Link)>),
+    /// It was authorised.
+    Live(Connection),
+}
+
+impl Entry {
+    fn peer(&self) -> KeyId {
+        match self {
+            Self::Waiting(entry) => entry.0,
+            Self::Live(connection) => connection.peer(),
+        }
+    }
+
+    fn link(&self) -> &Link {
+        match self {
+            Self::Waiting(entry) => &entry.1,
+            Self::Live(connection) => connection.link(),
+        }
+    }
+
+    fn connection(&self) -> Option<Connection> {
+        match self {
+            Self::Waiting(_) => None,
+            Self::Live(connection) => Some(connection.clone()),
+        }
+    }
 }
 
 /// A place in the register, held as long as the connection; dropping it closes what is not closed yet.
@@ -99,22 +123,23 @@ impl Register {
         let number = entries.next;
         entries.next += 1;
         *entries.by_key.entry(peer).or_insert(0) += 1;
-        entries.by_number.insert(number, Entry { peer, link: link.clone(), connection: None });
+        entries.by_number.insert(number, Entry::Waiting(Box::new((peer, link.clone()))));
         drop(entries);
         Ok(Slot { shared: shared.clone(), number })
     }
 
     /// The authorised connections.
     pub(super) fn connections(&self) -> Vec<Connection> {
-        self.lock().by_number.values().filter_map(|entry| entry.connection.clone()).collect()
+        self.lock().by_number.values().filter_map(Entry::connection).collect()
     }
 
     /// Closes the live connections of `peer`; returns how many.
     pub(super) fn close_peer(&self, peer: KeyId, code: ErrorCode, reason: &str) -> usize {
         let entries = self.lock();
-        let live = entries.by_number.values().filter(|entry| entry.peer == peer);
-        live.filter(|entry| entry.link.close_reason().is_none())
-            .map(|entry| entry.link.close(code.0, reason))
+        let live = entries.by_number.values().filter(|entry| entry.peer() == peer);
+        live.map(Entry::link)
+            .filter(|link| link.close_reason().is_none())
+            .map(|link| link.close(code.0, reason))
             .count()
     }
 
@@ -122,9 +147,9 @@ impl Register {
     pub(super) fn shut(&self) -> Vec<Connection> {
         let mut entries = self.lock();
         entries.shut = true;
-        let waiting = entries.by_number.values().filter(|entry| entry.connection.is_none());
-        waiting.for_each(|entry| entry.link.close(ErrorCode::GOING_AWAY.0, "this server is shutting down"));
-        entries.by_number.values().filter_map(|entry| entry.connection.clone()).collect()
+        let waiting = entries.by_number.values().filter(|entry| matches!(entry, Entry::Waiting(_)));
+        waiting.for_each(|entry| entry.link().close(ErrorCode::GOING_AWAY.0, "this server is shutting down"));
+        entries.by_number.values().filter_map(Entry::connection).collect()
     }
 
     fn lock(&self) -> MutexGuard<'_, Entries> {
@@ -137,7 +162,7 @@ impl<C: Send + Sync + 'static> Slot<C> {
     /// Notes that the connection was authorised.
     pub(super) fn set(&self, connection: &Connection) {
         if let Some(entry) = self.shared.register.lock().by_number.get_mut(&self.number) {
-            entry.connection = Some(connection.clone());
+            *entry = Entry::Live(connection.clone());
         }
     }
 }
@@ -147,7 +172,7 @@ impl<C: Send + Sync + 'static> Drop for Slot<C> {
         let mut entries = self.shared.register.lock();
         let removed = entries.by_number.remove(&self.number);
         if let Some(entry) = &removed
-            && let Occupied(mut has) = entries.by_key.entry(entry.peer)
+            && let Occupied(mut has) = entries.by_key.entry(entry.peer())
         {
             *has.get_mut() -= 1;
             if *has.get() == 0 {
@@ -157,7 +182,7 @@ impl<C: Send + Sync + 'static> Drop for Slot<C> {
         drop(entries);
         if let Some(entry) = removed {
             // No-op after a session; otherwise something went wrong before there was one.
-            entry.link.close(ErrorCode::INTERNAL_ERROR.0, "the connection could not be taken in");
+            entry.link().close(ErrorCode::INTERNAL_ERROR.0, "the connection could not be taken in");
         }
     }
 }

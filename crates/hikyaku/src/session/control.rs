@@ -22,12 +22,12 @@ const GREASE_FRAME: FrameType = FrameType(0x1f * 5 + 0x21);
 
 /// Opens this side's control stream and says HELLO.
 //= S3.20
-pub(super) async fn greet(inner: Arc<Inner>) {
+pub(super) async fn greet(inner: &Inner) {
+    let Ok(mut stream) = inner.link().open_uni().await else { return };
     let mut out = BytesMut::new();
     varint::encode(StreamType::CONTROL.0, &mut out);
-    frame::encode(FrameType::HELLO, &hello(&inner).encode(), &mut out);
+    frame::encode(FrameType::HELLO, &hello(inner).encode(), &mut out);
     frame::encode(GREASE_FRAME, b"grease", &mut out);
-    let Ok(mut stream) = inner.link().open_uni().await else { return };
     // A failure here is the connection's end, which everybody hears of.
     if stream.write(&mut out.freeze()).await.is_err() {
         return;
@@ -77,7 +77,8 @@ pub(super) async fn send_goaway(inner: &Inner, grace: Duration) {
 /// Closes a connection whose peer does not say HELLO in time.
 //= S3.24
 pub(super) async fn expect_hello(inner: Arc<Inner>) {
-    let (hello, limit) = (inner.when(Inner::has_hello), inner.limits.handshake_timeout);
+    let limit = inner.limits.handshake_timeout;
+    let hello = inner.when(|inner| inner.has_hello() || inner.link().close_reason().is_some());
     if tokio::time::timeout(limit, hello).await.is_err() {
         let (value, owner) = (milliseconds(limit), By::Us);
         event!(inner.events, LimitReached { limit: "handshake_timeout", value, owner });

@@ -14,7 +14,10 @@ pub(crate) mod lifecycle;
 mod transitions;
 pub(crate) mod void;
 
+use std::future::poll_fn;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
+use std::task::Poll;
 use std::time::Duration;
 
 use hikyaku_wire::codes::ErrorCode;
@@ -68,10 +71,9 @@ pub(crate) async fn drain(inner: &Arc<Inner>, time: Duration) {
 }
 
 async fn run<C: Send + Sync + 'static>(inner: Arc<Inner>, router: Arc<Router<C>>, context: Arc<C>) {
-    let mut tasks = JoinSet::new();
-    tasks.spawn(control::greet(inner.clone()));
-    tasks.spawn(control::expect_hello(inner.clone()));
-    tasks.spawn(take_in(inner.clone()));
+    // Both end with the connection by themselves, the first one with the peer's HELLO.
+    tokio::spawn(control::expect_hello(inner.clone()));
+    tokio::spawn(listen(inner.clone()));
     let mut taken = 0_u64;
     let mut last_look = LastLook::default();
     let closed = loop {
@@ -85,8 +87,6 @@ async fn run<C: Send + Sync + 'static>(inner: Arc<Inner>, router: Arc<Router<C>>
                 }
                 continue;
             }
-            // Those that have done their part are let go, the last one is needed until the end.
-            Some(_) = tasks.join_next(), if tasks.len() > 1 => continue,
         };
         match accepted {
             Ok(stream) => {
@@ -121,17 +121,26 @@ async fn run<C: Send + Sync + 'static>(inner: Arc<Inner>, router: Arc<Router<C>>
         tap.end(&closed);
     }
     // Whoever waits for this connection learns that it is over.
-    drop(tasks);
     inner.wake_all();
 }
 
+/// Says HELLO, and takes in what the peer says beside its exchanges. One task for all of it: most connections are silent
+/// most of the time, and a task costs more memory than what it waits for.
+async fn listen(inner: Arc<Inner>) {
+    tokio::join!(control::greet(&inner), take_in(&inner));
+}
+
 /// Takes in the peer's unidirectional streams and its datagrams.
-async fn take_in(inner: Arc<Inner>) {
-    let mut streams = JoinSet::new();
+async fn take_in(inner: &Arc<Inner>) {
+    // Nearly always the peer's control stream, and the only one. Others have a task each.
+    let mut first = pin!(None);
+    let mut others: Option<JoinSet<()>> = None;
+    let mut is_first = true;
     loop {
         tokio::select! {
             stream = inner.link().accept_uni() => match stream {
-                Ok(stream) => { streams.spawn(control::take(inner.clone(), stream)); }
+                Ok(stream) if std::mem::take(&mut is_first) => first.set(Some(control::take(inner.clone(), stream))),
+                Ok(stream) => { others.get_or_insert_default().spawn(control::take(inner.clone(), stream)); }
                 Err(_) => return,
             },
             datagram = inner.link().receive_datagram() => match datagram {
@@ -144,9 +153,26 @@ async fn take_in(inner: Arc<Inner>) {
                 Err(_) => return,
             },
             // Nothing has to be done for a stream that is over but to forget it.
-            Some(_) = streams.join_next() => {}
+            () = ended(&mut first) => first.set(None),
+            () = one_of(&mut others), if others.is_some() => {}
         }
     }
+}
+
+/// Waits until one of these tasks has ended, and forgets them with the last one.
+async fn one_of(tasks: &mut Option<JoinSet<()>>) {
+    let ended = match tasks {
+        Some(tasks) => tasks.join_next().await.is_some(),
+        None => false,
+    };
+    if !ended {
+        *tasks = None;
+    }
+}
+
+/// Waits until the future that is there has ended; for ever if there is none.
+async fn ended(future: &mut Pin<&mut Option<impl Future<Output = ()>>>) {
+    poll_fn(|cx| future.as_mut().as_pin_mut().map_or(Poll::Pending, |future| future.poll(cx))).await;
 }
 
 /// The side that was told GOAWAY closes once its last exchange is over: it has received everything then. When both

@@ -9,8 +9,8 @@ mod streams;
 #[cfg(test)]
 mod tests;
 mod waiting;
+mod wakers;
 
-use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -29,6 +29,7 @@ use crate::limits::{Limits, unauthorised};
 use crate::recording::{Tap, Tapped};
 use crate::transport::{DatagramError, StreamError, Waits};
 use waiting::Waiting;
+use wakers::{Wait, Wakers};
 
 pub(crate) use hikyaku_mux::Side;
 pub(crate) use streams::{MuxRecv, MuxSend};
@@ -56,10 +57,7 @@ struct State {
     driver: Option<Waker>,
     /// What was written last is worth a write of its own: the driver does not wait for others.
     hurried: bool,
-    readers: Wakers,
-    writers: Wakers,
-    /// Who waits for a stream's end to be handed to the byte stream.
-    finishers: Wakers,
+    wakers: Wakers,
     closed: Option<Closed>,
     /// The driver is gone; nothing will ever leave or arrive.
     ended: bool,
@@ -68,9 +66,6 @@ struct State {
     pongs: u32,
     waiting: Waiting,
 }
-
-/// The one task that waits for something on a stream.
-type Wakers = HashMap<StreamId, Waker, qmux::BuildIdHasher>;
 
 impl MuxLink {
     /// Starts QMux on `io` and a task that drives it.
@@ -83,9 +78,7 @@ impl MuxLink {
             connection,
             driver: None,
             hurried: false,
-            readers: Wakers::default(),
-            writers: Wakers::default(),
-            finishers: Wakers::default(),
+            wakers: Wakers::default(),
             closed: None,
             ended: false,
             rtt: None,
@@ -296,11 +289,11 @@ impl Shared {
             match event {
                 qmux::Event::Opened(dir) => self.accepted[index(dir)].notify_waiters(),
                 qmux::Event::Available(dir) => self.openable[index(dir)].notify_waiters(),
-                qmux::Event::Readable(id) => wake(state.readers.remove(&id)),
-                qmux::Event::Writable(id) => wake(state.writers.remove(&id)),
+                qmux::Event::Readable(id) => state.wakers.wake(id, Wait::Read),
+                qmux::Event::Writable(id) => state.wakers.wake(id, Wait::Write),
                 qmux::Event::Stopped { id, .. } | qmux::Event::Finished(id) => {
-                    wake(state.writers.remove(&id));
-                    wake(state.finishers.remove(&id));
+                    state.wakers.wake(id, Wait::Write);
+                    state.wakers.wake(id, Wait::End);
                 }
                 qmux::Event::Datagram => self.datagrams.notify_waiters(),
                 qmux::Event::Pong { rtt } => {
@@ -320,8 +313,7 @@ impl Shared {
         if state.closed.is_none() {
             state.closed = Some(closed);
         }
-        let waiting = state.readers.drain().chain(state.writers.drain()).chain(state.finishers.drain());
-        waiting.for_each(|(_, waker)| waker.wake());
+        state.wakers.wake_all();
         for notify in self.accepted.iter().chain(&self.openable).chain([&self.datagrams, &self.closed]) {
             notify.notify_waiters();
         }

@@ -72,7 +72,10 @@ pub(crate) struct SendHalf {
     stopped: Option<u64>,
     /// The application has finished or reset the stream, or heard that it cannot finish it.
     released: bool,
-    chunks: VecDeque<Bytes>,
+    /// The first piece of the buffer, empty if there is none. Most streams never have another one, and need no queue.
+    front: Bytes,
+    /// Those behind it.
+    rest: VecDeque<Bytes>,
     buffered: usize,
     credit: Credit,
     pub(crate) priority: i32,
@@ -87,7 +90,8 @@ impl SendHalf {
             state: State::Open,
             stopped: None,
             released: false,
-            chunks: VecDeque::new(),
+            front: Bytes::new(),
+            rest: VecDeque::new(),
             buffered: 0,
             credit: Credit::new(limit),
             priority: 0,
@@ -120,13 +124,18 @@ impl SendHalf {
         let piece = data.split_to(room.min(data.len()));
         let length = piece.len();
         self.buffered += length;
-        self.chunks.push_back(piece);
+        if self.front.is_empty() {
+            self.front = piece;
+        } else {
+            self.rest.push_back(piece);
+        }
         Ok(length)
     }
 
     /// Bytes in the buffer and what they cost beside.
     pub(crate) fn held(&self) -> usize {
-        self.buffered + PIECE_OVERHEAD * self.chunks.len()
+        let pieces = usize::from(!self.front.is_empty()) + self.rest.len();
+        self.buffered + PIECE_OVERHEAD * pieces
     }
 
     /// The application finishes; true when FIN must go out by itself, because no byte waits before it.
@@ -171,7 +180,7 @@ impl SendHalf {
     }
 
     pub(crate) fn drop_buffer(&mut self) {
-        self.chunks = VecDeque::new();
+        (self.front, self.rest) = (Bytes::new(), VecDeque::new());
         self.buffered = 0;
     }
 
@@ -227,22 +236,21 @@ impl SendHalf {
     /// Moves `bytes` bytes (at most [`SendHalf::sendable`]) to `out`. This is the only copy on the way out.
     pub(crate) fn transmit(&mut self, bytes: usize, out: &mut Vec<u8>) {
         let mut left = bytes;
-        while left > 0 {
-            let Some(front) = self.chunks.front_mut() else { break };
-            let length = left.min(front.len());
-            out.extend_from_slice(&front[..length]);
+        while left > 0 && !self.front.is_empty() {
+            let length = left.min(self.front.len());
+            out.extend_from_slice(&self.front[..length]);
             left -= length;
-            if length == front.len() {
-                self.chunks.pop_front();
+            if length == self.front.len() {
+                self.front = self.rest.pop_front().unwrap_or_default();
             } else {
-                front.advance(length);
+                self.front.advance(length);
             }
         }
         self.buffered -= bytes;
         self.credit.spend(bytes as u64);
         if self.buffered == 0 {
-            if self.chunks.capacity() > SMALL_QUEUE {
-                self.chunks = VecDeque::new();
+            if self.rest.capacity() > SMALL_QUEUE {
+                self.rest = VecDeque::new();
             }
             if self.state == State::Finishing {
                 self.state = State::DataSent;

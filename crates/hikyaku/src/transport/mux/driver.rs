@@ -19,6 +19,7 @@ use tokio::time::Sleep;
 
 use super::Shared;
 use super::waiting::WaitFor;
+use super::wakers::Wait;
 use crate::error::{Closed, ClosedBy};
 
 /// Bytes asked from the byte stream at once. Large reads keep the hash and the disk behind them in big blocks.
@@ -112,10 +113,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Driver<S> {
     /// Notes what bytes on their way out will wait for until the next turn.
     fn note_wait(&self) {
         let mut state = self.shared.lock();
-        let what = match (self.is_full, state.writers.is_empty()) {
+        let what = match (self.is_full, state.wakers.count(Wait::Write) > 0) {
             (true, _) => Some(WaitFor::Socket),
-            (false, false) => Some(WaitFor::Credit),
-            (false, true) => None,
+            (false, true) => Some(WaitFor::Credit),
+            (false, false) => None,
         };
         state.waiting.wait_for(what, Instant::now());
     }
@@ -285,6 +286,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Driver<S> {
             // Every record moves the idle timeout: a timer that rings too early is cheaper than one that is set anew
             // each time.
             let at = match self.timer_at.filter(|at| *at <= next) {
+                // It knows this task already, and the time of day costs less than a look at it.
+                Some(at) if tokio::time::Instant::now() < at.into() => return Poll::Pending,
                 Some(at) => at,
                 None => {
                     self.timer.as_mut().reset(next.into());

@@ -10,6 +10,7 @@ use hikyaku_mux as qmux;
 use qmux::StreamId;
 
 use super::Shared;
+use super::wakers::Wait;
 use crate::transport::StreamError;
 
 /// The sending half of a stream.
@@ -50,7 +51,7 @@ impl MuxSend {
                     if let Some(closed) = &state.closed {
                         return Poll::Ready(Err(StreamError::Lost(closed.clone())));
                     }
-                    state.writers.insert(self.id, cx.waker().clone());
+                    state.wakers.put(self.id, Wait::Write, cx.waker());
                     return Poll::Pending;
                 }
                 Err(qmux::WriteError::Stopped(code)) => return Poll::Ready(Err(StreamError::Stopped(code))),
@@ -105,7 +106,7 @@ impl Future for Done {
         };
         if done.is_none() {
             this.waiting = true;
-            state.finishers.insert(this.id, cx.waker().clone());
+            state.wakers.put(this.id, Wait::End, cx.waker());
         }
         done.map_or(Poll::Pending, Poll::Ready)
     }
@@ -114,7 +115,7 @@ impl Future for Done {
 impl Drop for Done {
     fn drop(&mut self) {
         if self.waiting {
-            self.shared.lock().finishers.remove(&self.id);
+            self.shared.lock().wakers.forget(self.id, Wait::End);
         }
     }
 }
@@ -122,7 +123,7 @@ impl Drop for Done {
 impl Drop for MuxSend {
     fn drop(&mut self) {
         let mut state = self.shared.lock();
-        state.writers.remove(&self.id);
+        state.wakers.forget(self.id, Wait::Write);
         if !self.ended {
             state.connection.reset(self.id, 0);
             state.wake_driver();
@@ -159,7 +160,7 @@ impl MuxRecv {
                 if let Some(closed) = &state.closed {
                     return Poll::Ready(Err(StreamError::Lost(closed.clone())));
                 }
-                state.readers.insert(self.id, cx.waker().clone());
+                state.wakers.put(self.id, Wait::Read, cx.waker());
                 return Poll::Pending;
             }
             Err(qmux::ReadError::Reset(code)) => Err(StreamError::Reset(code)),
@@ -183,7 +184,7 @@ impl MuxRecv {
 impl Drop for MuxRecv {
     fn drop(&mut self) {
         let mut state = self.shared.lock();
-        state.readers.remove(&self.id);
+        state.wakers.forget(self.id, Wait::Read);
         if !self.ended {
             state.connection.stop(self.id, 0);
             state.wake_driver();

@@ -13,7 +13,7 @@ async fn nobody_who_waits_for_a_streams_end_is_remembered_after_giving_up() {
     let client = MuxLink::spawn(near, Side::Client, &limits, None);
     let _server = MuxLink::spawn(far, Side::Server, &limits, None);
     let (send, _receive) = client.open_bi().await.expect("the server grants one stream");
-    let waiting = || client.shared.lock().finishers.len();
+    let waiting = || client.shared.lock().wakers.count(Wait::End);
     {
         let (mut one, mut other) = (pin!(send.done()), pin!(send.done()));
         let mut cx = Context::from_waker(Waker::noop());
