@@ -230,7 +230,7 @@ impl Connection {
         self.inner.negotiated.as_ref()
     }
 
-    /// How often each event has happened on this connection.
+    /// How often each event has happened on this connection; who has counted to 2^32 − 1 stays there.
     pub fn counts(&self) -> Counts {
         self.inner.events.counts()
     }

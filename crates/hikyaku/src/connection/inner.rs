@@ -216,6 +216,17 @@ impl Inner {
         }
     }
 
+    /// The same, for whoever hears of the connection's end in another way.
+    pub(crate) async fn when_told(&self, condition: impl Fn(&Self) -> bool) {
+        loop {
+            let changed = self.changed.notified();
+            if condition(self) {
+                return;
+            }
+            changed.await;
+        }
+    }
+
     pub(crate) fn arrive(&self, datagram: Bytes) -> Fate {
         self.with_demux(Fate::dropped, |demux| demux.arrive(datagram, Instant::now()))
     }

@@ -1,7 +1,7 @@
 //! Counting events, and telling the log and an observer about them.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
 use super::{Event, Name};
 
@@ -37,16 +37,51 @@ impl Counts {
 /// Where the events of a connection, or of a whole endpoint, are recorded.
 pub(crate) struct Recorder {
     connection: u64,
-    counts: [AtomicU64; Name::ALL.len()],
+    counts: Tally,
     observer: Option<Observer>,
     /// What happens on a connection counts for its endpoint, too.
     endpoint: Option<Arc<Recorder>>,
 }
 
+/// How often each event has happened so far.
+enum Tally {
+    /// On one connection, of which there are many: four bytes each. Who has counted to the end of them stays there.
+    Connection([AtomicU32; Name::ALL.len()]),
+    Endpoint(Box<[AtomicU64; Name::ALL.len()]>),
+}
+
+impl Tally {
+    fn add(&self, name: Name, times: u64) {
+        match self {
+            Self::Connection(counts) => {
+                let Some(count) = counts.get(name as usize) else { return };
+                let times = u32::try_from(times).unwrap_or(u32::MAX);
+                if count.fetch_add(times, Ordering::Relaxed).checked_add(times).is_none() {
+                    count.store(u32::MAX, Ordering::Relaxed);
+                }
+            }
+            Self::Endpoint(counts) => {
+                if let Some(count) = counts.get(name as usize) {
+                    count.fetch_add(times, Ordering::Relaxed);
+                }
+            }
+        }
+    }
+
+    fn of(&self, index: usize) -> u64 {
+        let count = match self {
+            Self::Connection(counts) => counts.get(index).map(|count| count.load(Ordering::Relaxed).into()),
+            Self::Endpoint(counts) => counts.get(index).map(|count| count.load(Ordering::Relaxed)),
+        };
+        count.unwrap_or(0)
+    }
+}
+
 impl Recorder {
     /// For a server, or for one client's attempts to connect.
     pub(crate) fn endpoint(observer: Option<Observer>) -> Arc<Self> {
-        Arc::new(Self { connection: 0, counts: zeros(), observer, endpoint: None })
+        let counts = Tally::Endpoint(Box::new([const { AtomicU64::new(0) }; Name::ALL.len()]));
+        Arc::new(Self { connection: 0, counts, observer, endpoint: None })
     }
 
     /// For one connection of this endpoint.
@@ -54,7 +89,7 @@ impl Recorder {
         static NEXT: AtomicU64 = AtomicU64::new(1);
         Arc::new(Self {
             connection: NEXT.fetch_add(1, Ordering::Relaxed),
-            counts: zeros(),
+            counts: Tally::Connection([const { AtomicU32::new(0) }; Name::ALL.len()]),
             observer: self.observer.clone(),
             endpoint: Some(self.clone()),
         })
@@ -67,17 +102,13 @@ impl Recorder {
 
     /// What was counted so far.
     pub(crate) fn counts(&self) -> Counts {
-        Counts(std::array::from_fn(|index| {
-            self.counts.get(index).map_or(0, |count| count.load(Ordering::Relaxed))
-        }))
+        Counts(std::array::from_fn(|index| self.counts.of(index)))
     }
 
     /// Counts an event; true when somebody wants to hear more of it. Use the macro `event!`.
     pub(crate) fn count(&self, name: Name, times: u64) -> bool {
         for recorder in [Some(self), self.endpoint.as_deref()].into_iter().flatten() {
-            if let Some(count) = recorder.counts.get(name as usize) {
-                count.fetch_add(times, Ordering::Relaxed);
-            }
+            recorder.counts.add(name, times);
         }
         self.observer.is_some() || name.is_logged()
     }
@@ -89,10 +120,6 @@ impl Recorder {
             observer(&Record { connection: self.connection, event });
         }
     }
-}
-
-fn zeros() -> [AtomicU64; Name::ALL.len()] {
-    [const { AtomicU64::new(0) }; Name::ALL.len()]
 }
 
 /// Records an event: `event!(recorder, LimitReached { limit: "max_connections", value, owner: By::Us })`. The fields are

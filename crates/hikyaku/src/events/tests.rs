@@ -39,6 +39,17 @@ fn an_event_counts_for_its_connection_and_for_the_endpoint_and_costs_no_fields_u
 }
 
 #[test]
+fn a_connections_counter_that_is_full_stays_full_and_its_endpoint_counts_on() {
+    let endpoint = Recorder::endpoint(None);
+    let (one, most) = (endpoint.connection(), u64::from(u32::MAX));
+    for times in [most - 1, 1, 7] {
+        one.count(Name::DatagramDropped, times);
+    }
+    assert_eq!(one.counts().of(Name::DatagramDropped), most);
+    assert_eq!(endpoint.counts().of(Name::DatagramDropped), most + 7);
+}
+
+#[test]
 fn an_observer_of_the_endpoint_hears_what_happens_on_its_connections_with_their_numbers() {
     let log = Log::default();
     let endpoint = Recorder::endpoint(Some(std::sync::Arc::new(log.observer())));

@@ -14,32 +14,36 @@ use crate::connection::Inner;
 use crate::error::{Error, Result};
 use crate::events::{By, event};
 use crate::session::inbound::malformed;
-use crate::transport::{RecvStream, StreamError};
+use crate::transport::{Done, RecvStream, StreamError};
 
 /// Code points nobody will ever define, sent so that peers keep ignoring what they do not know (RFC 9170).
 const GREASE_EXTENSION: u64 = 0x1f * 7 + 0x21;
 const GREASE_FRAME: FrameType = FrameType(0x1f * 5 + 0x21);
 
-/// Opens this side's control stream and says HELLO.
+/// Opens this side's control stream, says HELLO, and takes care that the peer keeps the stream.
 //= S3.20
 pub(super) async fn greet(inner: &Inner) {
-    let Ok(mut stream) = inner.link().open_uni().await else { return };
-    let mut out = BytesMut::new();
-    varint::encode(StreamType::CONTROL.0, &mut out);
-    frame::encode(FrameType::HELLO, &hello(inner).encode(), &mut out);
-    frame::encode(GREASE_FRAME, b"grease", &mut out);
-    // A failure here is the connection's end, which everybody hears of.
-    if stream.write(&mut out.freeze()).await.is_err() {
-        return;
-    }
-    let done = stream.done();
-    *inner.control.lock().await = Some(stream);
-    inner.set_greeted();
+    // Boxed, because it is over soon and what comes behind it stays for as long as the connection.
+    let Some(done) = Box::pin(say_hello(inner)).await else { return };
     //= S3.23
     if let Err(StreamError::Stopped(_)) = done.await {
         let reason = "the peer wants no control stream";
         inner.link().close(ErrorCode::CONTROL_STREAM_CLOSED.0, reason);
     }
+}
+
+/// `None` if the connection ended before that; everybody hears of it.
+async fn say_hello(inner: &Inner) -> Option<Done> {
+    let mut stream = inner.link().open_uni().await.ok()?;
+    let mut out = BytesMut::new();
+    varint::encode(StreamType::CONTROL.0, &mut out);
+    frame::encode(FrameType::HELLO, &hello(inner).encode(), &mut out);
+    frame::encode(GREASE_FRAME, b"grease", &mut out);
+    stream.write(&mut out.freeze()).await.ok()?;
+    let done = stream.done();
+    *inner.control.lock().await = Some(stream);
+    inner.set_greeted();
+    Some(done)
 }
 
 /// No extension is spoken: the one that is listed is grease.

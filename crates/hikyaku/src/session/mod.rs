@@ -81,7 +81,7 @@ async fn run<C: Send + Sync + 'static>(inner: Arc<Inner>, router: Arc<Router<C>>
             // Exchanges that arrived before the peer's GOAWAY are still taken.
             biased;
             accepted = inner.link().accept_bi() => accepted,
-            () = inner.when(Inner::may_close) => {
+            () = inner.when_told(Inner::may_close) => {
                 if last_look.closes() {
                     break drained(&inner).await;
                 }

@@ -10,6 +10,8 @@ pub(crate) mod socket;
 pub(crate) mod tls_stream;
 
 use std::net::SocketAddr;
+use std::pin::Pin;
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -143,7 +145,8 @@ impl Link {
     /// The next unidirectional stream that the peer opens.
     pub(crate) async fn accept_uni(&self) -> Result<RecvStream, Closed> {
         match self {
-            Self::Quic(link) => Ok(RecvStream::Quic(link.accept_uni().await?, link.tap.clone())),
+            // Boxed, because every connection waits here for as long as it lives, and most are of the other kind.
+            Self::Quic(link) => Ok(RecvStream::Quic(Box::pin(link.accept_uni()).await?, link.tap.clone())),
             Self::Mux(link) => link.accept_uni().await.map(RecvStream::Mux),
         }
     }
@@ -157,7 +160,7 @@ impl Link {
 
     pub(crate) async fn receive_datagram(&self) -> Result<Bytes, Closed> {
         match self {
-            Self::Quic(link) => link.receive_datagram().await,
+            Self::Quic(link) => Box::pin(link.receive_datagram()).await,
             Self::Mux(link) => link.receive_datagram().await,
         }
     }
@@ -173,7 +176,7 @@ impl Link {
     /// Waits until the connection has ended, however it does.
     pub(crate) async fn closed(&self) -> Closed {
         match self {
-            Self::Quic(link) => link.closed().await,
+            Self::Quic(link) => Box::pin(link.closed()).await,
             Self::Mux(link) => link.closed().await,
         }
     }
@@ -329,17 +332,31 @@ impl SendStream {
 
     /// Resolves when the peer needs nothing more from this half: `Ok` when it took everything including the end,
     /// an error when it stopped reading or the connection is gone.
-    pub(crate) fn done(&self) -> impl Future<Output = Result<(), StreamError>> + Send + use<> {
-        let (quic, mux) = match self {
-            Self::Quic(stream, _) => (Some(stream.stopped()), None),
-            Self::Mux(stream) => (None, Some(stream.done())),
-        };
-        async move {
-            match (quic, mux) {
-                (Some(quic), _) => quic::done(quic.await),
-                (None, Some(mux)) => mux.await,
-                (None, None) => Ok(()),
+    pub(crate) fn done(&self) -> Done {
+        match self {
+            Self::Quic(stream, _) => {
+                let stopped = stream.stopped();
+                Done::Quic(Box::pin(async move { quic::done(stopped.await) }))
             }
+            Self::Mux(stream) => Done::Mux(stream.done()),
+        }
+    }
+}
+
+/// Waits until the peer needs nothing more from a sending half. It is part of every exchange and of every connection, so
+/// quinn's, which is large, is boxed.
+pub(crate) enum Done {
+    Quic(Pin<Box<dyn Future<Output = Result<(), StreamError>> + Send>>),
+    Mux(mux::Done),
+}
+
+impl Future for Done {
+    type Output = Result<(), StreamError>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        match &mut *self {
+            Self::Quic(done) => done.as_mut().poll(cx),
+            Self::Mux(done) => Pin::new(done).poll(cx),
         }
     }
 }

@@ -11,10 +11,11 @@ mod tests;
 mod waiting;
 mod wakers;
 
+use std::future::poll_fn;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::task::Waker;
+use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -32,7 +33,10 @@ use waiting::Waiting;
 use wakers::{Wait, Wakers};
 
 pub(crate) use hikyaku_mux::Side;
-pub(crate) use streams::{MuxRecv, MuxSend};
+pub(crate) use streams::{Done, MuxRecv, MuxSend};
+
+/// Where who takes datagrams stands in [`State::takers`], behind the directions of streams.
+const DATAGRAMS: usize = 2;
 
 /// One QMux connection. Cloning shares it.
 #[derive(Clone)]
@@ -43,11 +47,9 @@ pub(crate) struct MuxLink {
 struct Shared {
     state: Mutex<State>,
     remote: Option<SocketAddr>,
-    accepted: [Notify; 2],
-    openable: [Notify; 2],
-    datagrams: Notify,
-    closed: Notify,
-    ended: Notify,
+    openable: Notify,
+    /// The connection has closed, its driver is gone, or an answer to a ping has come.
+    changed: Notify,
     /// Somebody wants to know what bytes wait for.
     measured: AtomicBool,
 }
@@ -58,6 +60,8 @@ struct State {
     /// What was written last is worth a write of its own: the driver does not wait for others.
     hurried: bool,
     wakers: Wakers,
+    /// The tasks that wait for what the peer begins: streams by direction, and datagrams.
+    takers: [Option<Waker>; 3],
     closed: Option<Closed>,
     /// The driver is gone; nothing will ever leave or arrive.
     ended: bool,
@@ -79,6 +83,7 @@ impl MuxLink {
             driver: None,
             hurried: false,
             wakers: Wakers::default(),
+            takers: Default::default(),
             closed: None,
             ended: false,
             rtt: None,
@@ -88,11 +93,8 @@ impl MuxLink {
         let shared = Arc::new(Shared {
             state: Mutex::new(state),
             remote,
-            accepted: Default::default(),
-            openable: Default::default(),
-            datagrams: Notify::new(),
-            closed: Notify::new(),
-            ended: Notify::new(),
+            openable: Notify::new(),
+            changed: Notify::new(),
             measured: AtomicBool::new(false),
         });
         let keep_alive = (side == Side::Client).then_some(limits.keep_alive);
@@ -132,12 +134,12 @@ impl MuxLink {
     }
 
     pub(super) async fn accept_bi(&self) -> Result<(MuxSend, MuxRecv), Closed> {
-        let id = self.wait(&self.shared.accepted[index(Dir::Bi)], |c| c.accept(Dir::Bi)).await?;
+        let id = poll_fn(|cx| self.poll_take(cx, index(Dir::Bi), |c| c.accept(Dir::Bi))).await?;
         Ok((MuxSend::new(&self.shared, id), MuxRecv::new(&self.shared, id)))
     }
 
     pub(super) async fn accept_uni(&self) -> Result<MuxRecv, Closed> {
-        let id = self.wait(&self.shared.accepted[index(Dir::Uni)], |c| c.accept(Dir::Uni)).await?;
+        let id = poll_fn(|cx| self.poll_take(cx, index(Dir::Uni), |c| c.accept(Dir::Uni))).await?;
         Ok(MuxRecv::new(&self.shared, id))
     }
 
@@ -157,7 +159,7 @@ impl MuxLink {
     }
 
     pub(super) async fn receive_datagram(&self) -> Result<Bytes, Closed> {
-        self.wait(&self.shared.datagrams, qmux::Connection::recv_datagram).await
+        poll_fn(|cx| self.poll_take(cx, DATAGRAMS, qmux::Connection::recv_datagram)).await
     }
 
     pub(super) fn close(&self, code: u32, reason: &str) {
@@ -172,7 +174,7 @@ impl MuxLink {
 
     pub(super) async fn closed(&self) -> Closed {
         loop {
-            let notified = self.shared.closed.notified();
+            let notified = self.shared.changed.notified();
             if let Some(closed) = self.close_reason() {
                 return closed;
             }
@@ -186,7 +188,7 @@ impl MuxLink {
 
     pub(super) async fn flushed(&self) {
         loop {
-            let notified = self.shared.ended.notified();
+            let notified = self.shared.changed.notified();
             if self.shared.lock().ended {
                 return;
             }
@@ -228,7 +230,7 @@ impl MuxLink {
             state.pongs
         };
         loop {
-            let notified = self.shared.closed.notified();
+            let notified = self.shared.changed.notified();
             {
                 let state = self.shared.lock();
                 if let (Some(rtt), true) = (state.rtt, state.pongs != before) {
@@ -251,7 +253,28 @@ impl MuxLink {
     }
 
     async fn open(&self, dir: Dir) -> Result<StreamId, Closed> {
-        self.wait(&self.shared.openable[index(dir)], |c| c.open(dir)).await
+        self.wait(&self.shared.openable, |c| c.open(dir)).await
+    }
+
+    /// Takes what the peer began, or waits for it: one task at a time for each kind.
+    fn poll_take<T>(
+        &self,
+        cx: &Context<'_>,
+        kind: usize,
+        take: impl FnOnce(&mut qmux::Connection) -> Option<T>,
+    ) -> Poll<Result<T, Closed>> {
+        let mut state = self.shared.lock();
+        if let Some(taken) = take(&mut state.connection) {
+            return Poll::Ready(Ok(taken));
+        }
+        if let Some(closed) = &state.closed {
+            return Poll::Ready(Err(closed.clone()));
+        }
+        match &mut state.takers[kind] {
+            Some(waker) => waker.clone_from(cx.waker()),
+            none => *none = Some(cx.waker().clone()),
+        }
+        Poll::Pending
     }
 
     /// Tries `take` until it gives something or the connection ends; `notify` tells when to try again.
@@ -287,20 +310,20 @@ impl Shared {
     fn dispatch_events(&self, state: &mut State) {
         while let Some(event) = state.connection.poll_event() {
             match event {
-                qmux::Event::Opened(dir) => self.accepted[index(dir)].notify_waiters(),
-                qmux::Event::Available(dir) => self.openable[index(dir)].notify_waiters(),
+                qmux::Event::Opened(dir) => wake(state.takers[index(dir)].take()),
+                qmux::Event::Available(_) => self.openable.notify_waiters(),
                 qmux::Event::Readable(id) => state.wakers.wake(id, Wait::Read),
                 qmux::Event::Writable(id) => state.wakers.wake(id, Wait::Write),
                 qmux::Event::Stopped { id, .. } | qmux::Event::Finished(id) => {
                     state.wakers.wake(id, Wait::Write);
                     state.wakers.wake(id, Wait::End);
                 }
-                qmux::Event::Datagram => self.datagrams.notify_waiters(),
+                qmux::Event::Datagram => wake(state.takers[DATAGRAMS].take()),
                 qmux::Event::Pong { rtt } => {
                     state.rtt = Some(rtt);
                     state.pongs = state.pongs.wrapping_add(1);
                     // Who waits for the end looks again, and so does who asked.
-                    self.closed.notify_waiters();
+                    self.changed.notify_waiters();
                 }
                 qmux::Event::Closed(reason) => self.end_streams(state, Closed::from(reason)),
                 _ => {}
@@ -314,9 +337,9 @@ impl Shared {
             state.closed = Some(closed);
         }
         state.wakers.wake_all();
-        for notify in self.accepted.iter().chain(&self.openable).chain([&self.datagrams, &self.closed]) {
-            notify.notify_waiters();
-        }
+        state.takers.iter_mut().for_each(|taker| wake(taker.take()));
+        self.openable.notify_waiters();
+        self.changed.notify_waiters();
     }
 }
 

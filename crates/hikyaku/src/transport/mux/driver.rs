@@ -359,7 +359,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Future for Driver<S> {
         state.connection.handle_end(Instant::now());
         self.shared.dispatch_events(&mut state);
         state.ended = true;
-        self.shared.ended.notify_waiters();
+        self.shared.changed.notify_waiters();
         Poll::Ready(())
     }
 }
