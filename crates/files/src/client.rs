@@ -22,6 +22,7 @@ use crate::names::{Dots, SafeName};
 use crate::pause::{Gone, PATIENCE, Waiting, heard};
 use crate::pipe::OutgoingPipe;
 use crate::progress::Progress;
+use crate::reader::packing::Pack;
 use crate::reader::sparing::Spare;
 use crate::reader::{self, Blocks};
 use crate::receive::Receiving;
@@ -146,13 +147,13 @@ impl FilesClient {
         }
         progress.began(offer.transfer, accept.from, size);
         let (to, answers) = mpsc::channel(ANSWERS);
-        let (from, older) = (accept.from, accept.older);
+        let (from, older, is_packed) = (accept.from, accept.older, accept.packed == Some(true));
         let reading = blocking(move || open(&accept, answers)).await?;
         let index = match older {
             Some(older) if !reading.is_over() => Some(index(older, &mut receiver, progress).await?),
             _ => None,
         };
-        let reading = Spare::new(reading, index, from)?;
+        let reading = Pack::new(Spare::new(reading, index, from)?, is_packed);
         let receipt = deliver(reading, to, &mut sender, &mut receiver, progress).await?;
         acknowledge(receipt, offer, size, &mut sender, &mut receiver).await
     }

@@ -69,6 +69,8 @@ pub struct Progress {
     observer: Option<Observer>,
     /// The offset up to which files were told of: what is walked again after a break is not told again.
     told: Arc<AtomicU64>,
+    /// How much the line took, and how long that took.
+    line: Line,
     /// Those who read what is written are told too.
     readers: Option<Arc<Writing>>,
 }
@@ -78,7 +80,8 @@ impl Progress {
     pub fn new() -> (Self, watch::Receiver<Moment>) {
         let (moments, receiver) = watch::channel(Moment::default());
         let (meter, local, told) = (Meter::default(), Meter::default(), Arc::default());
-        (Self { moments, meter, local, pace: None, observer: None, told, readers: None }, receiver)
+        let line = Line::default();
+        (Self { moments, meter, local, pace: None, observer: None, told, line, readers: None }, receiver)
     }
 
     /// A progress that nobody looks at.
@@ -108,6 +111,10 @@ impl Progress {
     /// What it waits for.
     pub fn meter(&self) -> &Meter {
         &self.meter
+    }
+
+    pub(crate) fn line(&self) -> &Line {
+        &self.line
     }
 
     pub(crate) fn local(&self) -> &Meter {
@@ -196,6 +203,24 @@ impl Progress {
 impl fmt::Debug for Progress {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Progress").field("moment", &*self.moments.borrow()).finish_non_exhaustive()
+    }
+}
+
+/// What the line takes. Clones share it.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Line(Arc<[AtomicU64; 2]>);
+
+impl Line {
+    /// So many bytes were handed over in this time.
+    pub(crate) fn passed(&self, bytes: u64, took: Duration) {
+        self.0[0].fetch_add(bytes, Ordering::Relaxed);
+        self.0[1].fetch_add(u64::try_from(took.as_nanos()).unwrap_or(u64::MAX), Ordering::Relaxed);
+    }
+
+    /// What was handed over since this was asked last.
+    pub(crate) fn taken(&self) -> (u64, Duration) {
+        let [bytes, nanoseconds] = [&self.0[0], &self.0[1]].map(|count| count.swap(0, Ordering::Relaxed));
+        (bytes, Duration::from_nanos(nanoseconds))
     }
 }
 

@@ -1,13 +1,14 @@
 //! The sending half of a transfer: a blocking thread that reads, a bounded channel, and the network.
 
 pub(crate) mod growing;
+pub(crate) mod packing;
 pub(crate) mod sparing;
 
 use std::time::Instant;
 
 use bytes::Bytes;
 use hikyaku_storage::vault::Object;
-use hikyaku_wire::files::{Accept, BLOCK_LEN, Block, CV_LEN, Close, Composed, GROUP_LEN, List, Step};
+use hikyaku_wire::files::{Accept, BLOCK_LEN, Block, CV_LEN, Close, Composed, GROUP_LEN, List, Packed, Step};
 use hikyaku_wire::parcel::Root;
 use tokio::sync::mpsc;
 
@@ -29,6 +30,8 @@ pub(crate) enum Said {
     Block(Block, Bytes),
     /// The next block, parts of which the receiver has, and the rest of it.
     Composed(Composed, Bytes),
+    /// The next block, packed.
+    Packed(Packed, Bytes),
     /// What is listed ahead.
     List(List),
 }
@@ -133,7 +136,16 @@ pub(crate) async fn send(
             Read::Said(Said::Composed(composed, rest), there) => {
                 progress.skipped(there - skipped);
                 skipped = there;
-                send_composed(sender, composed, rest, (progress, skipped)).await?;
+                let reached = skipped + composed.block.offset + composed.block.len;
+                send_rest(sender, &Step::Composed(composed), rest, progress).await?;
+                progress.reached(reached);
+            }
+            Read::Said(Said::Packed(packed, rest), there) => {
+                progress.skipped(there - skipped);
+                skipped = there;
+                let reached = skipped + packed.block.offset + packed.block.len;
+                send_rest(sender, &Step::Packed(packed), rest, progress).await?;
+                progress.reached(reached);
             }
             // At once: what may be sent depends on the answer.
             Read::Said(Said::List(list), _) => sender.send(&Step::List(list)).await?,
@@ -182,8 +194,10 @@ async fn send_piece(
     }
     let reached = skipped + block.offset + block.len;
     let (begun, before) = (Instant::now(), if progress.is_measured() { sender.waits() } else { None });
+    let len = block.len;
     sender.feed(&Step::Block(block)).await?;
     sender.send_data(bytes).await?;
+    progress.line().passed(len, begun.elapsed());
     if progress.is_measured() {
         progress.meter().sent(begun.elapsed(), before.zip(sender.waits()));
     }
@@ -191,24 +205,24 @@ async fn send_piece(
     Ok(())
 }
 
-/// Sends what of a block is not at the receiver.
-async fn send_composed(
+/// Sends what of a block is not at the receiver, or what it was packed to.
+async fn send_rest(
     sender: &mut hikyaku::Sender,
-    composed: Composed,
+    step: &Step,
     rest: Bytes,
-    (progress, skipped): (&Progress, u64),
+    progress: &Progress,
 ) -> Result<()> {
     if let Some(pace) = progress.pace() {
         progress.meter().add(Stage::Pace, pace.wait(rest.len() as u64).await);
     }
-    let reached = skipped + composed.block.offset + composed.block.len;
-    sender.feed(&Step::Composed(composed)).await?;
+    let (begun, len) = (Instant::now(), rest.len() as u64);
+    sender.feed(step).await?;
     if rest.is_empty() {
         sender.flush().await?;
     } else {
         sender.send_data(rest).await?;
     }
-    progress.reached(reached);
+    progress.line().passed(len, begun.elapsed());
     Ok(())
 }
 

@@ -25,7 +25,7 @@ use crate::sift::ANSWERS;
 use crate::staging::Staged;
 use crate::unpack::{Bounds, Only, Report, Sifter, UnpackOptions, UnpackState, Unpacker, publish};
 use crate::versions::unnamed;
-use crate::writer::{MARK_BYTES, MARK_TIME, Work, join_pieces};
+use crate::writer::{MARK_BYTES, MARK_TIME, Work, join_pieces, plainly_unpacked};
 
 /// A tree being received.
 #[derive(Debug)]
@@ -193,11 +193,18 @@ impl TreeSink {
         progress: &Progress,
         waiting: &mut Waiting,
     ) -> Result<Option<hikyaku_wire::files::Close>> {
-        let mut buffer = Vec::new();
+        let (mut buffer, mut came) = (Vec::new(), Vec::new());
         let (mut marked, mut at, mut skipped) = (receiving.offset(), Instant::now(), 0);
         while let Some(work) = work.blocking_recv() {
-            let (block, pieces) = match work {
-                Work::Block(block, pieces) => (block, pieces),
+            let block = match work {
+                Work::Block(block, pieces) => {
+                    join_pieces(&mut buffer, pieces);
+                    block
+                }
+                Work::Packed(packed, pieces) => {
+                    join_pieces(&mut came, pieces);
+                    plainly_unpacked(packed, &came, &mut buffer)?
+                }
                 Work::Composed(composed, _) => return Err(unnamed(&composed.block)),
                 Work::List(list) => {
                     self.answer(list)?;
@@ -207,7 +214,6 @@ impl TreeSink {
                 }
                 Work::Close(close) => return Ok(Some(close)),
             };
-            join_pieces(&mut buffer, pieces);
             self.begin_unlisted()?;
             let local = progress.local();
             if let Err(error) = local.time(Stage::Cpu, || receiving.take(&block, &buffer)) {

@@ -9,11 +9,12 @@ use std::time::{Duration, Instant};
 use bytes::{Bytes, BytesMut};
 use hikyaku::Incoming;
 use hikyaku_storage::vault::{Mark, Partial};
-use hikyaku_wire::files::{Block, CV_LEN, Close, Composed, GROUP_LEN, List, MAX_BLOCK_LEN, Step};
+use hikyaku_wire::files::{Block, CV_LEN, Close, Composed, GROUP_LEN, List, MAX_BLOCK_LEN, Packed, Step};
 use hikyaku_wire::parcel::Root;
 use tokio::sync::mpsc;
 
 use crate::error::{FilesError, Result};
+use crate::packing;
 use crate::pause::Waiting;
 use crate::progress::{Progress, Stage};
 use crate::receive::Receiving;
@@ -35,6 +36,8 @@ pub(crate) enum Work {
     Block(Block, Vec<Bytes>),
     /// A block that is to be put together, with what of it was sent.
     Composed(Composed, Vec<Bytes>),
+    /// A block that is to be unpacked, too.
+    Packed(Packed, Vec<Bytes>),
     /// A part of a listing, to be answered.
     List(List),
     /// The end.
@@ -118,11 +121,26 @@ fn write_blocks(
     progress: &Progress,
     waiting: &mut Waiting,
 ) -> Result<Option<Close>> {
-    let (mut buffer, mut came) = (Vec::new(), Vec::new());
+    let (mut buffer, mut came, mut packed_bytes) = (Vec::new(), Vec::new(), Vec::new());
     let (mut marked, mut at) = (receiving.offset(), Instant::now());
     while let Some(work) = first.take().or_else(|| work.blocking_recv()) {
-        let is_composed = matches!(work, Work::Composed(..));
+        let is_composed = match &work {
+            Work::Composed(..) => true,
+            Work::Packed(packed, _) => !packed.parts.is_empty(),
+            _ => false,
+        };
         let block = match work {
+            Work::Packed(packed, pieces) => {
+                receiving.check(&packed.block)?;
+                join_pieces(&mut packed_bytes, pieces);
+                let composed = unpacked(packed, &packed_bytes, &mut came)?;
+                if composed.parts.is_empty() {
+                    std::mem::swap(&mut buffer, &mut came);
+                } else {
+                    sink.compose(&composed, &came, &mut buffer)?;
+                }
+                composed.block
+            }
             Work::Block(block, pieces) => {
                 join_pieces(&mut buffer, pieces);
                 block
@@ -165,6 +183,30 @@ pub(crate) fn join_pieces(buffer: &mut Vec<u8>, pieces: Vec<Bytes>) {
     pieces.iter().for_each(|piece| buffer.extend_from_slice(piece));
 }
 
+/// The same where no older version was named.
+pub(crate) fn plainly_unpacked(packed: Packed, bytes: &[u8], into: &mut Vec<u8>) -> Result<Block> {
+    let composed = unpacked(packed, bytes, into)?;
+    if composed.parts.is_empty() { Ok(composed.block) } else { Err(unnamed(&composed.block)) }
+}
+
+/// Unpacks what came of a block; what it is then, and what of it is to be found in an older version.
+//= S5.112
+pub(crate) fn unpacked(packed: Packed, bytes: &[u8], into: &mut Vec<u8>) -> Result<Composed> {
+    let Packed { block, parts, len } = packed;
+    let composed = Composed { block, parts };
+    let Block { offset, len: whole, .. } = composed.block;
+    let range = |reason| FilesError::Range { reason, offset, len: whole };
+    let carried = composed.carried().filter(|_| whole <= MAX_BLOCK_LEN);
+    let carried = carried.ok_or_else(|| range("its parts are empty, out of order or beyond it"))?;
+    if len == 0 || len >= carried {
+        return Err(range("it is packed, and no shorter for it"));
+    }
+    if packing::unpack(bytes, carried, into)? < carried {
+        return Err(range("it unpacks to fewer bytes than it says"));
+    }
+    Ok(composed)
+}
+
 /// The network side: gathers blocks until the close. Returns early, without an error, when the writing thread ended:
 /// the thread says why.
 pub(crate) async fn feed(
@@ -190,6 +232,10 @@ pub(crate) async fn feed(
                 let pieces = gather(receiver, &block, block.len).await?;
                 Work::Block(block, pieces)
             }
+            Step::Packed(packed) => {
+                let pieces = gather(receiver, &packed.block, packed.len).await?;
+                Work::Packed(packed, pieces)
+            }
             Step::Composed(composed) => {
                 let Composed { block, parts } = &composed;
                 let reason = "its parts are empty, out of order or beyond it";
@@ -200,7 +246,11 @@ pub(crate) async fn feed(
             }
         };
         meter.add(Stage::Remote, asked.elapsed());
-        if let (Some(pace), Work::Block(_, pieces) | Work::Composed(_, pieces)) = (progress.pace(), &work) {
+        let pieces = match &work {
+            Work::Block(_, pieces) | Work::Composed(_, pieces) | Work::Packed(_, pieces) => Some(pieces),
+            Work::List(_) | Work::Close(_) => None,
+        };
+        if let (Some(pace), Some(pieces)) = (progress.pace(), pieces) {
             let came = pieces.iter().map(|piece| piece.len() as u64).sum();
             meter.add(Stage::Pace, pace.wait(came).await);
         }

@@ -68,7 +68,7 @@ pub const TARGETS: &[Target] = &[
     Target { name: "session_messages", body: wire::session_messages, fixed: FIXED },
     Target { name: "tree", body: files::tree, fixed: FIXED },
     Target { name: "varint", body: wire::varint, fixed: FIXED },
-    // Two versions of 128 KiB at most, what is held of them, and what is put together.
+    // Two versions of 128 KiB at most, what is held of them, and what is put together; or a block that is unpacked.
     Target { name: "versions", body: versions::versions, fixed: 2 * 1024 * 1024 },
 ];
 

@@ -141,7 +141,9 @@ fn versions() -> Vec<Vec<u8>> {
     let pieces = [0, 1, 1, 0xff, 0xff, 1, 2, 1, 0x10, 0, 7, 1, 0x20, 0, 9, 1, 1].to_vec();
     let parts =
         [1, 1, 0x40, 0, 1, 0, 0, 1, 0x40, 0, 2, 1, 9, 1, 1, 0, 1, 0, 5, 1, 3, 1, 0, 9, 1, 0, 0].to_vec();
-    sent.chain([pieces, parts]).collect()
+    // A literal, and a run of it that is longer than what is announced.
+    let packed = [3, 0, 4, 0x1f, b'a', 1, 0, 0xff, 9, 0x50, b'b', b'b', b'b', b'b', b'b'].to_vec();
+    sent.chain([pieces, parts, packed]).collect()
 }
 
 /// The trees of the first groups of a file.

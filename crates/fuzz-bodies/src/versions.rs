@@ -2,6 +2,7 @@
 
 use std::sync::OnceLock;
 
+use hikyaku_files::packing::{pack, unpack};
 use hikyaku_files::receive::Receiving;
 use hikyaku_files::tree::{GROUP, group};
 use hikyaku_files::versions::{Index, Spared, Sparing, Telling, average_of, check, compose};
@@ -27,11 +28,26 @@ fn content() -> &'static [u8] {
 /// when nobody lies all of them are.
 pub fn versions(data: &[u8]) {
     let mut input = Input::new(data);
-    match input.below(3) {
+    match input.below(4) {
+        3 => unpacked(&mut input),
         0 => heard(&mut input),
         1 => put_together(&mut input),
         _ => sent(&mut input),
     }
+}
+
+/// What comes packed is unpacked to no more than was announced, and what was packed here to what it was.
+fn unpacked(input: &mut Input<'_>) {
+    let most = input.short() * 16;
+    let packed = input.take(usize::MAX);
+    let mut into = Vec::new();
+    if let Ok(unpacked) = unpack(packed, most, &mut into) {
+        assert!(unpacked <= most && into.len() as u64 == most);
+    }
+    let mut again = Vec::new();
+    let len = pack(packed, &mut again);
+    let unpacked = unpack(&again[..len], packed.len() as u64, &mut into);
+    assert!(unpacked.is_ok_and(|unpacked| unpacked == packed.len() as u64) && into == packed);
 }
 
 /// Pieces of all kinds are taken or refused.

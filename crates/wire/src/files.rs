@@ -18,7 +18,8 @@ mod versions;
 
 pub use listing::{List, Listed, MAX_AHEAD, MAX_LISTED, Verdict, Wants};
 pub use versions::{
-    Composed, MAX_AVERAGE, MAX_INDEX, MAX_PARTS, MAX_PIECES, MIN_AVERAGE, Older, PIECE_LEN, Part, Pieces,
+    Composed, MAX_AVERAGE, MAX_INDEX, MAX_PARTS, MAX_PIECES, MIN_AVERAGE, Older, PIECE_LEN, Packed, Part,
+    Pieces,
 };
 
 /// The application protocol named in OPEN.
@@ -192,13 +193,26 @@ pub struct Accept {
     /// An older version, which the sender may use: its pieces follow.
     #[n(7)]
     pub older: Option<Older>,
+    /// Whether blocks may come packed.
+    #[n(8)]
+    pub packed: Option<bool>,
 }
 
 impl Accept {
     /// From an offset on, and nothing else to say.
     pub fn new(transfer: TransferId, from: u64) -> Self {
         let known = Vec::new();
-        Self { transfer, from, prefix: None, max_block: None, list: None, roots: None, known, older: None }
+        Self {
+            transfer,
+            from,
+            prefix: None,
+            max_block: None,
+            list: None,
+            roots: None,
+            known,
+            older: None,
+            packed: None,
+        }
     }
 }
 
@@ -322,6 +336,9 @@ pub enum Step {
     /// The next bytes, parts of which the receiver has in an older version.
     #[n(4)]
     Composed(#[n(0)] Composed),
+    /// The next bytes, packed.
+    #[n(5)]
+    Packed(#[n(0)] Packed),
 }
 
 /// Announces one DATA frame.

@@ -147,16 +147,7 @@ async fn fetch(line: &mut Line, loot: &Loot) -> io::Result<()> {
     }
     if answer.first() == Some(&0x11) {
         let head: Head = first_message(&answer);
-        let accept = Accept {
-            transfer: head.transfer,
-            from: 0,
-            prefix: None,
-            max_block: None,
-            list: None,
-            roots: None,
-            known: Vec::new(),
-            older: None,
-        };
+        let accept = Accept::new(head.transfer, 0);
         let accept = cbor::encode(&Answer::Accept(accept));
         line.write(&mut stream, &hikyaku_peers::frames(&[(FrameType::MESSAGE, &accept)])).await?;
     }

@@ -22,7 +22,7 @@ use crate::server::blocking;
 use crate::server::put::{Stop, acceptance, drive};
 use crate::tree::{GROUP_LEN, Tree};
 use crate::versions::unnamed;
-use crate::writer::{QUEUE, Work, join_pieces};
+use crate::writer::{QUEUE, Work, join_pieces, plainly_unpacked};
 
 /// Takes verified bytes: what is fetched, and the next of them.
 type Taker = Box<dyn FnMut(&Head, &[u8]) -> io::Result<()> + Send>;
@@ -107,15 +107,25 @@ impl Poured {
         mut work: mpsc::Receiver<Work>,
         progress: &Progress,
     ) -> Result<(Root, u64)> {
-        let (mut state, mut buffer) = (self.state(), Vec::new());
+        let (mut state, mut buffer, mut came) = (self.state(), Vec::new(), Vec::new());
         state.enough(&receiving)?;
         while let Some(work) = work.blocking_recv() {
             match work {
                 Work::Close(close) => return receiving.close(&close),
                 Work::Composed(composed, _) => return Err(unnamed(&composed.block)),
                 Work::List(_) => return Err(FilesError::Order("a listing that nobody asked for")),
-                Work::Block(block, pieces) => {
-                    join_pieces(&mut buffer, pieces);
+                work @ (Work::Block(..) | Work::Packed(..)) => {
+                    let block = match work {
+                        Work::Packed(packed, pieces) => {
+                            join_pieces(&mut came, pieces);
+                            plainly_unpacked(packed, &came, &mut buffer)?
+                        }
+                        Work::Block(block, pieces) => {
+                            join_pieces(&mut buffer, pieces);
+                            block
+                        }
+                        _ => continue,
+                    };
                     progress.local().time(Stage::Cpu, || receiving.take(&block, &buffer))?;
                     progress.local().time(Stage::Disk, || state.take(&block, &buffer))?;
                     state.mark = receiving.mark();

@@ -98,6 +98,7 @@ impl FilesClient {
             roots: (into.options.checksum == Some(true)).then_some(true),
             known: Vec::new(),
             older: None,
+            packed: None,
         };
         sender.send(&Answer::Accept(accept)).await?;
         loop {

@@ -252,6 +252,7 @@ fn attempt_tree(at: &Path) -> Result<()> {
             let work = match said {
                 Said::Block(block, bytes) => Work::Block(block, vec![bytes]),
                 Said::Composed(composed, rest) => Work::Composed(composed, vec![rest]),
+                Said::Packed(packed, rest) => Work::Packed(packed, vec![rest]),
                 Said::List(list) => Work::List(list),
             };
             if to.blocking_send(work).is_err() {

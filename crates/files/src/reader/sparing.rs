@@ -43,7 +43,7 @@ impl<B: Blocks> Blocks for Spare<B> {
                     self.has_ended = true;
                     progress.local().time(Stage::Cpu, || sparing.end());
                 }
-                // Lists are for places where a tree is unpacked, and there is no older version of those.
+                // Nothing is packed before it is compared, and lists are for places where a tree is unpacked, and there is no older version of those.
                 said => return Ok(said),
             }
         }

@@ -11,7 +11,7 @@ use crate::client::deliver;
 use crate::error::{FilesError, Result};
 use crate::object_tree::ObjectTree;
 use crate::progress::Progress;
-use crate::reader::{AHEAD, ObjectReading, growing::proof};
+use crate::reader::{AHEAD, ObjectReading, growing::proof, packing::Pack};
 use crate::rooms::Rooms;
 use crate::sift::{ANSWERS, Sifting};
 
@@ -66,7 +66,7 @@ impl<C: Send + Sync + 'static, R: Rooms<C>> FilesServer<C, R> {
             _ => return Err(FilesError::Order("an acceptance was expected")),
         };
         let (to, answers) = mpsc::channel(ANSWERS);
-        let progress = Progress::none();
+        let (progress, is_packed) = (Progress::none(), accept.packed == Some(true));
         if accept.list == Some(true) {
             if found.kind != EntryKind::Tree {
                 return Err(FilesError::Order("only a tree can be listed"));
@@ -74,10 +74,10 @@ impl<C: Send + Sync + 'static, R: Rooms<C>> FilesServer<C, R> {
             sender.keep_room(AHEAD * BLOCK_LEN, AHEAD * BLOCK_LEN)?;
             let tree = ObjectTree::new(object, root, accept.roots == Some(true));
             let reading = Sifting::new(tree, &accept, answers, |_| {})?;
-            deliver(reading, to, &mut sender, &mut receiver, &progress).await?;
+            deliver(Pack::new(reading, is_packed), to, &mut sender, &mut receiver, &progress).await?;
         } else {
             let reading = ObjectReading::new(object, root, &accept, room / AHEAD)?;
-            deliver(reading, to, &mut sender, &mut receiver, &progress).await?;
+            deliver(Pack::new(reading, is_packed), to, &mut sender, &mut receiver, &progress).await?;
         }
         receiver.ended().await?;
         Ok(sender.finish().await?)

@@ -395,6 +395,7 @@ pub(crate) fn acceptance(transfer: TransferId, receiving: &Receiving, lists: Opt
         max_block: Some(MAX_BLOCK_LEN),
         list: lists.map(|_| true),
         roots: lists.filter(|roots| *roots),
+        packed: Some(true),
         ..Accept::new(transfer, receiving.offset())
     })
 }

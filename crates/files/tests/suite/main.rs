@@ -11,6 +11,7 @@ mod jail;
 mod known;
 mod memory;
 mod moving;
+mod packing;
 mod passing;
 mod pausing;
 mod quotas;

@@ -39,6 +39,7 @@ async fn fetch(connection: &Connection) -> hikyaku::Result<Exchange> {
         roots: None,
         known: Vec::new(),
         older: None,
+        packed: None,
     };
     exchange.send(&Answer::Accept(accept)).await?;
     Ok(exchange)

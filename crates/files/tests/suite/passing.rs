@@ -285,6 +285,7 @@ async fn a_reader_behind_slows_nobody() {
         roots: None,
         known: Vec::new(),
         older: None,
+        packed: None,
     };
     stuck.send(&Answer::Accept(accept)).await.unwrap();
     // More than a stream's credit holds: it would be noticed.

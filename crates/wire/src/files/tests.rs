@@ -49,6 +49,7 @@ fn every_message_reads_back_as_it_was_written() {
         roots: Some(true),
         known: vec![Root([3; 32]); MAX_KNOWN],
         older: Some(Older { size: 1 << 31, average: MIN_AVERAGE }),
+        packed: Some(true),
     });
     assert_eq!(back(&accept), accept);
     let receipt = Answer::Receipt(Receipt {
@@ -65,6 +66,10 @@ fn every_message_reads_back_as_it_was_written() {
     assert_eq!(back(&block), block);
     let Step::Block(block) = block else { unreachable!() };
     let parts = vec![Part { at: 0, len: 1, from: 1 << 40 }; MAX_PARTS];
+    let packed = Step::Packed(Packed { block: block.clone(), parts: parts.clone(), len: 7 });
+    assert_eq!(back(&packed), packed);
+    let packed = Step::Packed(Packed { block: block.clone(), parts: Vec::new(), len: 7 });
+    assert_eq!(back(&packed), packed);
     let composed = Step::Composed(Composed { block, parts });
     assert_eq!(back(&composed), composed);
     let pieces = Answer::Pieces(Pieces { first: 9, pieces: vec![1; 2 * PIECE_LEN], last: Some(true) });

@@ -75,6 +75,21 @@ pub struct Part {
     pub from: u64,
 }
 
+/// A block whose bytes come packed: the DATA frame that follows is one block of LZ4. Spec: section 5.11.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+#[cbor(map)]
+pub struct Packed {
+    /// What it is when it is unpacked, and put together where it has parts.
+    #[n(0)]
+    pub block: Block,
+    /// What of it is in the older version, in order; nothing where it is not composed.
+    #[cbor(n(1), skip_if = "Vec::is_empty", decode_with = "crate::cbor::few::<_, _, MAX_PARTS>", default)]
+    pub parts: Vec<Part>,
+    /// How many bytes the DATA frame has.
+    #[n(2)]
+    pub len: u64,
+}
+
 impl Composed {
     /// How many bytes the DATA frame has; `None` where the parts are empty, out of order or not within the block.
     pub fn carried(&self) -> Option<u64> {

@@ -22,6 +22,7 @@ fn begin(at: &Path) {
         roots: None,
         known: Vec::new(),
         older: None,
+        packed: None,
     };
     let mut reading = outgoing.unwrap().read(&accept, mpsc::channel(1).1).unwrap();
     let mut bundle = Vec::new();

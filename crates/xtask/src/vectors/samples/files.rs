@@ -5,8 +5,8 @@ use hikyaku_wire::bundle::{
 };
 use hikyaku_wire::files::{
     Accept, Answer, Arrival, Block, Close, Component, Composed, GROUP_LEN, Head, List, Listed, MissingEntry,
-    Offer, Older, Overwrite, Part, Paused, Pieces, PutOptions, Receipt, Request, Step, Synced, Target,
-    TreeReceipt, Verdict, Wanted, Wants,
+    Offer, Older, Overwrite, Packed, Part, Paused, Pieces, PutOptions, Receipt, Request, Step, Synced,
+    Target, TreeReceipt, Verdict, Wanted, Wants,
 };
 use hikyaku_wire::parcel::{EndStatus, EntryKind, EventRef, Metadata, Parcel, ParcelEnd, Root, TransferId};
 
@@ -118,11 +118,13 @@ fn put() -> Vec<Sample> {
         roots: None,
         known: Vec::new(),
         older: None,
+        packed: None,
     };
     let to_list = Accept { list: Some(true), ..accept.clone() };
     let with_roots = Accept { roots: Some(true), ..to_list.clone() };
     let known = Accept { known: vec![root()], ..accept.clone() };
     let older = Accept { older: Some(Older { size: 1 << 31, average: 16_384 }), ..accept.clone() };
+    let to_pack = Accept { packed: Some(true), ..accept.clone() };
     let renewed =
         Offer { options: Some(PutOptions { parts: Some(true), ..PutOptions::default() }), ..offer.clone() };
     let resumed = Accept {
@@ -176,6 +178,7 @@ fn put() -> Vec<Sample> {
         sample("answer", "begin", &Answer::Accept(accept)),
         sample("answer", "begin, or say that it is known", &Answer::Accept(known)),
         sample("answer", "begin, and compare with an older version", &Answer::Accept(older)),
+        sample("answer", "begin, and pack what pays", &Answer::Accept(to_pack)),
         sample("answer", "go on", &Answer::Accept(resumed)),
         sample("answer", "begin, and list a tree", &Answer::Accept(to_list)),
         sample("answer", "begin, and list a tree with its roots", &Answer::Accept(with_roots)),
@@ -228,6 +231,8 @@ fn versions() -> Vec<Sample> {
     let block = Block { entry: None, offset: 2 * GROUP_LEN, len: GROUP_LEN, cvs: counting::<32>(0).to_vec() };
     let part = |at, len, from| Part { at: 2 * GROUP_LEN + at, len, from };
     let all = Composed { block: block.clone(), parts: vec![part(0, GROUP_LEN, 1 << 30)] };
+    let packed = Packed { block: block.clone(), parts: Vec::new(), len: 1_234 };
+    let both = Packed { parts: vec![part(0, 1, 0)], ..packed.clone() };
     let some = Composed { block, parts: vec![part(7, 20_000, 0), part(30_000, 35_536, 1 << 30)] };
     let last = Pieces { first: 4_098, pieces: Vec::new(), last: Some(true) };
     vec![
@@ -239,6 +244,8 @@ fn versions() -> Vec<Sample> {
         sample("answer", "the end of them", &Answer::Pieces(last)),
         sample("step", "a block that is in the older version", &Step::Composed(all)),
         sample("step", "a block of which parts are there", &Step::Composed(some)),
+        sample("step", "a block that comes packed", &Step::Packed(packed)),
+        sample("step", "a block of which parts are there and the rest comes packed", &Step::Packed(both)),
     ]
 }
 
