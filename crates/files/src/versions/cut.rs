@@ -6,11 +6,12 @@ use hikyaku_wire::files::{MAX_AVERAGE, MAX_INDEX, MIN_AVERAGE};
 /// The first sixteen bytes of a piece's BLAKE3 hash.
 pub type Digest = [u8; 16];
 
-/// The average length of pieces for an older version of this size: half as many of them as may be told.
+/// The average length of pieces for an older version of this size: the shortest with which all of it can be told. (Pieces
+/// come out a little longer than that.)
 //= S5.102
 pub fn average_of(size: u64) -> u64 {
     let mut average = MIN_AVERAGE;
-    while average < MAX_AVERAGE && size / average > MAX_INDEX as u64 / 2 {
+    while average < MAX_AVERAGE && size.div_ceil(average) > MAX_INDEX as u64 {
         average *= 2;
     }
     average

@@ -14,7 +14,7 @@ pub const MAX_INDEX: usize = 262_144;
 /// The most parts that one [`Composed`] has.
 pub const MAX_PARTS: usize = 256;
 /// The shortest average length of pieces.
-pub const MIN_AVERAGE: u64 = 16 * 1024;
+pub const MIN_AVERAGE: u64 = 8 * 1024;
 /// The longest one.
 pub const MAX_AVERAGE: u64 = 1024 * 1024;
 
