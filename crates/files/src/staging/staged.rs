@@ -20,6 +20,8 @@ use crate::journal::{Contents, Record};
 pub(super) const COMPACT_AT: u64 = 256 * 1024;
 /// Smaller files are sent again rather than resumed.
 const JOURNAL_FROM: u64 = 1024 * 1024;
+/// Linux's TMPFS_MAGIC.
+const TMPFS: u64 = 0x0102_1994;
 
 /// An open temporary file.
 #[derive(Debug)]
@@ -54,7 +56,9 @@ impl Staged {
         mark(&self.file, owner).map_err(|error| full(&self.dir, 0, error))
     }
 
-    /// Sets space aside for a size that somebody claims, so that a full disk is found now and not at the end.
+    /// Sets space aside for a size that somebody claims, so that a full disk is found now and not at the end. In a file
+    /// system that lies in memory nothing is set aside: every page would be taken now, while the sender waits, which is
+    /// half of what writing costs. There the space was compared, and who finds none later waits for it.
     ///
     /// A file that may need a mark gets its journal now: on a disk that is full to the last block there is none later.
     pub(crate) fn prepare(&mut self, size: Option<u64>) -> Result<(), VaultError> {
@@ -65,7 +69,7 @@ impl Staged {
         let size = size.unwrap_or(0);
         let have = self.file.metadata()?.blocks().saturating_mul(512);
         let needed = size.saturating_sub(have);
-        if needed == 0 {
+        if needed == 0 || is_in_memory(&self.file) {
             return Ok(());
         }
         let allocated = disk::call(Call::Write, &self.file);
@@ -266,4 +270,8 @@ impl Staged {
         (self.journal, self.contents) = (Some(journal), contents);
         Ok(())
     }
+}
+
+fn is_in_memory(file: &File) -> bool {
+    rustix::fs::fstatfs(file).is_ok_and(|system| u64::try_from(system.f_type).is_ok_and(|kind| kind == TMPFS))
 }
