@@ -125,6 +125,13 @@ impl Accounts {
         Ok(self.store.scan(user_device_key(user, None), None, count).await?.len() == count)
     }
 
+    /// The device of a user that has this name.
+    pub async fn device_named(&self, user: UserId, name: &str) -> Result<Option<DeviceId>, AccountsError> {
+        let devices = self.devices_of(user).await?;
+        let mut named = devices.into_iter().filter(|(_, found)| found.record.name == name);
+        Ok(named.next().map(|(id, _)| id))
+    }
+
     /// All devices of a user.
     pub(crate) async fn devices_of(
         &self,

@@ -9,6 +9,7 @@ use hikyaku_chat::Event;
 use hikyaku_chat::client::{About, Delivery, Fold};
 use hikyaku_wire::cbor;
 use hikyaku_wire::chat::{Kind, Membership};
+use hikyaku_wire::files::Arrival;
 use hikyaku_wire::files::receipts::Hands;
 use hikyaku_wire::parcel::{EndStatus, EntryKind, Parcel, ParcelEnd};
 
@@ -16,7 +17,11 @@ use crate::hands;
 use crate::reference::place;
 use crate::time;
 
+/// The columns of a bar.
+const BAR: usize = 12;
+
 /// An event with its place.
+#[derive(Clone)]
 pub(crate) struct Shown<'a> {
     pub(crate) room: &'a str,
     pub(crate) epoch: u32,
@@ -48,20 +53,46 @@ impl<'a> Shown<'a> {
 
     /// `#ops:17  2026-11-22 20:03:12  ana: deploy done`
     pub(crate) fn line(&self) -> String {
-        let ts_ms = self.event.as_ref().map_or(0, |event| event.envelope.ts_ms);
-        format!("{}:{}  {}  {}", place(self.room), self.seq, time::local(ts_ms), self.said())
+        self.long(Drawn::No)
+    }
+
+    /// The same, for a terminal on which it is written again as it changes.
+    pub(crate) fn drawn_line(&self) -> String {
+        self.long(Drawn::Yes)
+    }
+
+    fn long(&self, drawn: Drawn) -> String {
+        format!("{}:{}  {}  {}", place(self.room), self.seq, time::local(self.ts_ms()), self.said(drawn))
     }
 
     /// `20:03 ana: deploy done`
     pub(crate) fn short_line(&self) -> String {
-        let ts_ms = self.event.as_ref().map_or(0, |event| event.envelope.ts_ms);
-        format!("{} {}", time::clock(ts_ms), self.said())
+        self.short(Drawn::No)
+    }
+
+    /// The same, for a terminal on which it is written again as it changes.
+    pub(crate) fn drawn_short_line(&self) -> String {
+        self.short(Drawn::Yes)
+    }
+
+    fn short(&self, drawn: Drawn) -> String {
+        let kind = self.event.as_ref().map(|event| event.envelope.kind);
+        // Whoever wants it has to name it.
+        let reference = match kind {
+            Some(Kind::PARCEL) => format!("{}:{} ", place(self.room), self.seq),
+            _ => String::new(),
+        };
+        format!("{} {reference}{}", time::clock(self.ts_ms()), self.said(drawn))
+    }
+
+    fn ts_ms(&self) -> u64 {
+        self.event.as_ref().map_or(0, |event| event.envelope.ts_ms)
     }
 
     /// `ana: deploy done`, or what else happened, with what was said about it since.
-    fn said(&self) -> String {
+    fn said(&self, drawn: Drawn) -> String {
         let Some(event) = &self.event else { return "(an event that this version cannot read)".to_owned() };
-        let mut said = self.sentence(event);
+        let mut said = self.sentence(event, drawn);
         let Some(about) = &self.about else { return said };
         if about.edited.is_some() {
             said.push_str(" (edited)");
@@ -76,7 +107,7 @@ impl<'a> Shown<'a> {
         said
     }
 
-    fn sentence(&self, event: &Event) -> String {
+    fn sentence(&self, event: &Event, drawn: Drawn) -> String {
         let name = printable(&event.envelope.name);
         let target =
             event.envelope.refs.first().map(|seq| format!("{}:{seq}", place(self.room))).unwrap_or_default();
@@ -93,9 +124,12 @@ impl<'a> Shown<'a> {
             Kind::JOIN | Kind::LEAVE | Kind::INVITE | Kind::ROLE => self.membership_line(event),
             Kind::PARCEL => match self.parcel() {
                 Some(parcel) => {
-                    let hands = self.hands.as_ref().and_then(hands::said);
+                    let (end, arrival) = (self.ended(), self.hands.and_then(|hands| hands.arrival));
+                    // Before it is whole, nobody can have it.
+                    let hands = self.hands.as_ref().filter(|hands| end.is_some() || hands.hands > 0);
+                    let hands = hands.and_then(hands::said);
                     let hands = hands.map_or_else(String::new, |hands| format!(", {hands}"));
-                    format!("{name} sends {}{hands}", card(&parcel, self.ended().as_ref()))
+                    format!("{name} sends {}{hands}", card(&parcel, end.as_ref(), arrival, drawn))
                 }
                 None => format!("{name} sends something that cannot be read"),
             },
@@ -175,9 +209,26 @@ impl<'a> Shown<'a> {
     }
 }
 
+/// Whether a bar is drawn, which is for what will be written again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Drawn {
+    Yes,
+    No,
+}
+
 /// `dataset/ (3.2 GiB in 812 entries), here`: what a parcel is, and how far it is where that is known.
-pub(crate) fn card(parcel: &Parcel, end: Option<&ParcelEnd>) -> String {
-    let size = end.and_then(|end| end.bytes).or(parcel.bytes).map_or_else(|| "?".to_owned(), bytes);
+pub(crate) fn card(
+    parcel: &Parcel,
+    end: Option<&ParcelEnd>,
+    arrival: Option<Arrival>,
+    drawn: Drawn,
+) -> String {
+    let arrival = arrival.filter(|_| end.is_none());
+    let size = match (end.and_then(|end| end.bytes).or(parcel.bytes), arrival) {
+        (Some(size), _) => bytes(size),
+        (None, Some(arrival)) => format!("{} so far", bytes(arrival.bytes)),
+        (None, None) => "?".to_owned(),
+    };
     let entries = end.and_then(|end| end.entries).or(parcel.entries);
     let entries = match entries.filter(|_| parcel.kind == EntryKind::Tree) {
         None => String::new(),
@@ -186,12 +237,30 @@ pub(crate) fn card(parcel: &Parcel, end: Option<&ParcelEnd>) -> String {
     };
     let sign = if parcel.kind == EntryKind::Tree { "/" } else { "" };
     let far = match end.map(|end| end.status) {
-        None => "",
-        Some(EndStatus::Settled) => ", here",
-        Some(EndStatus::Aborted) => ", given up",
-        Some(EndStatus::Expired) => ", expired",
+        None => arrival.map_or_else(String::new, |arrival| far(arrival, parcel.bytes, drawn)),
+        Some(EndStatus::Settled) => ", here".to_owned(),
+        Some(EndStatus::Aborted) => ", given up".to_owned(),
+        Some(EndStatus::Expired) => ", expired".to_owned(),
     };
-    format!("{}{sign} ({size}{entries}){far}", hikyaku_files::escape(&parcel.name))
+    let whom = parcel.device.as_ref();
+    let whom = whom.map_or_else(String::new, |device| format!(" for {}", printable(&device.name)));
+    format!("{}{sign} ({size}{entries}){whom}{far}", hikyaku_files::escape(&parcel.name))
+}
+
+/// How far a parcel is: `, ━━━━╸─────── 41 %`.
+fn far(arrival: Arrival, size: Option<u64>, drawn: Drawn) -> String {
+    let share = size.filter(|size| *size > 0).map(|size| arrival.bytes.min(size) as f64 / size as f64);
+    let share = share.map(|share| {
+        let done = (share * BAR as f64) as usize;
+        let bar = match (drawn, BAR - done) {
+            (Drawn::No, _) => String::new(),
+            (Drawn::Yes, 0) => format!("{} ", "━".repeat(done)),
+            (Drawn::Yes, left) => format!("{}╸{} ", "━".repeat(done), "─".repeat(left - 1)),
+        };
+        format!(", {bar}{:.0} %", (share * 100.0).floor())
+    });
+    let away = if arrival.sending { "" } else { ", the sender is away" };
+    share.unwrap_or_default() + away
 }
 
 /// A line of a peer's text, escaped and not cut: messages have a limit of their own.
@@ -224,9 +293,26 @@ mod tests {
             bytes,
             entries,
             meta: None,
+            device: None,
         };
         let end = |status, bytes, entries| ParcelEnd { parcel: 1, status, root: None, bytes, entries };
-        let card = |parcel, end: Option<ParcelEnd>| card(&parcel, end.as_ref());
+        let drawn = |parcel: &Parcel, bytes, sending| {
+            card(parcel, None, Some(Arrival { bytes, sending }), Drawn::Yes)
+        };
+        let (file, tree) = (parcel(EntryKind::File, Some(2048), None), parcel(EntryKind::Tree, None, None));
+        assert_eq!(drawn(&file, 0, true), "da\\u{1b}ta (2.00 KiB), ╸─────────── 0 %");
+        assert_eq!(drawn(&file, 1024, true), "da\\u{1b}ta (2.00 KiB), ━━━━━━╸───── 50 %");
+        assert_eq!(drawn(&file, 2048, true), "da\\u{1b}ta (2.00 KiB), ━━━━━━━━━━━━ 100 %");
+        assert_eq!(
+            drawn(&file, 2047, false),
+            "da\\u{1b}ta (2.00 KiB), ━━━━━━━━━━━╸ 99 %, the sender is away"
+        );
+        assert_eq!(drawn(&tree, 1024, true), "da\\u{1b}ta/ (1.00 KiB so far)");
+        let plain = Some(Arrival { bytes: 1024, sending: false });
+        assert_eq!(card(&file, None, plain, Drawn::No), "da\\u{1b}ta (2.00 KiB), 50 %, the sender is away");
+        let card = |parcel, end: Option<ParcelEnd>| {
+            card(&parcel, end.as_ref(), plain.filter(|_| end.is_some()), Drawn::No)
+        };
         assert_eq!(card(parcel(EntryKind::File, Some(6), None), None), "da\\u{1b}ta (6 B)");
         let settled = end(EndStatus::Settled, Some(2048), Some(3));
         assert_eq!(card(parcel(EntryKind::Tree, None, None), None), "da\\u{1b}ta/ (?)");

@@ -96,7 +96,7 @@ mod tests {
 
     #[test]
     fn hands_are_counted_in_words() {
-        let said = |hands, of| said(&Hands { seq: 1, hands, of });
+        let said = |hands, of| said(&Hands { seq: 1, hands, of, arrival: None });
         assert_eq!(said(0, None), None);
         assert_eq!(said(1, None).unwrap(), "in 1 hand");
         assert_eq!(said(3, Some(5)).unwrap(), "in 3 of 5 hands");

@@ -7,7 +7,9 @@
 mod archive;
 mod args;
 mod backlog;
+mod board;
 mod cache;
+mod cards;
 mod client;
 mod commands;
 mod company;
@@ -28,6 +30,7 @@ mod seeing;
 mod selection;
 mod sending;
 mod server;
+mod sheet;
 mod time;
 mod transfer;
 mod window;

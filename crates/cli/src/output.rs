@@ -16,6 +16,12 @@ pub(crate) fn line(text: impl std::fmt::Display) -> Result {
     check(writeln!(out, "{text}").and_then(|()| out.flush()))
 }
 
+/// Prints what is there already with its line breaks.
+pub(crate) fn raw(text: &str) -> Result {
+    let mut out = io::stdout().lock();
+    check(out.write_all(text.as_bytes()).and_then(|()| out.flush()))
+}
+
 /// Prints one JSON object as one line.
 pub(crate) fn json(object: &impl Serialize) -> Result {
     // Strings, numbers and lists of our own types: nothing that could fail to be JSON.
@@ -84,6 +90,11 @@ pub(crate) fn is_shown() -> bool {
 /// Whether a person types at standard input.
 pub(crate) fn is_typed() -> bool {
     io::stdin().is_terminal()
+}
+
+/// How much lies in whole lines at the terminal that nobody has read: the echo of each has moved what stands there.
+pub(crate) fn typed_ahead() -> u64 {
+    if is_typed() { rustix::io::ioctl_fionread(io::stdin()).unwrap_or(0) } else { 0 }
 }
 
 fn check(result: io::Result<()>) -> Result {

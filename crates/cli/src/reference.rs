@@ -20,7 +20,7 @@ pub(crate) enum ReferenceError {
     Room(#[from] hikyaku_chat::NameError),
     #[error("an event is named by its room and number: '#ops:17', or '#ops:2.17' with the epoch")]
     Event,
-    #[error("'{}' is one device of a person: what is sent to somebody goes to all of their devices", hikyaku::printable(.0))]
+    #[error("'{}' is one device of a person: files can be sent to one, and everything else is everywhere", hikyaku::printable(.0))]
     Device(String),
     #[error("a path below ':' has at most {MAX_COMPONENTS} parts, none of them empty, '.' or '..'")]
     Path,
@@ -58,13 +58,20 @@ pub(crate) fn event(text: &str) -> Result<OnServer<EventRef>, ReferenceError> {
     Ok(OnServer { server, what: EventRef { room, epoch, seq } })
 }
 
-/// Where files go: `#ops`, `@ben`, `:` or `:sub/dir`, each with an optional `SERVER/` in front.
+/// Where files go: `#ops`, `@ben`, `@ben/laptop`, `:` or `:sub/dir`, each with an optional `SERVER/` in front.
 pub(crate) fn target(text: &str) -> Result<OnServer<Target>, ReferenceError> {
     let (server, rest) = split_server(text);
     if let Some(path) = rest.strip_prefix(':') {
         return Ok(OnServer { server, what: Target::Drop(components(path)?) });
     }
-    Ok(OnServer { server, what: Target::Room(named(rest)?.as_str().to_owned()) })
+    let what = match rest.strip_prefix('@').and_then(|rest| rest.split_once('/')) {
+        Some((person, device)) if !device.is_empty() => {
+            let room = named(&format!("@{person}"))?;
+            Target::Device(room.as_str().to_owned(), device.to_owned())
+        }
+        _ => Target::Room(named(rest)?.as_str().to_owned()),
+    };
+    Ok(OnServer { server, what })
 }
 
 fn components(path: &str) -> Result<Vec<Component>, ReferenceError> {
@@ -136,12 +143,17 @@ mod tests {
     }
 
     #[test]
-    fn a_person_stands_where_a_room_may_and_a_device_does_not() {
+    fn a_person_stands_where_a_room_may_and_a_device_where_files_go() {
         assert_eq!(room("@Ben").unwrap().what.as_str(), "@ben");
         assert_eq!(room("home/@ben").unwrap().server.as_deref(), Some("home"));
         assert_eq!(event("@ben:17").unwrap().what.room, "@ben");
         assert_eq!(event("@ben+ana:17").unwrap().what.room, "@ana+ben");
-        assert!(matches!(target("@ben/laptop"), Err(ReferenceError::Device(_))));
+        assert!(matches!(room("@ben/laptop"), Err(ReferenceError::Device(_))));
+        assert_eq!(target("@Ben/laptop").unwrap().what, Target::Device("@ben".into(), "laptop".into()));
+        let named = target("home/@ben/the red one").unwrap();
+        assert_eq!(named.server.as_deref(), Some("home"));
+        assert_eq!(named.what, Target::Device("@ben".into(), "the red one".into()));
+        assert!(matches!(target("@ben/"), Err(ReferenceError::Device(_))));
         assert_eq!(
             (place("ops"), place("@ana"), place("a\u{1b}")),
             ("#ops".into(), "@ana".into(), "#a\\u{1b}".into())

@@ -16,8 +16,14 @@ pub(crate) fn for_output(text: String) -> String {
 
 /// The columns of the terminal.
 pub(crate) fn columns() -> usize {
-    let size = rustix::termios::tcgetwinsize(io::stdout()).map_or(0, |size| size.ws_col);
-    if size == 0 { 80 } else { usize::from(size) }
+    size().0
+}
+
+/// The columns and rows of the terminal.
+pub(crate) fn size() -> (usize, usize) {
+    let size = rustix::termios::tcgetwinsize(io::stdout()).map_or((0, 0), |size| (size.ws_col, size.ws_row));
+    let known = |size: u16, usual| if size == 0 { usual } else { usize::from(size) };
+    (known(size.0, 80), known(size.1, 24))
 }
 
 /// The text with no row longer than `columns`.

@@ -125,3 +125,42 @@ fn a_tree_in_a_room_is_listed_and_fetched_in_part() {
     assert_eq!(none.code(), 6, "{none:#?}");
     assert!(none.err.contains("set/c is not in") && none.err.contains("--list"), "{}", none.err);
 }
+
+//= S5.88 (test)
+#[test]
+fn what_is_known_so_far_of_a_tree_that_is_still_being_sent_is_listed_and_said_to_be_so() {
+    let place = Place::new();
+    let (_server, ana) = server_with_room(&place, &[], "ops");
+    let bob = member(&place, &ana, "bob");
+    place.directory("set");
+    std::fs::create_dir(place.join("set/a")).unwrap();
+    for (path, length) in [("set/a/one", 1), ("set/a/two", 70_000), ("set/big", 6 << 20), ("set/last", 3)] {
+        place.file(path, &noise(length as u64, length));
+    }
+    let mut sending = ana.start(["send", "set", "--to", "#ops", "--limit-rate", "500K", "--json"]);
+    let far = |line: &str| json(line)["bytes"].as_u64() > Some(1 << 20);
+    sending.out.until(|line| json(line)["type"] == "progress" && far(line));
+    // The server writes what it has taken a moment later than the sender says so.
+    let listed = loop {
+        let listed = bob.run(["get", "#ops:1", "--list"]);
+        assert_eq!(listed.code(), 10, "{listed:#?}");
+        assert!(
+            listed.err.contains("#ops:1 is still being sent: this is what is known so far"),
+            "{listed:#?}"
+        );
+        if listed.out.contains("set/big") {
+            break listed;
+        }
+    };
+    assert_eq!(listed.out, "set/a/one  1 B\nset/a/two  68.36 KiB\nset/big  6.00 MiB\n", "{listed:#?}");
+    let part = bob.run(["get", "#ops:1", "--into", "bob-has", "--only", "set/a"]);
+    part.fails(10, &["of what --only names, 2 files (68.36 KiB) are known so far", "when it is whole"]);
+    // Its sender is gone, and what was there is there still.
+    sending.kill();
+    let listed = bob.run(["get", "#ops:1", "--list", "--json", "--only", "set/a"]);
+    assert_eq!((listed.code(), listed.objects(&["entry"]).len()), (10, 2), "{listed:#?}");
+    ana.run(["send", "set", "--to", "#ops"]).ok();
+    assert_eq!(bob.run(["get", "#ops:1", "--list"]).ok().lines().count(), 4);
+    bob.run(["get", "#ops:1", "--into", "bob-has", "--only", "set/a"]).ok();
+    assert_eq!(names(&place.join("bob-has/set")), ["a"]);
+}

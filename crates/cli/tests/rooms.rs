@@ -280,7 +280,7 @@ fn two_people_talk_and_send_to_each_other_and_nobody_else_knows() {
     assert!(!eve.run(["room", "list"]).ok().contains('@'));
     ana.run(["say", "@nobody", "x"]).fails(6, &["no such user"]);
     ana.run(["say", "@ana", "x"]).fails(1, &["a direct room is for two"]);
-    ana.run(["say", "@ben/laptop", "x"]).fails(2, &["goes to all of their devices"]);
+    ana.run(["say", "@ben/laptop", "x"]).fails(2, &["one device of a person"]);
     ben.run(["room", "invite", "@ana", "@eve"]).fails(5, &["it is the two of you"]);
 }
 
@@ -326,4 +326,59 @@ fn whoever_receives_gets_what_comes_once_however_often_they_begin_again() {
     assert_eq!(names, ["one", "two"]);
     ben.run(["receive", "--into", into.to_str().unwrap()]).fails(2, &["nobody to ask"]);
     ben.run(["receive", "--into", "nowhere", "--accept", "all"]).fails(6, &["--into names a directory"]);
+}
+
+//= S5.75 (test)
+//= S5.76 (test)
+#[test]
+fn what_is_sent_to_one_device_is_received_there_and_nowhere_else() {
+    let place = Place::new();
+    let (_server, ana, ben) = two_people(&place);
+    let phone = place.home("phone").over("tcp");
+    phone.run_with(["join", "-", "--device", "phone"], ben.run(["device", "add"]).ok()).ok();
+    let file = |name: &str| place.file(name, name.as_bytes()).to_str().unwrap().to_owned();
+    // A room that is there is followed; new ones are looked for now and then.
+    ana.run(["say", "@ben", "there is something for you"]).ok();
+    let receivers = [("laptop", &ben), ("phone", &phone)].map(|(name, home)| {
+        let into = place.directory(&format!("on-{name}"));
+        let receiver = home.start([
+            "receive",
+            "--json",
+            "--accept",
+            "all",
+            "--earlier",
+            "--into",
+            into.to_str().unwrap(),
+        ]);
+        receiver.err.until(|line| line.contains("receiving into"));
+        (into, receiver)
+    });
+    let sent = ana.run(["send", &file("plan"), "--to", "@ben/phone"]);
+    let reference = sent.ok().split(' ').next().unwrap().to_owned();
+    ana.run(["send", &file("notes"), "--to", "@ben/laptop"]).ok();
+    ana.run(["send", &file("last"), "--to", "@ben"]).ok();
+    for ((into, receiver), has) in receivers.iter().zip([["last", "notes"], ["last", "plan"]]) {
+        for _ in has {
+            json(&receiver.out.next().unwrap());
+        }
+        // What came last came to both: nothing else comes.
+        assert_eq!(common::names(into), has);
+    }
+    // Said of it, and an address only: whoever reads the room may have it.
+    let told = ben.run(["tail", "@ana"]);
+    assert!(told.ok().contains("ana sends plan (4 B) for phone, here"), "{told:#?}");
+    let event = &ben.events("@ana")[1];
+    assert_eq!(event["parcel"]["device_name"], "phone", "{event}");
+    ben.run(["get", &reference, "--into", place.directory("asked").to_str().unwrap()]).ok();
+    let before = ana.events("@ben").len();
+    for (to, says) in [
+        ("@ben/tablet", "@ben has no device 'tablet'"),
+        ("@ben/", "one device of a person"),
+        ("@nobody/phone", "no such user"),
+        ("@ana/laptop", "a direct room is for two"),
+    ] {
+        let refused = ana.run(["send", &file("plan"), "--to", to]);
+        assert!(refused.code() != 0 && refused.err.contains(says), "{refused:#?}");
+    }
+    assert_eq!(ana.events("@ben").len(), before, "nobody was told of what was refused");
 }

@@ -181,7 +181,7 @@ impl FilesError {
     }
 
     /// What the peer is told. What the disk said stays here.
-    fn into_failure(self) -> Failure {
+    pub(crate) fn into_failure(self) -> Failure {
         let code = self.code();
         let retry = match &self {
             Self::Vault(VaultError::Busy) | Self::NotHeld | Self::OlderChanged => {

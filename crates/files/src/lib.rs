@@ -59,7 +59,7 @@ pub use pause::Full;
 pub use pipe::OutgoingPipe;
 pub use progress::{Meter, Moment, Observer, Passing, Progress, Stage};
 pub use rooms::Rooms;
-pub use server::{FilesLimits, FilesServer};
+pub use server::{FilesLimits, FilesServer, Underway};
 pub use sift::{Chain, Item};
 pub use source::Outgoing;
 pub use tree_source::OutgoingTree;

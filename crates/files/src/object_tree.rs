@@ -38,6 +38,8 @@ pub(crate) struct ObjectTree {
     hole: u64,
     /// Whether files are listed with their roots: then their content is read for it.
     roots: bool,
+    /// Whether it may end anywhere: then everything that has begun ends there.
+    is_growing: bool,
     /// The zeros that are hashed for that at most: holes take no space in a bundle, and whoever sent it chose them.
     zeros: u64,
 }
@@ -45,7 +47,10 @@ pub(crate) struct ObjectTree {
 /// A place in the bundle, and the group that was checked last.
 struct Records {
     object: Arc<dyn Object>,
-    root: Root,
+    /// How much of it there is.
+    size: u64,
+    /// Its root, where that is known: not of one that is still being written.
+    root: Option<Root>,
     at: u64,
     group: Option<(u64, Vec<u8>)>,
 }
@@ -53,14 +58,43 @@ struct Records {
 impl ObjectTree {
     pub(crate) fn new(object: Box<dyn Object>, root: Root, roots: bool) -> Self {
         let object: Arc<dyn Object> = object.into();
-        let zeros = object.size().saturating_add(FREE_ZEROS);
-        let records = || Records { object: object.clone(), root, at: 0, group: None };
-        let (listing, reading) = (records(), records());
-        Self { listing, reading, depth: 0, leaves: VecDeque::new(), file: None, hole: 0, roots, zeros }
+        let size = object.size();
+        Self::of(object, (size, Some(root)), roots)
+    }
+
+    /// A bundle that is still being written, of which so much is there and verified: to be listed, and not to be read.
+    pub(crate) fn growing(object: Arc<dyn Object>, size: u64) -> Self {
+        Self::of(object, (size, None), false)
+    }
+
+    fn of(object: Arc<dyn Object>, (size, root): (u64, Option<Root>), roots: bool) -> Self {
+        let zeros = size.saturating_add(FREE_ZEROS);
+        let records = || Records { object: object.clone(), size, root, at: 0, group: None };
+        let (listing, reading, is_growing) = (records(), records(), root.is_none());
+        let (depth, leaves, file, hole) = (0, VecDeque::new(), None, 0);
+        Self { listing, reading, depth, leaves, file, hole, roots, is_growing, zeros }
+    }
+
+    /// What a listing is when the bytes end: directories end, and then it does.
+    //= S5.88
+    fn cut(&mut self) -> Option<Entry> {
+        self.listing.size = 0;
+        self.depth = self.depth.checked_sub(1)?;
+        Some(Entry::Leave)
     }
 
     /// A file with its content passed over, or read for its root; or why it is not carried.
     fn list_file(&mut self, place: u64, head: FileHead) -> Result<Entry> {
+        let so_far = self.is_growing.then(|| (head.name.clone(), head.size, head.meta.unwrap_or_default()));
+        match (self.list_whole_file(place, head), so_far) {
+            (Err(FilesError::Range { .. }), Some((name, size, meta))) => {
+                Ok(Entry::File(ListedFile { name, size, meta, links: false, root: None, place }))
+            }
+            (listed, _) => listed,
+        }
+    }
+
+    fn list_whole_file(&mut self, place: u64, head: FileHead) -> Result<Entry> {
         let (mut hasher, mut is_hashed) = (self.roots.then(blake3::Hasher::new), true);
         loop {
             let (ty, len, header) = self.listing.header(self.roots)?;
@@ -96,10 +130,8 @@ impl ObjectTree {
         let root = hasher.filter(|_| is_hashed).map(|hasher| Root(*hasher.finalize().as_bytes()));
         Ok(Entry::File(ListedFile { name, size, meta, links: false, root, place }))
     }
-}
 
-impl Branches for ObjectTree {
-    fn list(&mut self) -> Result<Option<Entry>> {
+    fn list_next(&mut self) -> Result<Option<Entry>> {
         loop {
             let place = self.listing.at;
             let (ty, payload) = self.listing.record()?;
@@ -122,6 +154,15 @@ impl Branches for ObjectTree {
                 // Of a later version: this one does not know what to list.
                 _ => continue,
             }));
+        }
+    }
+}
+
+impl Branches for ObjectTree {
+    fn list(&mut self) -> Result<Option<Entry>> {
+        match self.list_next() {
+            Err(FilesError::Range { .. }) if self.is_growing => Ok(self.cut()),
+            listed => listed,
         }
     }
 
@@ -183,7 +224,7 @@ impl Records {
     /// the next name is looked for: that one is.
     fn header(&mut self, checked: bool) -> Result<(RecordType, u64, u64)> {
         let mut bytes = [0; RECORD_HEADER];
-        let left = self.object.size().saturating_sub(self.at);
+        let left = self.size.saturating_sub(self.at);
         let count = usize::try_from(left).unwrap_or(usize::MAX).min(RECORD_HEADER);
         let bytes = bytes.get_mut(..count).unwrap_or_default();
         if checked {
@@ -197,7 +238,7 @@ impl Records {
         });
         let (ty, len, header) = parsed.ok_or_else(|| damaged(self.at))?;
         let end = self.at.checked_add(header).and_then(|at| at.checked_add(len));
-        if end.is_none_or(|end| end > self.object.size()) {
+        if end.is_none_or(|end| end > self.size) {
             return Err(damaged(self.at));
         }
         Ok((ty, len, header))
@@ -272,7 +313,8 @@ impl Records {
             let mut bytes = self.group.take().map_or_else(Vec::new, |(_, bytes)| bytes);
             bytes.resize(GROUP, 0);
             let read = self.object.read(offset, &mut bytes)?;
-            bytes.truncate(read);
+            let left = usize::try_from(self.size.saturating_sub(offset)).unwrap_or(usize::MAX);
+            bytes.truncate(read.min(left));
             if bytes.is_empty() {
                 return Err(damaged(offset));
             }
@@ -280,8 +322,12 @@ impl Records {
             let mut cv = [0; 32];
             self.object.read_outboard(offset / GROUP_LEN * CV_LEN, &mut cv)?;
             // A bundle of one group has its root in its name.
-            let is_whole = offset == 0 && self.object.size() <= GROUP_LEN;
-            let is_good = group.cv == cv && !(is_whole && group.whole() != Some(self.root));
+            let is_whole = offset == 0 && self.size <= GROUP_LEN;
+            let is_good = match self.root {
+                Some(root) => group.cv == cv && !(is_whole && group.whole() != Some(root)),
+                // That of a group that may still grow is not stored: its bytes were compared when they came.
+                None => group.cv == cv || bytes.len() < GROUP,
+            };
             if !is_good {
                 return Err(FilesError::GroupMismatch { offset, len: bytes.len() as u64 });
             }

@@ -105,6 +105,11 @@ impl Passage {
         self.writing
     }
 
+    /// Whether it is known how far it is.
+    pub(crate) fn is_known(&self) -> bool {
+        self.known
+    }
+
     #[cfg(test)]
     pub(crate) fn has_ended(&self) -> bool {
         self.end.is_some()

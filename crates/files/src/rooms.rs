@@ -3,9 +3,9 @@
 use std::future::Future;
 use std::net::SocketAddr;
 
-use hikyaku::Failure;
+use hikyaku::{ErrorCode, Failure};
 use hikyaku_wire::files::{Offer, Receipt, Wanted};
-use hikyaku_wire::parcel::{EntryKind, EventRef, Metadata, Parcel, ParcelEnd, Root, TransferId};
+use hikyaku_wire::parcel::{Addressee, EntryKind, EventRef, Metadata, Parcel, ParcelEnd, Root, TransferId};
 
 /// Which room: 16 bytes that stay the same when its name changes.
 pub type RoomKey = [u8; 16];
@@ -138,6 +138,18 @@ pub trait Rooms<C>: Send + Sync + 'static {
 
     /// Which room the speaker means.
     fn room(&self, context: &C, room: &str) -> impl Future<Output = Result<RoomKey, Failure>> + Send;
+
+    /// Which device of the other member of a direct room has this name.
+    fn addressee(
+        &self,
+        context: &C,
+        room: &str,
+        device: &str,
+    ) -> impl Future<Output = Result<Addressee, Failure>> + Send {
+        let _ = (context, room, device);
+        let nobody = Failure::new(ErrorCode::NOT_FOUND, "nobody's devices are known here");
+        std::future::ready(Err(nobody))
+    }
 
     /// Writes the event `parcel`, or finds the one that this transfer wrote before.
     fn announce(

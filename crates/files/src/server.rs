@@ -13,6 +13,7 @@ pub(crate) mod passages;
 pub(crate) mod put;
 mod quotas;
 mod sweep;
+mod underway;
 
 use std::marker::PhantomData;
 use std::sync::Arc;
@@ -20,13 +21,13 @@ use std::time::Duration;
 
 use hikyaku::{ErrorCode, Exchange, Failure};
 use hikyaku_storage::vault::{Sealed, Transfer, Vault, VaultError};
-use hikyaku_wire::files::{GET, PUT};
+use hikyaku_wire::files::{Arrival, GET, PUT};
 use hikyaku_wire::parcel::{EndStatus, EventRef, ParcelEnd, Root, TransferId};
 use tokio::sync::Semaphore;
 
 use crate::BULK_PRIORITY;
 use crate::drop_dir::DropDir;
-use crate::error::Result;
+use crate::error::{FilesError, Result};
 use crate::passage::End;
 use crate::rooms::Rooms;
 use active::Active;
@@ -35,6 +36,7 @@ use passages::Passages;
 use quotas::Quotas;
 
 pub use sweep::Swept;
+pub use underway::Underway;
 
 /// The bounds of a files server.
 #[derive(Clone, Copy, Debug)]
@@ -92,6 +94,7 @@ struct Shared<R> {
     limits: FilesLimits,
     active: Active,
     passages: Passages,
+    underway: Underway,
     gets: Semaphore,
     /// A place for each older version that may be read at once.
     indexing: Arc<Semaphore>,
@@ -113,8 +116,20 @@ impl<C: Send + Sync + 'static, R: Rooms<C>> FilesServer<C, R> {
         let (active, gets) = (Active::new(limits.max_puts), Semaphore::new(limits.max_gets));
         let indexing = Arc::new(Semaphore::new(limits.max_indexed));
         let (decayed, quotas) = (Decayed::default(), Quotas::default());
-        let shared =
-            Shared { rooms, vault, drop_dir, limits, active, passages, gets, indexing, decayed, quotas };
+        let underway = Underway::new(passages.clone());
+        let shared = Shared {
+            rooms,
+            vault,
+            drop_dir,
+            limits,
+            active,
+            passages,
+            underway,
+            gets,
+            indexing,
+            decayed,
+            quotas,
+        };
         Self { shared: Arc::new(shared), context: PhantomData }
     }
 
@@ -132,6 +147,28 @@ impl<C: Send + Sync + 'static, R: Rooms<C>> FilesServer<C, R> {
     /// Whether this transfer is being received at this moment.
     pub fn is_receiving(&self, transfer: TransferId) -> bool {
         self.shared.active.contains(transfer)
+    }
+
+    /// The parcels that are being sent into rooms at this moment.
+    pub fn underway(&self) -> &Underway {
+        &self.shared.underway
+    }
+
+    /// How far a parcel without an end is, whether somebody sends it or not.
+    pub async fn arrival(&self, transfer: TransferId) -> Result<Arrival, Failure> {
+        if let Some(arrival) = self.shared.underway.arrival(transfer) {
+            return Ok(arrival);
+        }
+        // Between the event and its first byte, nobody writes it yet.
+        let (vault, sending) = (self.shared.vault.clone(), self.shared.underway.has(transfer));
+        blocking(move || match vault.peek(Transfer(transfer.0)) {
+            Ok(peeked) => Ok(Arrival { bytes: peeked.verified, sending }),
+            // Announced and not begun, or just ended.
+            Err(VaultError::NotFound) => Ok(Arrival { bytes: 0, sending }),
+            Err(error) => Err(error.into()),
+        })
+        .await
+        .map_err(FilesError::into_failure)
     }
 
     /// Ends a parcel, unless it has ended: durably in its room first, then for everybody who reads it. Returns how it has.

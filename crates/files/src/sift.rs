@@ -463,7 +463,7 @@ impl<B: Branches> Blocks for Sifting<B> {
 
 impl Entry {
     /// As the receiver hears of it ahead; the rest comes in the bundle alone.
-    fn listed(&self) -> Listed {
+    pub(crate) fn listed(&self) -> Listed {
         match self {
             Self::Enter(name) => Listed::Enter(name.clone()),
             Self::Leave => Listed::Leave,

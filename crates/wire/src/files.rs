@@ -56,6 +56,19 @@ pub enum Target {
         #[cbor(decode_with = "crate::cbor::few::<_, _, 1024>")]
         Vec<Component>,
     ),
+    /// Into the direct room with a person, by its name (`@ben`), for one device of theirs, by its name.
+    #[n(2)]
+    Device(#[n(0)] String, #[n(1)] String),
+}
+
+impl Target {
+    /// The name of the room, where it goes into one.
+    pub fn room(&self) -> Option<&str> {
+        match self {
+            Self::Room(room) | Self::Device(room, _) => Some(room),
+            Self::Drop(_) => None,
+        }
+    }
 }
 
 /// One component of a path: bytes, never text.
@@ -400,12 +413,15 @@ pub struct Request {
     /// The first byte that is wanted, a multiple of [`GROUP_LEN`]: what lies before it is proved and not sent.
     #[n(2)]
     pub from: Option<u64>,
+    /// Whether nothing but a listing of a tree is wanted: of one that is still being sent, of what is there.
+    #[n(3)]
+    pub list: Option<bool>,
 }
 
 impl Request {
     /// The whole of something that is whole.
     pub fn new(wanted: Wanted) -> Self {
-        Self { wanted, live: None, from: None }
+        Self { wanted, live: None, from: None, list: None }
     }
 
     /// The whole of something, also while it is still being sent.

@@ -7,6 +7,8 @@ use std::fmt;
 
 use minicbor::{Decode, Encode};
 
+use crate::chat::DeviceId;
+
 /// The type name of the event that begins a parcel.
 pub const PARCEL: &str = "parcel";
 /// The type name of the event that ends a parcel.
@@ -73,6 +75,21 @@ pub struct Parcel {
     /// The metadata of a single file; a tree has its own in its manifest.
     #[n(5)]
     pub meta: Option<Metadata>,
+    /// The one device that it is meant for; all of everybody's when there is none.
+    #[n(6)]
+    pub device: Option<Addressee>,
+}
+
+/// A device that a parcel is meant for.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+#[cbor(map)]
+pub struct Addressee {
+    /// The device.
+    #[n(0)]
+    pub id: DeviceId,
+    /// What it was called then. The server's word.
+    #[n(1)]
+    pub name: String,
 }
 
 /// What is kept of a file beside its bytes.

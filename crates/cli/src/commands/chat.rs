@@ -13,12 +13,15 @@ use hikyaku_chat::client::{News, Position};
 use hikyaku_chat::{ChatClient, RoomName, fresh_id};
 use hikyaku_sqlite::client::ClientStore;
 use hikyaku_wire::chat::{MarkRead, MessageId, RoomId, Send, UserId};
+use hikyaku_wire::files::receipts::Hands;
 use tokio::sync::{mpsc, watch};
 
 use super::random;
 use super::tail::{Past, Start, following_with, remark};
 use crate::args::Global;
 use crate::backlog::{self, Held};
+use crate::board::Board;
+use crate::cards::{Cards, Meaning};
 use crate::client::{Backoff, Client};
 use crate::company::{Company, Notice};
 use crate::event::Shown;
@@ -35,6 +38,8 @@ const SHOWN: u64 = 20;
 const LAST_TRIES: Duration = Duration::from_secs(10);
 /// The longest one attempt may wait for its answer before a new connection is tried.
 const ATTEMPT: Duration = Duration::from_secs(10);
+/// Notes that wait to be shown.
+const NOTES: usize = 16;
 /// How often it is said how far the person has read.
 const READ_EVERY: Duration = Duration::from_secs(2);
 
@@ -58,22 +63,30 @@ impl Chat {
         let past = Past::new(&connection, name.clone(), false);
         let mut store = client.server.store()?;
         let head = past.head(&mut store).await?;
-        output::line(format_args!("{} on {}; Ctrl-D leaves", name, client.name()))?;
-        let mut window = Window::new(|shown: &Shown<'_>| output::line(wrap::for_output(shown.short_line())));
+        let mut page = Page::new();
+        page.line(&format!("{} on {}; Ctrl-D leaves", name, client.name()))?;
+        let mut window = Window::new(|shown| page.show(shown));
         let end = past.print(&mut store, head, Start::Newest(SHOWN), |passage| window.take(passage)).await?;
         let told = hands::of(&connection, name.as_str(), &window.parcels()).await;
         window.finish_with(told.clone())?;
+        drop(window);
         tokio::spawn(async move { connection.close().await });
 
         let (connected, connections) = watch::channel(None);
         let mut hands = hands::Following::start(name.as_str().to_owned(), told, connections.clone());
         let mut company = (!self.unseen).then(|| Company::start(end.room, me, connections));
-        // The parcel of which the last line says in how many hands it is: the next one takes its place.
-        let mut counted = None;
-        let (mut screen, typed) = Screen::open(&format!("{} ", name), company.as_ref())?;
+        let (mut screen, typed) = Screen::open(&format!("{} ", name), company.as_ref(), page.board)?;
+        let mut cards = page.cards;
         let own = Own::default();
-        let mut outbox =
-            Outbox { client: client.clone(), store, room: end.room, name: name.clone(), own: own.clone() };
+        let (saying, mut said) = mpsc::channel(NOTES);
+        let mut outbox = Outbox {
+            client: client.clone(),
+            store,
+            room: end.room,
+            name: name.clone(),
+            own: own.clone(),
+            notes: saying,
+        };
         let mut sending = tokio::spawn(async move { outbox.run(typed).await });
         let mut following = following_with(&client, &end, move |connection| {
             connected.send_replace(Some(connection.clone()));
@@ -91,25 +104,25 @@ impl Chat {
                         }
                         // What was typed on this terminal stands there already.
                         let typed_here = shown.event.as_ref().is_some_and(|event| own.take(event.envelope.id));
-                        if !typed_here || !screen.shows_what_is_typed() {
-                            counted = None;
-                            screen.show(&shown.short_line())?;
+                        if !typed_here || !screen.is_terminal() {
+                            show(&mut screen, &mut cards, &shown)?;
                         }
                     }
                     Some(Ok(news)) => {
-                        counted = None;
-                        remark(&name, &news)?;
+                        if let Some(note) = remark(&name, &news)? {
+                            screen.note(&note)?;
+                        }
                     }
                     Some(Err(error)) => return Err(error.into()),
                     None => return Ok(()),
                 },
-                Some(now) = hands.news.recv() => {
-                    if let Some(line) = hands::line(&name, &now) {
-                        screen.show_instead(&line, counted.replace(now.seq) == Some(now.seq))?;
-                    }
-                }
+                Some(now) = hands.news.recv() => hear(&mut screen, &mut cards, &name, now)?,
+                Some(note) = said.recv() => screen.note(&note)?,
                 () = changed(company.as_mut()) => screen.refresh()?,
                 done = &mut sending => {
+                    while let Ok(note) = said.try_recv() {
+                        screen.note(&note)?;
+                    }
                     reading.finish().await;
                     if let Some(company) = company {
                         company.leave().await;
@@ -118,6 +131,56 @@ impl Chat {
                 }
             }
         }
+    }
+}
+
+/// What is shown at the beginning, and what stands there then.
+struct Page<'a> {
+    board: Board,
+    cards: Cards<'a>,
+}
+
+impl<'a> Page<'a> {
+    fn new() -> Self {
+        let (columns, rows) = wrap::size();
+        Self { board: Board::new(columns, rows), cards: Cards::default() }
+    }
+
+    fn line(&mut self, text: &str) -> Result {
+        let written = self.board.line(text);
+        if output::is_shown() { output::raw(&written) } else { output::line(text) }
+    }
+
+    fn show(&mut self, shown: &Shown<'a>) -> Result {
+        if self.cards.take(shown) == Meaning::Card && output::is_shown() {
+            return output::raw(&self.board.card(shown.seq, &shown.drawn_short_line()));
+        }
+        self.line(&shown.short_line())
+    }
+}
+
+/// Shows an event: one that only changes a card changes it, where it can be seen.
+fn show<'a>(screen: &mut Screen, cards: &mut Cards<'a>, shown: &Shown<'a>) -> Result {
+    let meaning = cards.take(shown);
+    let card = |seq| cards.get(seq).map_or_else(|| shown.short_line(), Shown::drawn_short_line);
+    match meaning {
+        _ if !screen.is_terminal() => screen.show(&shown.short_line()),
+        Meaning::Card => screen.show_card(shown.seq, card(shown.seq)),
+        Meaning::Changes(seq) => screen.show_again(seq, card(seq)),
+        Meaning::Other => screen.show(&shown.short_line()),
+    }
+}
+
+/// Shows what the server says of a parcel: in its card, or where nothing is written again, when it is in another hand.
+fn hear(screen: &mut Screen, cards: &mut Cards<'_>, name: &RoomName, now: Hands) -> Result {
+    let before = cards.get(now.seq).and_then(|card| card.hands).map_or(0, |hands| hands.hands);
+    let heard = cards.hear(now).map(Shown::drawn_short_line);
+    match heard {
+        Ok(line) if screen.is_terminal() => screen.show_again(now.seq, line),
+        // It comes with its event.
+        Err(true) if screen.is_terminal() => Ok(()),
+        _ if now.hands > before => hands::line(name, &now).map_or(Ok(()), |line| screen.show(&line)),
+        _ => Ok(()),
     }
 }
 
@@ -214,6 +277,8 @@ struct Outbox {
     room: RoomId,
     name: RoomName,
     own: Own,
+    /// Where it is told what became of a line that was not sent.
+    notes: mpsc::Sender<String>,
 }
 
 impl Outbox {
@@ -258,7 +323,7 @@ impl Outbox {
                 }
                 Err(error) if is_final(&error) => {
                     // Told and given up; the conversation goes on.
-                    output::note(format_args!("not sent: {error}"));
+                    self.note(format!("not sent: {error}")).await;
                     if error.says_no() {
                         self.store.change(|changes| changes.settle(send.id.0))?;
                     }
@@ -288,9 +353,16 @@ impl Outbox {
             Ok(()) => {}
             Err(Held::Behind { error, .. }) => return Err(error),
             // What this computer cannot read of its own store it says where it writes to it.
-            Err(Held::Trouble(trouble)) => output::note(trouble),
+            Err(Held::Trouble(trouble)) => self.note(trouble.to_string()).await,
         }
         chat.send(send).await.map(drop)
+    }
+
+    /// Tells the person.
+    async fn note(&mut self, text: String) {
+        if let Err(mpsc::error::SendError(text)) = self.notes.send(text).await {
+            output::note(text);
+        }
     }
 }
 

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use clap::Args;
+use hikyaku::ErrorCode;
 use hikyaku_files::{Destination, Fetched, FilesClient, FilesError, Item, Only, Progress};
 use hikyaku_storage::vault::VaultError;
 use hikyaku_wire::files::{PutOptions, Verdict, Wanted};
@@ -122,7 +123,12 @@ impl Get {
             return self.preview(&client, &wanted, &destination, events).await;
         }
         let begun = Instant::now();
-        let fetched = self.deliver(&client, &wanted, &destination).await?;
+        let fetched = match self.deliver(&client, &wanted, &destination).await? {
+            Err(error) if error.code() == ErrorCode::UNAVAILABLE && !self.only.is_empty() => {
+                return Err(self.not_yet(&client, &wanted, &destination, error).await);
+            }
+            fetched => fetched.map_err(|error| self.trouble(error))?,
+        };
         if self.only.is_empty() {
             failures(&fetched).remember(&mut store, &id)?;
         }
@@ -180,8 +186,48 @@ impl Get {
         };
         let previewed = FilesClient::new(connection.clone()).preview_parcel(wanted, destination, tell).await;
         connection.close().await;
-        previewed.map_err(|error| self.trouble(error))?;
-        told
+        let arrival = previewed.map_err(|error| self.trouble(error))?;
+        told?;
+        match arrival {
+            None => Ok(()),
+            Some(arrival) => {
+                let (what, so_far) = (hikyaku::printable(&self.reference), event::bytes(arrival.bytes));
+                let told = format!("{what} is still being sent: this is what is known so far, of {so_far}");
+                Err(Trouble::new(Exit::PartlyFailed, told))
+            }
+        }
+    }
+
+    /// Why a part of a parcel cannot be fetched that is still being sent, with what is known of it so far.
+    async fn not_yet(
+        &self,
+        client: &Client,
+        wanted: &Wanted,
+        destination: &Destination,
+        error: FilesError,
+    ) -> Trouble {
+        let (mut count, mut sum) = (0_u64, 0_u64);
+        let tell = |item: Item| {
+            if destination.only.as_ref().is_none_or(|only| only.has(&item.path)) {
+                (count, sum) = (count + 1, sum.saturating_add(item.size));
+            }
+        };
+        let previewed = async {
+            let connection = client.connect().await?;
+            let files = FilesClient::new(connection.clone());
+            let previewed = files.preview_parcel(wanted, destination, tell).await;
+            connection.close().await;
+            previewed
+        };
+        let Ok(Some(arrival)) = previewed.await else { return self.trouble(error) };
+        let (what, so_far) = (hikyaku::printable(&self.reference), event::bytes(arrival.bytes));
+        let files = if count == 1 { "1 file".to_owned() } else { format!("{count} files") };
+        let told = format!(
+            "{what} is still being sent: of what --only names, {files} ({}) are known so far, of {so_far}",
+            event::bytes(sum)
+        );
+        Trouble::new(Exit::PartlyFailed, told)
+            .hint("a part of it can be fetched when it is whole; without --only it comes while it is sent")
     }
 
     fn destination(&self) -> Destination {
@@ -194,7 +240,12 @@ impl Get {
         Destination { options, patience, ..usual }
     }
 
-    async fn deliver(&self, client: &Client, wanted: &Wanted, destination: &Destination) -> Result<Fetched> {
+    async fn deliver(
+        &self,
+        client: &Client,
+        wanted: &Wanted,
+        destination: &Destination,
+    ) -> Result<Result<Fetched, FilesError>> {
         let (progress, moments) = Progress::new();
         let name = hikyaku::printable(&self.reference).to_string();
         let subject = Subject { name, here: true, ..Subject::default() };
@@ -219,7 +270,7 @@ impl Get {
             }
         };
         watch.finish();
-        fetched.map_err(|error| self.trouble(error))
+        Ok(fetched)
     }
 
     fn trouble(&self, error: FilesError) -> Trouble {

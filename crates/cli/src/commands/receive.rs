@@ -23,7 +23,7 @@ use serde::Serialize;
 use super::blocking;
 use crate::args::Global;
 use crate::client::{self, Client, Patience};
-use crate::event::{bytes, card};
+use crate::event::{Drawn, bytes, card};
 use crate::exit::{self, Result, Trouble};
 use crate::handing;
 use crate::output::{self, JSON_VERSION};
@@ -234,12 +234,17 @@ impl Receiver {
         let Some(parcel) = begun.as_ref().and_then(|event| of_kind::<Parcel>(event, Kind::PARCEL)) else {
             return Ok(None);
         };
+        //= S5.76
+        if parcel.device.as_ref().is_some_and(|device| device.id.0 != *self.client.identity().id().as_bytes())
+        {
+            return Ok(None);
+        }
         let epoch = Some(room.head.epoch);
         Ok(Some(Arrived {
             reference: EventRef { room: room.name.clone(), epoch, seq: end.parcel },
             from: event.envelope.name.clone(),
             sender: event.envelope.author,
-            card: card(&parcel, Some(&end)),
+            card: card(&parcel, Some(&end), None, Drawn::No),
             is_tree: parcel.kind == EntryKind::Tree,
         }))
     }
@@ -336,7 +341,7 @@ impl Receiver {
         let listed = FilesClient::new(connection.clone()).preview_parcel(&wanted, &destination, tell).await;
         connection.close().await;
         match listed {
-            Ok(()) => {
+            Ok(_) => {
                 let more = count.saturating_sub(MAX_LISTED);
                 let more = if more > 0 { format!("  … and {more} more: ") } else { "  ".to_owned() };
                 output::note(format_args!("{more}{count} files, {}", bytes(sum)));

@@ -46,7 +46,7 @@ pub(crate) struct Send {
     /// The files and directories; '-' is standard input; with --files-from the directory that the list is about [default: .]
     #[arg(required_unless_present = "files_from", value_name = "PATH")]
     paths: Vec<PathBuf>,
-    /// Where to: '#room', ':' (the server's directory) or ':sub/dir'
+    /// Where to: '#room', '@person', '@person/device', ':' (the server's directory) or ':sub/dir'
     #[arg(long, value_name = "TARGET")]
     to: String,
     /// The name of what comes from standard input

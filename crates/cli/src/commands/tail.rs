@@ -1,11 +1,15 @@
 //! `hikyaku tail`: a room's events, exactly: no gap, no duplicate, whatever happens to the connection.
 
+use std::collections::HashMap;
+
 use clap::Args;
 use hikyaku::{Connection, ErrorCode, Failure};
 use hikyaku_chat::client::{Backoff, Follower, Following, News, Position};
 use hikyaku_chat::{Chain, ChatClient, RoomName};
 use hikyaku_sqlite::client::ClientStore;
 use hikyaku_wire::chat::{Head, History, Mode, Page, Records, RoomId};
+use hikyaku_wire::files::receipts::Hands;
+use tokio::sync::watch;
 
 use crate::args::Global;
 use crate::cache::{self, Filling};
@@ -13,8 +17,9 @@ use crate::client::Client;
 use crate::event::Shown;
 use crate::exit::{Exit, Result, Trouble};
 use crate::hands;
+use crate::sheet::Sheet;
 use crate::window::{Links, Window};
-use crate::{output, reference, time, wrap};
+use crate::{output, reference, time};
 
 /// Events shown unless more or fewer are asked for.
 const SHOWN: u64 = 10;
@@ -53,16 +58,15 @@ impl Tail {
             (None, None) => Start::Newest(self.newest.unwrap_or(SHOWN)),
         };
         let head = past.head(&mut store).await?;
-        let (mut links, line) =
-            (Links::new(head.room), |shown: &Shown<'_>| output::line(wrap::for_output(shown.line())));
-        let end = if self.json {
-            past.print(&mut store, head, start, |passage| links.print(passage)).await?
+        let (mut links, mut sheet) = (Links::new(head.room), Sheet::new(self.follow));
+        let (end, told) = if self.json {
+            (past.print(&mut store, head, start, |passage| links.print(passage)).await?, HashMap::new())
         } else {
-            let mut window = Window::new(line);
+            let mut window = Window::new(|shown| sheet.show(shown));
             let end = past.print(&mut store, head, start, |passage| window.take(passage)).await?;
-            let hands = hands::of(&connection, room.what.as_str(), &window.parcels()).await;
-            window.finish_with(hands)?;
-            end
+            let told = hands::of(&connection, room.what.as_str(), &window.parcels()).await;
+            window.finish_with(told.clone())?;
+            (end, told)
         };
         if !self.follow {
             connection.close().await;
@@ -71,8 +75,23 @@ impl Tail {
         // The future has a connection of its own, made again as often as it takes, and need not wait for this one.
         tokio::spawn(async move { connection.close().await });
         let after = self.after.unwrap_or(0);
-        let mut following = following(&client, &end);
-        while let Some(news) = following.next().await {
+        let (connected, connections) = watch::channel(None);
+        let mut following = following_with(&client, &end, move |connection| {
+            connected.send_replace(Some(connection.clone()));
+        });
+        // Nobody needs it where nothing is written again.
+        let is_watched = !self.json && sheet.is_terminal();
+        let room_name = room.what.as_str().to_owned();
+        let mut hands = is_watched.then(|| hands::Following::start(room_name, told, connections));
+        loop {
+            let news = tokio::select! {
+                Some(now) = next(hands.as_mut()) => {
+                    sheet.hear(now)?;
+                    continue;
+                }
+                news = following.next() => news,
+            };
+            let Some(news) = news else { return Ok(()) };
             let news = news?;
             links.hear(&news);
             match news {
@@ -81,12 +100,28 @@ impl Tail {
                 }
                 News::Event(delivery) => {
                     let shown = Shown::delivered(room.what.as_str(), &delivery);
-                    if self.json { links.print(Passage::Event(Box::new(shown)))? } else { line(&shown)? }
+                    if self.json {
+                        links.print(Passage::Event(Box::new(shown)))?
+                    } else {
+                        sheet.show(&shown)?
+                    }
                 }
-                news => remark(&room.what, &news)?,
+                news => {
+                    if let Some(note) = remark(&room.what, &news)? {
+                        output::note(note);
+                        sheet.disturbed();
+                    }
+                }
             }
         }
-        Ok(())
+    }
+}
+
+/// The next that is said of a parcel, where somebody listens.
+async fn next(hands: Option<&mut hands::Following>) -> Option<Hands> {
+    match hands {
+        Some(hands) => hands.news.recv().await,
+        None => std::future::pending().await,
     }
 }
 
@@ -315,15 +350,14 @@ fn judge(asked: &Head, next: Option<u64>, page: &Page) -> Result<u64, &'static s
 }
 
 fn gone(name: &RoomName, from: u64, through: u64) {
-    output::note(format_args!("{}: events {from} to {through} are gone from the server", name));
+    output::note(lost(name, from, through));
 }
 
-/// Follows one room over as many connections as it takes.
-pub(super) fn following(client: &Client, end: &End) -> Following {
-    following_with(client, end, |_| {})
+fn lost(name: &RoomName, from: u64, through: u64) -> String {
+    format!("{name}: events {from} to {through} are gone from the server")
 }
 
-/// The same; `connected` is told of each connection.
+/// Follows one room over as many connections as it takes; `connected` is told of each.
 pub(super) fn following_with(
     client: &Client,
     end: &End,
@@ -340,25 +374,19 @@ pub(super) fn following_with(
 
 /// What a person should know besides the events; programs see it in the sequence numbers and epochs. A room that the
 /// server no longer shows is the end.
-pub(super) fn remark(name: &RoomName, news: &News) -> Result {
-    match news {
-        News::Rewound { from, epoch, .. } => {
-            output::note(format_args!(
-                "{name}: the server was restored from a backup: events from {from} on are replaced \
-                 (epoch {epoch})"
-            ));
-        }
-        News::Trimmed { from, through, .. } => gone(name, *from, *through),
+pub(super) fn remark(name: &RoomName, news: &News) -> Result<Option<String>> {
+    Ok(match news {
+        News::Rewound { from, epoch, .. } => Some(format!(
+            "{name}: the server was restored from a backup: events from {from} on are replaced (epoch {epoch})"
+        )),
+        News::Trimmed { from, through, .. } => Some(lost(name, *from, *through)),
         News::Refused(refused) => {
             let refused = Failure::new(ErrorCode(refused.code), refused.message.clone());
             return Err(Trouble::from(hikyaku::Error::from(refused)).during(format_args!("{}", name)));
         }
-        News::Lost(why) if output::is_watched() => {
-            output::note(format_args!("connection lost ({why}); trying again"))
-        }
-        _ => {}
-    }
-    Ok(())
+        News::Lost(why) if output::is_watched() => Some(format!("connection lost ({why}); trying again")),
+        _ => None,
+    })
 }
 
 #[cfg(test)]

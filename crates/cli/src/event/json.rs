@@ -67,6 +67,10 @@ struct JsonParcel {
     root: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     bytes: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    device: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    device_name: Option<String>,
 }
 
 impl Shown<'_> {
@@ -117,6 +121,11 @@ impl Shown<'_> {
                 status: None,
                 root: None,
                 bytes: parcel.bytes,
+                device: parcel
+                    .device
+                    .as_ref()
+                    .map(|device| hikyaku::KeyId::from_bytes(device.id.0).to_string()),
+                device_name: parcel.device.map(|device| device.name),
             }),
             Some(Kind::PARCEL_END) => self.parcel_end().map(|end| JsonParcel {
                 name: None,
@@ -128,6 +137,8 @@ impl Shown<'_> {
                 }),
                 root: end.root.map(|root| root.to_string()),
                 bytes: end.bytes,
+                device: None,
+                device_name: None,
             }),
             _ => None,
         }

@@ -112,6 +112,7 @@ impl Line {
         };
         let to = match &offer.target {
             Target::Room(room) => format!("#{room}"),
+            Target::Device(room, device) => format!("#{room}/{device}"),
             Target::Drop(path) => {
                 let below: Vec<_> = path.iter().map(|component| escape(&component.0).to_string()).collect();
                 format!(":{}", below.join("/"))

@@ -39,6 +39,12 @@ impl Context {
         Ok(self.accounts.must_now(&self.session, grant).await?)
     }
 
+    /// The device of somebody that has this name.
+    pub(crate) async fn device_named(&self, user: UserId, name: &str) -> Result<Option<DeviceId>, Failure> {
+        let found = self.accounts.device_named(hikyaku_wire::enroll::UserId(user.0), name).await?;
+        Ok(found.map(|device| DeviceId(device.0)))
+    }
+
     /// The same person, for what is decided later.
     pub(crate) fn again(&self) -> Self {
         Self::new(self.session.clone(), self.accounts.clone())

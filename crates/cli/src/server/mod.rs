@@ -88,8 +88,8 @@ impl Running {
         let identity = Identity::load_or_generate(config.data.join("host.pem"))?;
         let accounts = Accounts::new(store.clone());
         let chat = ChatServer::new(store.clone(), hikyaku_chat::Limits::default());
-        let handed = Handed::new(Parcels::new(chat.clone(), store.clone()), identity.id());
-        let files = open_files(&config, &chat, store)?;
+        let files = open_files(&config, &chat, store.clone())?;
+        let handed = Handed::new(Parcels::new(chat.clone(), store), files.clone(), identity.id());
 
         let handle = Handle::default();
         let service = Service::new(accounts.clone(), identity.id(), &config.name).on_revoked(handle.closer());

@@ -13,14 +13,14 @@ use std::sync::Arc;
 
 use hikyaku::{ErrorCode, Failure};
 use hikyaku_accounts::Grant;
-use hikyaku_chat::{Authority, ChatServer, Member, NewEvent, Operation, Refusal};
+use hikyaku_chat::{Authority, ChatServer, Member, NewEvent, Operation, Refusal, RoomName};
 use hikyaku_files::Rooms;
 use hikyaku_files::rooms::{Announced, Content, Deed, Holds, OpenParcel, Owner, Resolved, RoomKey};
 use hikyaku_storage::{Batch, Store, StoreError, Versioned};
 use hikyaku_wire::cbor;
 use hikyaku_wire::chat::{Kind, MessageId, RoomId, RoomRef, Sent};
 use hikyaku_wire::files::{Offer, Overwrite, Target, Wanted};
-use hikyaku_wire::parcel::{EndStatus, EntryKind, EventRef, Parcel, ParcelEnd, Root, TransferId};
+use hikyaku_wire::parcel::{Addressee, EndStatus, EntryKind, EventRef, Parcel, ParcelEnd, Root, TransferId};
 use minicbor::Decode;
 
 use super::audit::Audit;
@@ -171,7 +171,7 @@ impl Rooms<Context> for Parcels {
                 }
                 Ok(())
             }
-            Target::Room(name) => {
+            Target::Room(name) | Target::Device(name, _) => {
                 let room = self.meant(context, name).await?;
                 Ok(self.chat.may(context, Operation::Append(Kind::PARCEL), room).await?)
             }
@@ -187,6 +187,18 @@ impl Rooms<Context> for Parcels {
 
     async fn room(&self, context: &Context, room: &str) -> Result<RoomKey, Failure> {
         Ok(self.meant(context, room).await?.0)
+    }
+
+    //= S5.75
+    async fn addressee(&self, context: &Context, room: &str, device: &str) -> Result<Addressee, Failure> {
+        let person = RoomName::parse_any(room).ok().and_then(|name| Some(name.person()?.to_owned()));
+        let nobody = || {
+            let (person, device) = (hikyaku::printable(room), hikyaku::printable(device));
+            Failure::new(ErrorCode::NOT_FOUND, format!("{person} has no device '{device}'"))
+        };
+        let (user, _) = context.user_named(&person.ok_or_else(nobody)?).await?.ok_or_else(nobody)?;
+        let id = context.device_named(user, device).await?.ok_or_else(nobody)?;
+        Ok(Addressee { id, name: device.to_owned() })
     }
 
     async fn announce(&self, context: &Context, room: &str, parcel: &Parcel) -> Result<Announced, Failure> {

@@ -6,6 +6,7 @@
 #![allow(dead_code, missing_docs, unreachable_pub, clippy::unwrap_used, clippy::panic, clippy::expect_used)]
 
 mod proxy;
+mod terminal;
 
 use std::ffi::OsStr;
 use std::io::{BufRead as _, BufReader, Read, Write as _};
@@ -21,6 +22,8 @@ use rustix::process::{Pid, Signal, kill_process};
 
 #[allow(unused_imports)]
 pub use proxy::Proxy;
+#[allow(unused_imports)]
+pub use terminal::{Terminal, at_one_time};
 
 /// How long anything may take before a test gives up. It never decides whether a test passes on a working program.
 pub const PATIENCE: Duration = Duration::from_secs(90);

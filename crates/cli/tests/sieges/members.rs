@@ -135,7 +135,7 @@ async fn worst(
 
 /// Asks for the file and takes nothing but the head of the answer.
 async fn fetch(line: &mut Line, loot: &Loot) -> io::Result<()> {
-    let request = cbor::encode(&Request { wanted: Wanted::Event(loot.file.clone()), live: None, from: None });
+    let request = cbor::encode(&Request::new(Wanted::Event(loot.file.clone())));
     let mut stream = line.open(Dir::Bi).await?;
     line.write(&mut stream, &exchange(files::PROTOCOL, files::GET, &[&request], false)).await?;
     let mut answer = Vec::new();

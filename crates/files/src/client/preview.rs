@@ -1,6 +1,8 @@
 //! What a transfer would do, file by file: nothing is sent and nothing is made.
 
-use hikyaku_wire::files::{Answer, GET, PUT, PutOptions, Request, Step, Target, Verdict, Wanted, Wants};
+use hikyaku_wire::files::{
+    Answer, Arrival, GET, PUT, PutOptions, Request, Step, Target, Verdict, Wanted, Wants,
+};
 use hikyaku_wire::parcel::EntryKind;
 use tokio::sync::mpsc;
 
@@ -70,15 +72,16 @@ impl FilesClient {
         Ok(troubles)
     }
 
-    /// Compares what a parcel has with a directory, and tells of each file.
+    /// Compares what a parcel has with a directory, and tells of each file. Of one that is still being sent that is what is
+    /// known so far, and it is said how far it is.
     pub async fn preview_parcel(
         &self,
         wanted: &Wanted,
         into: &Destination,
         mut tell: impl FnMut(Item),
-    ) -> Result<()> {
+    ) -> Result<Option<Arrival>> {
         let (mut sender, mut receiver) = self.open(GET).await?.split();
-        sender.send(&Request::new(wanted.clone())).await?;
+        sender.send(&Request { list: Some(true), ..Request::live(wanted.clone()) }).await?;
         let head: hikyaku_wire::files::Head = receiver.receive().await?;
         let destination = into.clone();
         let mut looking =
@@ -87,7 +90,7 @@ impl FilesClient {
         if head.kind == EntryKind::File {
             let name = into.name.clone().unwrap_or_else(|| head.name.clone());
             tell(looking.file(&name, &head)?);
-            return Ok(());
+            return Ok(head.arrival);
         }
         let accept = hikyaku_wire::files::Accept {
             transfer: head.transfer,
@@ -119,7 +122,7 @@ impl FilesClient {
             let count = items.len();
             items.into_iter().for_each(&mut tell);
             if is_last {
-                return Ok(());
+                return Ok(head.arrival);
             }
             // Nothing of it is to come.
             if count > 0 {

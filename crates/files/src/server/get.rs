@@ -35,7 +35,9 @@ impl<C: Send + Sync + 'static, R: Rooms<C>> FilesServer<C, R> {
             found = self.shared.rooms.resolve(&context, &request.wanted).await?;
             if found.root.is_none() {
                 self.get_live(found, waiting, &request, &mut sender, &mut receiver).await?;
-                receiver.ended().await?;
+                if request.list != Some(true) {
+                    receiver.ended().await?;
+                }
                 return Ok(sender.finish().await?);
             }
         }

@@ -8,7 +8,9 @@ use std::time::Duration;
 
 use hikyaku::{ErrorCode, Failure, Receiver, Retry, Sender};
 use hikyaku_storage::vault::{Object, Transfer, VaultError};
-use hikyaku_wire::files::{Accept, Answer, Arrival, BLOCK_LEN, Close, Head, Request, Step};
+use hikyaku_wire::files::{
+    Accept, Answer, Arrival, BLOCK_LEN, Close, Head, List, Listed, MAX_LISTED, Request, Step,
+};
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 
@@ -16,10 +18,12 @@ use super::passages::Waiting;
 use super::{FilesServer, blocking, joined};
 use crate::client::{conclusion, report};
 use crate::error::{FilesError, Result};
+use crate::object_tree::ObjectTree;
 use crate::passage::Next;
 use crate::progress::Progress;
 use crate::reader::growing::{Growing, Grown, check_prefix, proof};
 use crate::rooms::{Resolved, Rooms};
+use crate::sift::Branches as _;
 
 /// How often a reader that waits is told how far the parcel is, changed or not.
 const TELL_EVERY: Duration = Duration::from_secs(5);
@@ -54,6 +58,10 @@ impl<C: Send + Sync + 'static, R: Rooms<C>> FilesServer<C, R> {
         let Answer::Accept(accept) = receiver.receive().await? else {
             return Err(FilesError::Order("an acceptance was expected"));
         };
+        if request.list == Some(true) {
+            let size = arrival.map_or(0, |arrival| arrival.bytes);
+            return list_so_far(ObjectTree::growing(object, size), sender, receiver).await;
+        }
         let (to, _answers) = mpsc::channel(1);
         let nobody = Progress::none();
         let mut early = std::pin::pin!(conclusion(receiver, to, &nobody));
@@ -75,6 +83,46 @@ fn not_yet(error: FilesError) -> FilesError {
         }
         error => error,
     }
+}
+
+/// Lists what there is of a tree, and nothing else. Answers are for nobody.
+//= S5.88
+async fn list_so_far(mut tree: ObjectTree, sender: &mut Sender, receiver: &mut Receiver) -> Result<()> {
+    let (to, nobody) = (mpsc::channel(1).0, Progress::none());
+    let mut early = std::pin::pin!(conclusion(receiver, to, &nobody));
+    let (mut first, mut last) = (0, None);
+    while last.is_none() {
+        let part;
+        (tree, part) = blocking(move || {
+            let part = listing(&mut tree)?;
+            Ok((tree, part))
+        })
+        .await?;
+        let (entries, is_last) = part;
+        let files = entries.iter().filter(|entry| matches!(entry, Listed::File { .. })).count() as u64;
+        last = is_last.then_some(true);
+        let step = Step::List(List { first, entries, last });
+        first += files;
+        tokio::select! {
+            sent = sender.send(&step) => sent?,
+            said = &mut early => {
+                return Err(said.err().unwrap_or(FilesError::Order("an answer before the end")));
+            }
+        }
+    }
+    Ok(())
+}
+
+/// The next part of a listing, and whether it is the last.
+fn listing(tree: &mut ObjectTree) -> Result<(Vec<Listed>, bool)> {
+    let mut entries = Vec::new();
+    while entries.len() < MAX_LISTED {
+        match tree.list()? {
+            Some(entry) => entries.push(entry.listed()),
+            None => return Ok((entries, true)),
+        }
+    }
+    Ok((entries, false))
 }
 
 async fn deliver(

@@ -6,6 +6,7 @@
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use hikyaku_wire::files::Arrival;
 use hikyaku_wire::parcel::TransferId;
 use tokio::sync::watch;
 
@@ -47,6 +48,13 @@ impl Passages {
         if let Some(passage) = self.lock().get(&transfer) {
             passage.send_modify(|passage| passage.rest(verified));
         }
+    }
+
+    /// How far a parcel is, where somebody writes it or waits for it and that is known.
+    pub(super) fn arrival(&self, transfer: TransferId) -> Option<Arrival> {
+        let all = self.lock();
+        let passage = all.get(&transfer)?.borrow();
+        passage.is_known().then(|| passage.arrival())
     }
 
     /// It has its end, durably: everybody who reads is told, and it is forgotten.

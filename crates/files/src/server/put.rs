@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use hikyaku::{Exchange, Receiver, Sender};
 use hikyaku_storage::vault::{Mark, ObjectId, Partial, Reference, Reserved, Sealed, Transfer};
 use hikyaku_wire::files::{Accept, Answer, Component, MAX_BLOCK_LEN, Offer, Receipt, Step, Synced, Target};
-use hikyaku_wire::parcel::{EndStatus, EntryKind, EventRef, Parcel, ParcelEnd, Root, TransferId};
+use hikyaku_wire::parcel::{Addressee, EndStatus, EntryKind, EventRef, Parcel, ParcelEnd, Root, TransferId};
 use tokio::sync::{Notify, mpsc};
 use tokio::task::JoinHandle;
 
@@ -101,7 +101,7 @@ impl<C: Send + Sync + 'static, R: Rooms<C>> FilesServer<C, R> {
         let guard = self.shared.active.take(offer.transfer, self.shared.rooms.owner(context)).await?;
         let receipt = match &offer.target {
             Target::Drop(path) => self.put_into_directory(bid, path, guard, sender, receiver).await?,
-            Target::Room(room) => {
+            Target::Room(room) | Target::Device(room, _) => {
                 self.put_into_room(From { context, offer, room, bid }, guard, sender, receiver).await?
             }
         };
@@ -253,6 +253,11 @@ impl<C: Send + Sync + 'static, R: Rooms<C>> FilesServer<C, R> {
         receiver: &mut Receiver,
     ) -> Result<Receipt> {
         let From { context, offer, room, .. } = from;
+        //= S5.75
+        let addressee = match &offer.target {
+            Target::Device(_, device) => Some(self.shared.rooms.addressee(context, room, device).await?),
+            _ => None,
+        };
         self.hold(context, offer, room).await?;
         let reserved = match self.reserve(offer).await {
             // Nothing of it is there and nobody was told of it. What was begun before stays, and so does what it holds.
@@ -262,7 +267,7 @@ impl<C: Send + Sync + 'static, R: Rooms<C>> FilesServer<C, R> {
             }
             reserved => reserved?,
         };
-        let announced = match self.shared.rooms.announce(context, room, &parcel(offer)).await {
+        let announced = match self.shared.rooms.announce(context, room, &parcel(offer, addressee)).await {
             Ok(announced) => announced,
             Err(failure) => {
                 drop(reserved);
@@ -277,6 +282,10 @@ impl<C: Send + Sync + 'static, R: Rooms<C>> FilesServer<C, R> {
             self.discard(offer.transfer).await?;
             return Ok(receipt(offer, ended(end)?, announced.event));
         }
+        // Until it has its end, or its sender is gone: those who look at the room see how far it is.
+        //= S5.96
+        let key = self.shared.rooms.room(context, room).await?;
+        let _sending = self.shared.underway.begin(key, announced.event.seq, offer.transfer);
         let (sealed, _guard) = match reserved {
             Reserved::Sealed(sealed) => (sealed, guard),
             Reserved::Open(partial) => {
@@ -465,7 +474,7 @@ pub(crate) async fn drive<T>(
 }
 
 /// What a room is told at the start.
-fn parcel(offer: &Offer) -> Parcel {
+fn parcel(offer: &Offer, device: Option<Addressee>) -> Parcel {
     Parcel {
         transfer: offer.transfer,
         name: offer.name.clone(),
@@ -473,6 +482,7 @@ fn parcel(offer: &Offer) -> Parcel {
         bytes: offer.size,
         entries: None,
         meta: offer.meta,
+        device,
     }
 }
 

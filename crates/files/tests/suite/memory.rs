@@ -28,7 +28,7 @@ async fn connect(server: &Server<[u8; 16]>) -> Connection {
 /// Asks for the first parcel and takes nothing but the head of the answer.
 async fn fetch(connection: &Connection) -> hikyaku::Result<Exchange> {
     let mut exchange = connection.open("files/1", "get").await?;
-    exchange.send(&Request { wanted: event(1), live: None, from: None }).await?;
+    exchange.send(&Request::new(event(1))).await?;
     let head: Head = exchange.receive().await?;
     let accept = Accept {
         transfer: head.transfer,

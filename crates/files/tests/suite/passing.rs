@@ -22,17 +22,17 @@ use crate::hostile::{block, close_of};
 use crate::trees::{expected, garden, look, outgoing};
 use crate::world::*;
 
-const GROUP: usize = 65_536;
+pub(crate) const GROUP: usize = 65_536;
 
 /// A sender that sends as much as it is told to.
-struct ByHand {
+pub(crate) struct ByHand {
     exchange: Exchange,
     data: Vec<u8>,
     at: usize,
 }
 
 impl ByHand {
-    async fn begin(world: &World, offer: &Offer, data: &[u8]) -> Self {
+    pub(crate) async fn begin(world: &World, offer: &Offer, data: &[u8]) -> Self {
         let mut exchange = world.connect().await.open(PROTOCOL, PUT).await.unwrap();
         exchange.send(offer).await.unwrap();
         let Answer::Accept(Accept { from, .. }) = exchange.receive().await.unwrap() else {
@@ -41,7 +41,7 @@ impl ByHand {
         Self { exchange, data: data.to_vec(), at: usize::try_from(from).unwrap() }
     }
 
-    async fn send_to(&mut self, end: usize) {
+    pub(crate) async fn send_to(&mut self, end: usize) {
         while self.at < end {
             let piece = &self.data[self.at..end.min(self.at + GROUP)];
             self.exchange.send(&block(self.at, piece)).await.unwrap();
@@ -50,7 +50,7 @@ impl ByHand {
         }
     }
 
-    async fn close(mut self) -> Result<Receipt, hikyaku::Error> {
+    pub(crate) async fn close(mut self) -> Result<Receipt, hikyaku::Error> {
         self.send_to(self.data.len()).await;
         self.exchange.send(&close_of(&self.data)).await?;
         let Answer::Receipt(receipt) = self.exchange.receive().await? else { panic!("a receipt") };
@@ -59,14 +59,14 @@ impl ByHand {
     }
 
     /// The process is killed: the connection is gone without a word.
-    async fn killed(self, world: &World, transfer: TransferId) {
+    pub(crate) async fn killed(self, world: &World, transfer: TransferId) {
         self.exchange.connection().abort(ErrorCode::NO_ERROR, "killed");
         drop(self);
         until("the server lets go", || !world.server.is_receiving(transfer)).await;
     }
 }
 
-fn offer(number: u8, size: Option<usize>) -> Offer {
+pub(crate) fn offer(number: u8, size: Option<usize>) -> Offer {
     Offer {
         transfer: TransferId([number; 16]),
         target: room(),

@@ -14,13 +14,15 @@ use hikyaku_wire::chat::{DeviceId, RoomId, UserId};
 use hikyaku_wire::files::receipts::{
     Hands, KeptReceipt, ListReceipts, Receipts as Page, SignedReceipt, Statement,
 };
-use hikyaku_wire::files::{PutOptions, Wanted};
+use hikyaku_wire::files::{Arrival, PutOptions, Wanted};
 use hikyaku_wire::parcel::{EventRef, Root, TransferId};
 use tokio::sync::broadcast;
 
+use crate::passing::{ByHand, GROUP, offer};
 use crate::world::*;
 
-const ROOM: RoomId = RoomId([1; 16]);
+/// As the model of rooms has it.
+const ROOM: RoomId = RoomId(*b"lab\0\0\0\0\0\0\0\0\0\0\0\0\0");
 const HOST: KeyId = KeyId::from_bytes([2; 32]);
 const BEN: UserId = UserId([3; 16]);
 
@@ -28,6 +30,7 @@ const BEN: UserId = UserId([3; 16]);
 #[derive(Clone)]
 struct Kept {
     rooms: RoomsModel,
+    server: Server,
     device: DeviceId,
     into: PathBuf,
     kept: Arc<Mutex<BTreeMap<u64, KeptReceipt>>>,
@@ -39,6 +42,7 @@ impl Kept {
     fn new(world: &World, device: &Identity) -> Self {
         Self {
             rooms: world.rooms.clone(),
+            server: world.server.clone(),
             device: DeviceId(*device.id().as_bytes()),
             into: world.path("into"),
             kept: Arc::default(),
@@ -99,7 +103,25 @@ impl Receipts<Owner> for Kept {
 
     async fn hands(&self, _: RoomId, seq: u64) -> Result<Option<Hands>, Failure> {
         let hands = u64::from(self.kept.lock().unwrap().contains_key(&seq));
-        Ok((seq < 90).then_some(Hands { seq, hands, of: Some(4) }))
+        let open = {
+            let log = self.rooms.log();
+            let index = usize::try_from(seq - 1).unwrap();
+            let parcel = log.parcels.get(index).filter(|_| !log.ends.contains_key(&seq));
+            parcel.map(|(_, parcel)| parcel.transfer)
+        };
+        let arrival = match open {
+            Some(transfer) => Some(self.server.arrival(transfer).await?),
+            None => None,
+        };
+        Ok((seq < 90).then_some(Hands { seq, hands, of: Some(4), arrival }))
+    }
+
+    fn underway(&self, room: RoomId) -> Vec<(u64, Arrival)> {
+        self.server.underway().in_room(room.0)
+    }
+
+    fn changes(&self) -> broadcast::Receiver<([u8; 16], u64)> {
+        self.server.underway().changes()
     }
 
     fn news(&self) -> broadcast::Receiver<News> {
@@ -281,7 +303,7 @@ async fn hands_are_told_once_or_as_they_come_and_to_nobody_who_may_not_read() {
     let (path, _) = world.file("f", 1_000);
     world.send(&path, room()).await.unwrap();
     let files = FilesClient::new(kept.connect(&world).await);
-    let none = Hands { seq: 1, hands: 0, of: Some(4) };
+    let none = Hands { seq: 1, hands: 0, of: Some(4), arrival: None };
     assert_eq!(files.hands("lab", vec![1, 99]).await.unwrap(), [none]);
     let mut following = files.follow_hands("lab", vec![1]).await.unwrap();
     assert_eq!(following.next().await.unwrap(), Some(none));
@@ -296,4 +318,37 @@ async fn hands_are_told_once_or_as_they_come_and_to_nobody_who_may_not_read() {
     let error = following.next().await.unwrap_err();
     assert!(matches!(&error, FilesError::Exchange(_)) && error.code() == ErrorCode::DENIED, "{error}");
     assert_eq!(files.hands("lab", vec![1]).await.unwrap_err().code(), ErrorCode::DENIED);
+}
+
+//= S5.96 (test)
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn whoever_follows_a_room_is_told_how_far_its_parcels_are_until_their_end() {
+    let world = World::new();
+    let kept = Kept::new(&world, &Identity::generate().unwrap());
+    let files = FilesClient::new(kept.connect(&world).await);
+    let mut following = files.follow_hands("lab", Vec::new()).await.unwrap();
+    let arrival = |hands: Option<Hands>| hands.map(|hands| (hands.seq, hands.arrival)).unwrap();
+    let data = bytes(8 * GROUP);
+    let mut sender = ByHand::begin(&world, &offer(1, Some(data.len())), &data).await;
+    let told = arrival(following.next().await.unwrap());
+    assert_eq!(told, (1, Some(Arrival { bytes: 0, sending: true })));
+    sender.send_to(4 * GROUP).await;
+    let half = Arrival { bytes: 4 * GROUP as u64, sending: true };
+    while arrival(following.next().await.unwrap()) != (1, Some(half)) {}
+    let asked = files.hands("lab", vec![1]).await.unwrap();
+    assert_eq!(asked[0].arrival, Some(half), "who asks once is told too");
+    sender.killed(&world, TransferId([1; 16])).await;
+    let (_, left) = arrival(following.next().await.unwrap());
+    assert!(left.is_some_and(|left| !left.sending), "{left:?}");
+    let sender = ByHand::begin(&world, &offer(1, Some(data.len())), &data).await;
+    sender.close().await.unwrap();
+    // At its end there is nothing to be told of but hands.
+    while arrival(following.next().await.unwrap()) != (1, None) {}
+    // Whoever may no longer read hears nothing more.
+    let other = ByHand::begin(&world, &offer(2, None), &data).await;
+    while arrival(following.next().await.unwrap()).0 != 2 {}
+    world.rooms.log().denied = true;
+    drop(other);
+    let error = following.next().await.unwrap_err();
+    assert_eq!(error.code(), ErrorCode::DENIED);
 }

@@ -112,7 +112,7 @@ async fn close(exchange: &mut Exchange, data: &[u8]) -> Result<Receipt, hikyaku:
 
 fn there(world: &World, target: &Target, root: Root) -> Vec<u8> {
     let path = match target {
-        Target::Room(_) => world.path("vault/objects").join(root.to_string()),
+        Target::Room(_) | Target::Device(..) => world.path("vault/objects").join(root.to_string()),
         Target::Drop(_) => world.path("drop/f"),
     };
     std::fs::read(path).unwrap()

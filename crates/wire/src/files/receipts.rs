@@ -6,6 +6,7 @@
 
 use minicbor::{Decode, Encode};
 
+use super::Arrival;
 use crate::chat::{DeviceId, RoomId, UserId};
 use crate::parcel::{EventRef, Root, TransferId};
 
@@ -146,7 +147,7 @@ pub struct KeptReceipt {
     pub got_ms: u64,
 }
 
-/// Asks in how many hands parcels are.
+/// Asks in how many hands parcels are, and how far those are that are still being sent.
 #[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
 #[cbor(map)]
 pub struct AskHands {
@@ -157,7 +158,8 @@ pub struct AskHands {
     #[n(1)]
     #[cbor(decode_with = "crate::cbor::few::<_, _, MAX_ASKED>")]
     pub parcels: Vec<u64>,
-    /// Whether to go on telling: of these, and of every other parcel of the room that comes into another hand.
+    /// Whether to go on telling: of these, and of every other parcel of the room that comes into another hand or is being
+    /// sent.
     #[n(2)]
     pub follow: Option<bool>,
 }
@@ -176,4 +178,7 @@ pub struct Hands {
     /// room that is open to everybody.
     #[n(2)]
     pub of: Option<u64>,
+    /// Of a parcel that has no end yet: how far it is.
+    #[n(3)]
+    pub arrival: Option<Arrival>,
 }

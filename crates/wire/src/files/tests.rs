@@ -78,6 +78,8 @@ fn every_message_reads_back_as_it_was_written() {
     assert_eq!(back(&close), close);
     let request = Request { from: Some(65_536), ..Request::live(Wanted::Transfer(TransferId([4; 16]))) };
     assert_eq!(back(&request), request);
+    let listing = Request { list: Some(true), ..request };
+    assert_eq!(back(&listing), listing);
     let head = Head {
         transfer: TransferId([4; 16]),
         name: b"n".to_vec(),
@@ -96,8 +98,11 @@ fn every_message_reads_back_as_it_was_written() {
         bytes: None,
         entries: Some(3),
         meta: None,
+        device: Some(crate::parcel::Addressee { id: crate::chat::DeviceId([5; 32]), name: "laptop".into() }),
     };
     assert_eq!(back(&parcel), parcel);
+    let one = Offer { target: Target::Device("@ben".into(), "laptop".into()), ..offer() };
+    assert_eq!(back(&one), one);
     let end = ParcelEnd { parcel: 17, status: EndStatus::Aborted, root: None, bytes: None, entries: None };
     assert_eq!(back(&end), end);
 }

@@ -6,11 +6,13 @@ use std::time::Duration;
 use hikyaku::{ErrorCode, Failure, KeyId, Retry};
 use hikyaku_accounts::system_time;
 use hikyaku_chat::{Member as _, Operation};
+use hikyaku_files::FilesServer;
 use hikyaku_files::receipts::Known;
 use hikyaku_files::receipts::server::{News, Receipts};
 use hikyaku_storage::{Batch, Key, Versioned};
 use hikyaku_wire::cbor;
 use hikyaku_wire::chat::{DeviceId, RoomId, UserId};
+use hikyaku_wire::files::Arrival;
 use hikyaku_wire::files::receipts::{
     After, Hands, KeptReceipt, ListReceipts, MAX_LISTED, Receipts as Page, SignedReceipt, Statement,
 };
@@ -34,13 +36,14 @@ const NEWS: usize = 256;
 #[derive(Clone)]
 pub(crate) struct Handed {
     parcels: Parcels,
+    files: FilesServer<Context, Parcels>,
     host: KeyId,
     news: broadcast::Sender<News>,
 }
 
 impl Handed {
-    pub(crate) fn new(parcels: Parcels, host: KeyId) -> Self {
-        Self { parcels, host, news: broadcast::channel(NEWS).0 }
+    pub(crate) fn new(parcels: Parcels, files: FilesServer<Context, Parcels>, host: KeyId) -> Self {
+        Self { parcels, files, host, news: broadcast::channel(NEWS).0 }
     }
 
     /// The parcel of an event, whatever became of it.
@@ -153,7 +156,19 @@ impl Receipts<Context> for Handed {
         users.remove(&record.author);
         let hands = u64::try_from(users.len()).unwrap_or(u64::MAX);
         let of = self.parcels.chat.others(room, record.author).await?;
-        Ok(Some(Hands { seq, hands, of: Some(of).filter(|of| *of >= hands.max(1)) }))
+        let arrival = match record.end {
+            None => Some(self.files.arrival(record.parcel.transfer).await?),
+            Some(_) => None,
+        };
+        Ok(Some(Hands { seq, hands, of: Some(of).filter(|of| *of >= hands.max(1)), arrival }))
+    }
+
+    fn underway(&self, room: RoomId) -> Vec<(u64, Arrival)> {
+        self.files.underway().in_room(room.0)
+    }
+
+    fn changes(&self) -> broadcast::Receiver<([u8; 16], u64)> {
+        self.files.underway().changes()
     }
 
     fn news(&self) -> broadcast::Receiver<News> {

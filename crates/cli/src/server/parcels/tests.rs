@@ -169,7 +169,7 @@ async fn enrol(accounts: &Accounts, invite: &IssuedInvite, number: u8, name: &st
 
 fn parcel(number: u8) -> Parcel {
     let (transfer, name) = (TransferId([number; 16]), b"plan.pdf".to_vec());
-    Parcel { transfer, name, kind: EntryKind::File, bytes: Some(1), entries: None, meta: None }
+    Parcel { transfer, name, kind: EntryKind::File, bytes: Some(1), entries: None, meta: None, device: None }
 }
 
 //= S4.81 (test)

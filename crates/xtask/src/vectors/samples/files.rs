@@ -3,12 +3,15 @@
 use hikyaku_wire::bundle::{
     Attribute, Done, Enter, FileEnd, FileHead, HardLink, Leave, LeftOut, Reason, Symlink,
 };
+use hikyaku_wire::chat::DeviceId;
 use hikyaku_wire::files::{
     Accept, Answer, Arrival, Block, Close, Component, Composed, GROUP_LEN, Head, List, Listed, MissingEntry,
     Offer, Older, Overwrite, Packed, Part, Paused, Pieces, PutOptions, Receipt, Request, Step, Synced,
     Target, TreeReceipt, Verdict, Wanted, Wants,
 };
-use hikyaku_wire::parcel::{EndStatus, EntryKind, EventRef, Metadata, Parcel, ParcelEnd, Root, TransferId};
+use hikyaku_wire::parcel::{
+    Addressee, EndStatus, EntryKind, EventRef, Metadata, Parcel, ParcelEnd, Root, TransferId,
+};
 
 use super::{Sample, counting, sample};
 
@@ -45,6 +48,7 @@ fn events() -> Vec<Sample> {
         bytes: None,
         entries: None,
         meta: None,
+        device: None,
     };
     let tree = Parcel {
         name: b"\xff not text".to_vec(),
@@ -66,6 +70,14 @@ fn events() -> Vec<Sample> {
     vec![
         sample("parcel", "a file of unknown size", &parcel),
         sample("parcel", "a tree whose name is not text", &tree),
+        sample(
+            "parcel",
+            "for one device",
+            &Parcel {
+                device: Some(Addressee { id: DeviceId(counting(0x40)), name: "laptop".into() }),
+                ..parcel.clone()
+            },
+        ),
         sample("parcel-end", "settled", &settled),
         sample("parcel-end", "aborted", &over(EndStatus::Aborted)),
         sample("parcel-end", "expired", &over(EndStatus::Expired)),
@@ -172,6 +184,11 @@ fn put() -> Vec<Sample> {
         Receipt { synced: Synced::None, name: Some(b"big.iso".to_vec()), event: None, ..receipt.clone() };
     let mut out = vec![
         sample("offer", "to a room", &offer),
+        sample(
+            "offer",
+            "to one device of a person",
+            &Offer { target: Target::Device("@ben".into(), "laptop".into()), ..offer.clone() },
+        ),
         sample("offer", "to the drop directory", &dropped),
         sample("offer", "of a tree", &tree),
         sample("offer", "of what there may be an older version of", &renewed),
@@ -284,6 +301,11 @@ fn get() -> Vec<Sample> {
             "file-request",
             "from a byte on",
             &Request { from: Some(GROUP_LEN), ..Request::live(Wanted::Event(event())) },
+        ),
+        sample(
+            "file-request",
+            "what is in it so far",
+            &Request { list: Some(true), ..Request::live(Wanted::Event(event())) },
         ),
         sample("file-head", "of a file still on its way", &unknown),
         sample("file-head", "of a whole file", &known),

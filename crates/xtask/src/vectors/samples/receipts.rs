@@ -3,6 +3,7 @@
 
 use hikyaku_wire::cbor;
 use hikyaku_wire::chat::{DeviceId, RoomId, UserId};
+use hikyaku_wire::files::Arrival;
 use hikyaku_wire::files::receipts::{
     After, AskHands, Given, Hands, KeptReceipt, ListReceipts, Receipts, SignedReceipt, Statement,
 };
@@ -68,7 +69,21 @@ pub(super) fn samples() -> Vec<Sample> {
             "and go on",
             &AskHands { follow: Some(true), parcels: Vec::new(), ..ask.clone() },
         ),
-        sample("hands", "of five others", &Hands { seq: 97, hands: 3, of: Some(5) }),
-        sample("hands", "in a room that is open to everybody", &Hands { seq: 97, hands: 3, of: None }),
+        sample("hands", "of five others", &Hands { seq: 97, hands: 3, of: Some(5), arrival: None }),
+        sample(
+            "hands",
+            "in a room that is open to everybody",
+            &Hands { seq: 97, hands: 3, of: None, arrival: None },
+        ),
+        sample(
+            "hands",
+            "of a parcel that is still being sent",
+            &Hands {
+                seq: 98,
+                hands: 0,
+                of: Some(5),
+                arrival: Some(Arrival { bytes: 1 << 30, sending: true }),
+            },
+        ),
     ]
 }
