@@ -5,6 +5,7 @@
 #![forbid(unsafe_code)]
 
 mod codes;
+mod scene;
 mod soak;
 mod spec;
 mod tables;
@@ -55,6 +56,12 @@ const TASKS: &[Task] = &[
         arguments: "",
         about: "write the spec's transition tables anew from the state machines",
         run: tables::run,
+    },
+    Task {
+        name: "scene",
+        arguments: "",
+        about: "play the scene of README with the program of today, and write it and its recording anew",
+        run: scene::run,
     },
     Task {
         name: "soak",
