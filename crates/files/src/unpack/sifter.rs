@@ -4,24 +4,26 @@
 //! What is awaited of the bundle is bounded: files that are not wanted are counted and chained, not kept. What an earlier
 //! attempt made and the listing does not name goes. Spec: section 5.7.
 
+mod deciding;
+
 use std::collections::{HashSet, VecDeque};
 use std::hash::{BuildHasher, RandomState};
 use std::io;
 use std::sync::Arc;
 
-use hikyaku_wire::bundle::{Done, PIECE_LEN};
+use hikyaku_wire::bundle::Done;
 use hikyaku_wire::files::{List, Listed, MAX_AHEAD, Verdict, Wants};
-use hikyaku_wire::parcel::Root;
 
+use self::deciding::File;
 use super::asides::Asides;
 use super::listing::Listing;
 use super::{Missing, Only, Report, UnpackOptions, vault};
 use crate::bundle::{self, Position};
 use crate::error::{FilesError, Result};
 use crate::folded::Folded;
-use crate::jail::{Dir, Found};
+use crate::jail::Dir;
 use crate::names::{Dots, MAX_DEPTH, MAX_PATH, NameError, SafeName, SafeRelPath};
-use crate::policy::{MAX_ASIDE, Policy, has_root, other_names, verdict};
+use crate::policy::Policy;
 use crate::sift::{Chain, Item};
 
 /// The most kept files that are remembered for hard links; of more, those that say that they have any are sent again.
@@ -86,29 +88,6 @@ enum Awaited {
     Other(SafeName, Way),
     /// So many files that are not wanted, the last of them by name.
     Kept(u64, SafeName),
-}
-
-/// A listed file.
-struct File {
-    name: SafeName,
-    /// The name it has here.
-    at: SafeName,
-    way: Way,
-    size: u64,
-    modified: (i64, u32),
-    mode: u32,
-    links: bool,
-    root: Option<Root>,
-}
-
-/// How a path lies to where an earlier attempt came.
-enum Before {
-    /// It was dealt with.
-    Done,
-    /// It was at hand: its size, its time, and how much of it is durable.
-    AtHand(u64, (i64, u32), u64),
-    /// It was not reached.
-    No,
 }
 
 impl Sifter {
@@ -353,102 +332,12 @@ impl Sifter {
         Ok((name, way))
     }
 
-    /// What becomes of a listed name where an earlier one, or one that is there, is the same.
-    //= S5.52
-    //= S5.53
-    fn distinct(&mut self, name: &SafeName, way: Way) -> Result<Way> {
-        let (Some(folded), Some(theirs), Some(level)) = (&self.folded, &self.theirs, self.open.last()) else {
-            return Ok(way);
-        };
-        if level.refused {
-            return Ok(Way::Collides);
-        }
-        let is_taken = |name: &SafeName| -> Result<bool> {
-            Ok(folded.has(name) || theirs.has(name) && level.find_there(name)?.is_none())
-        };
-        let mut at = Some(name.clone());
-        if is_taken(name)? {
-            let tried = if self.aside && self.asides.has_room() { MAX_ASIDE } else { 0 };
-            at = None;
-            for other in other_names(name).take(tried) {
-                if !is_taken(&other)? {
-                    at = Some(other);
-                    break;
-                }
-            }
-        }
-        let Some(at) = at else { return Ok(Way::Collides) };
-        self.folded.as_mut().map_or(Ok(()), |folded| folded.add(&at))?;
-        if at == *name {
-            return Ok(way);
-        }
-        let path = self.path(name);
-        self.asides.add(&path, at.clone());
-        self.open.iter_mut().last().into_iter().for_each(|level| level.leftovers.retain(|left| *left != at));
-        Ok(Way::Aside(at))
-    }
-
     fn names(&self) -> impl Iterator<Item = &SafeName> {
         self.open.iter().filter_map(|level| level.name.as_ref())
     }
 
     fn path(&self, name: &SafeName) -> Vec<u8> {
         self.names().chain([name]).map(SafeName::as_bytes).collect::<Vec<_>>().join(&b'/')
-    }
-
-    //= S5.65
-    fn decide(&mut self, file: &File) -> Result<(Verdict, u64)> {
-        let Some(level) = self.open.last() else { return Ok((Verdict::NEW, 0)) };
-        match self.before(&file.name) {
-            _ if file.way == Way::Collides => return Ok((Verdict::COLLIDES, 0)),
-            _ if matches!(file.way, Way::Free | Way::Unasked) => {}
-            Before::Done => {
-                let made = level.made.as_ref().map(|made| made.find(&file.at)).transpose().map_err(vault)?;
-                if let Some(Some(Found::File { size, modified, .. })) = made
-                    && (size, modified) == (file.size, file.modified)
-                {
-                    return Ok((Verdict::SAME, 0));
-                }
-            }
-            Before::AtHand(size, modified, at) => {
-                let at = at - at % PIECE_LEN;
-                let is_same = (size, modified) == (file.size, file.modified)
-                    && file.at == file.name
-                    && !self.policy.checksum;
-                let made =
-                    level.made.as_ref().map(|made| made.find(&file.name)).transpose().map_err(vault)?;
-                if is_same && at > 0 && matches!(made, Some(Some(Found::File { .. }))) {
-                    return Ok((Verdict::REST, at));
-                }
-            }
-            Before::No => {}
-        }
-        let is_new = if file.way == Way::Unasked { Verdict::UNASKED } else { Verdict::NEW };
-        let Some(there) = &level.there else { return Ok((is_new, 0)) };
-        let Some(theirs) = there.find(&file.at).map_err(vault)? else { return Ok((is_new, 0)) };
-        let decided = match (theirs, file.root) {
-            (Found::File { size, .. }, Some(root))
-                if size == file.size && has_root(there, &file.at, root) =>
-            {
-                Verdict::SAME
-            }
-            _ => verdict(file.found(), theirs, self.policy),
-        };
-        if file.way == Way::Unasked && decided != Verdict::SAME {
-            return Ok((Verdict::UNASKED, 0));
-        }
-        if decided == Verdict::SAME {
-            if self.linked.len() < MAX_LINKED {
-                self.linked.insert(self.key.hash_one(self.path(&file.name)));
-            } else if file.links {
-                return Ok((Verdict::NEW, 0));
-            }
-        }
-        if file.links && !decided.is_wanted() && decided != Verdict::SAME {
-            // Its other names are made of it.
-            return Ok((Verdict::LINKED, 0));
-        }
-        Ok((decided, 0))
     }
 
     fn await_file(&mut self, file: File, verdict: Verdict, from: u64, report: &mut Report) {
@@ -468,28 +357,6 @@ impl Sifter {
             Some(Awaited::Kept(count, last)) => (*count, *last) = (*count + 1, file.name),
             _ => self.awaited.push_back(Awaited::Kept(1, file.name)),
         }
-    }
-
-    fn before(&self, name: &SafeName) -> Before {
-        let Some(had) = &self.had else { return Before::No };
-        let path: Vec<&[u8]> = self.names().chain([name]).map(SafeName::as_bytes).collect();
-        let frontier: Vec<&[u8]> = had.path().chain(had.last()).collect();
-        if path == frontier
-            && let Some(open) = had.file()
-        {
-            let meta = open.meta.unwrap_or_default();
-            let modified = (meta.mtime.unwrap_or(0), meta.mtime_ns.unwrap_or(0));
-            return Before::AtHand(open.size, modified, open.at);
-        }
-        let is_inside = had.last().is_some() && path.starts_with(&frontier);
-        // Without a last name, the frontier is a directory that was entered and nothing more.
-        if path < frontier || is_inside { Before::Done } else { Before::No }
-    }
-}
-
-impl File {
-    fn found(&self) -> Found {
-        Found::File { size: self.size, modified: self.modified, mode: self.mode }
     }
 }
 
