@@ -118,8 +118,7 @@ impl Manage {
 impl<C: AsRef<Session> + Send + Sync + 'static> Handler<C> for Manage {
     async fn handle(&self, mut exchange: Exchange<C>) -> Result<()> {
         let session = Arc::new(exchange.context().as_ref().clone());
-        let accounts = &self.service.accounts;
-        let caller = exchange.connection().clone();
+        let (accounts, caller) = (&self.service.accounts, exchange.connection().clone());
         // The length of this function is the number of methods; each is one question and one answer.
         match exchange.method().to_owned().as_str() {
             method::WHOAMI => {

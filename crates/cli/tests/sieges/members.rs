@@ -38,7 +38,7 @@ const NO_MORE: Duration = Duration::from_secs(2);
 enum Worst {
     /// Messages that never end.
     HalfMessages,
-    /// Everything there is to read, many times over; not a byte of it is taken from the socket.
+    /// Everything there is to read, many times over; not a byte of it is read, over TCP not even from the socket.
     Unread,
     /// The same with no credit for a single answer.
     NoCredit,

@@ -358,7 +358,8 @@ pub(crate) fn code<T>(result: Result<T, FilesError>) -> ErrorCode {
 pub(crate) async fn until(what: &str, mut done: impl FnMut() -> bool) {
     let waiting = async {
         while !done() {
-            tokio::task::yield_now().await;
+            // The processor is for those who are waited for.
+            tokio::time::sleep(std::time::Duration::from_millis(1)).await;
         }
     };
     tokio::time::timeout(std::time::Duration::from_secs(60), waiting)
