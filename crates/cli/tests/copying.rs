@@ -235,4 +235,37 @@ fn a_newer_version_goes_on_in_a_new_process() {
             assert!(fs::read(place.join("in/big.img")).unwrap() == new);
         }
     }
+/// On a disk that keeps attributes; others keep no prints, and say so.
+#[test]
+fn a_bit_that_flips_in_a_servers_directory_is_named_with_its_file_and_place() {
+    let place = Place::new();
+    place.directory("drop");
+    let (_server, ana) = server_with_room(&place, &["--into", "drop"], "ops");
+    tree(&place);
+    fs::write(place.join("big"), noise(3, 1_000_000)).unwrap();
+    ana.run(["send", "t", "--to", ":"]).ok();
+    ana.run(["send", "big", "--to", ":"]).ok();
+    if rustix::fs::getxattr(place.join("drop/big"), "user.hikyaku.print", &mut [0_u8; 4096]).is_err() {
+        ana.run(["verify", "drop"]).fails(6, &["no receipt"]);
+        return;
+    }
+    ana.run(["verify", "drop"]).ok();
+    let flip = |file: &str, at: usize| {
+        let time = fs::metadata(place.join(file)).unwrap().modified().unwrap();
+        let mut bytes = fs::read(place.join(file)).unwrap();
+        bytes[at] ^= 1;
+        fs::write(place.join(file), bytes).unwrap();
+        fs::File::options().write(true).open(place.join(file)).unwrap().set_modified(time).unwrap();
+    };
+    flip("drop/big", 200_000);
+    flip("drop/t/deep/two", 5);
+    let told = ana.run(["verify", "drop"]);
+    told.fails(7, &["big: bytes 196608 to 262143", "t/deep/two: bytes 0 to", "2 of 5 entries"]);
+    // Mended by whoever has what is right, and by nothing that looks at size and time alone.
+    ana.run(["send", "big", "t", "--to", ":", "--checksum", "--overwrite", "always"]).ok();
+    ana.run(["verify", "drop"]).ok();
+    // Written to is not decayed, and what came otherwise is not known.
+    fs::write(place.join("drop/big"), "another").unwrap();
+    fs::write(place.join("drop/mine"), "mine").unwrap();
+    ana.run(["verify", "drop"]).fails(1, &["big: another time", "1 files did not arrive"]);
 }

@@ -26,7 +26,7 @@ use crate::vault::read_at;
 pub use root::{Rooted, root_of_file, root_of_tree};
 
 /// The most differences that are named; the rest is counted.
-const MAX_NAMED: usize = 1_000;
+pub(crate) const MAX_NAMED: usize = 1_000;
 /// What is read at once.
 const PIECE: usize = 64 * 1024;
 
@@ -53,6 +53,9 @@ pub enum Difference {
     /// These bytes differ.
     #[error("bytes {} to {} differ", .0.start, .0.end.saturating_sub(1))]
     Bytes(Range<u64>),
+    /// Somewhere in these bytes something differs.
+    #[error("bytes {} to {} are not what they were: something in them differs", .0.start, .0.end.saturating_sub(1))]
+    Within(Range<u64>),
     /// The target of a link differs.
     #[error("the link leads elsewhere")]
     Target,

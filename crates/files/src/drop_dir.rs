@@ -47,6 +47,7 @@ struct Inner {
     dots: Dots,
     max_partials: usize,
     distinct: Option<Distinct>,
+    prints: bool,
     /// Held while something is published whose name is compared with those that are there.
     publishing: Mutex<()>,
     /// Transfers that are neither finished nor given up.
@@ -68,6 +69,8 @@ pub struct DropOptions {
     pub quotas: Quotas,
     /// What becomes of names that differ by case or composition alone, where the sender says nothing of it.
     pub distinct: Option<Distinct>,
+    /// Whether prints are kept of files ([`crate::prints`]).
+    pub prints: bool,
 }
 
 /// What becomes of the later one of two names of a directory that differ by case or composition alone.
@@ -92,8 +95,14 @@ impl Distinct {
 
 impl Default for DropOptions {
     fn default() -> Self {
-        let quotas = Quotas::default();
-        Self { keep_free: 64 * 1024 * 1024, dots: Dots::Refused, max_partials: 1024, distinct: None, quotas }
+        Self {
+            keep_free: 64 * 1024 * 1024,
+            dots: Dots::Refused,
+            max_partials: 1024,
+            distinct: None,
+            quotas: Quotas::default(),
+            prints: true,
+        }
     }
 }
 
@@ -151,7 +160,7 @@ impl DropDir {
             staging.list()?.into_iter().partition(|left| left.contents.settled.is_some());
         settled.iter().try_for_each(|left| staging.tidy(left.transfer))?;
         let partials = Mutex::new(unfinished.iter().map(|left| left.transfer).collect());
-        let DropOptions { keep_free, dots, max_partials, distinct, quotas } = options;
+        let DropOptions { keep_free, dots, max_partials, distinct, quotas, prints } = options;
         let ledger = Ledger::open(root.try_clone()?, quotas)?;
         for left in unfinished.into_iter().filter(|_| ledger.is_on()) {
             let header =
@@ -163,8 +172,18 @@ impl DropDir {
             ledger.carry(left.transfer, owner, counted(part.max(offered)).max(made));
         }
         let publishing = Mutex::default();
-        let inner =
-            Inner { root, staging, keep_free, dots, max_partials, distinct, publishing, partials, ledger };
+        let inner = Inner {
+            root,
+            staging,
+            keep_free,
+            dots,
+            max_partials,
+            distinct,
+            prints,
+            publishing,
+            partials,
+            ledger,
+        };
         Ok(Self(Arc::new(inner)))
     }
 
@@ -235,7 +254,12 @@ impl DropDir {
         let (dir, offer) = (inner.clone(), offer.clone());
         let mut dropping = Dropping { staged: *staged, dir, into, name, offer, meter, metered: verified };
         match dropping.check() {
-            Ok(()) => Ok(Prepared::Open(Box::new(dropping))),
+            Ok(()) => {
+                if inner.prints {
+                    dropping.staged.keep_print();
+                }
+                Ok(Prepared::Open(Box::new(dropping)))
+            }
             Err(error) if dropping.staged.mark().verified > 0 => Err(error),
             Err(error) => {
                 dropping.discard()?;
@@ -314,7 +338,7 @@ impl Inner {
     ) -> Result<Prepared> {
         let options = self.options(offer);
         let listing = Listing::WhenKnown(self.may_have(&into, offer)?);
-        let goes = Into { place: &into, options, dots: self.dots, listing, only: None };
+        let goes = Into { place: &into, options, dots: self.dots, listing, only: None, prints: self.prints };
         let (opening, wants) = TreeSink::open(staged, &goes)?;
         match opening {
             Opening::Open(sink, mark) => {

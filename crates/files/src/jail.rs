@@ -18,7 +18,7 @@ use crate::names::{Dots, SafeName, SafeRelPath};
 mod marks;
 mod trees;
 
-pub(crate) use marks::{Entry, mark};
+pub(crate) use marks::{Entry, OWN_ATTRIBUTES, mark};
 pub(crate) use trees::{Found, set_attributes, set_metadata};
 
 const RESOLVE: ResolveFlags =

@@ -27,6 +27,7 @@ mod passage;
 pub mod pause;
 pub mod pipe;
 mod policy;
+pub mod prints;
 pub mod progress;
 pub mod quota;
 mod reader;

@@ -145,6 +145,7 @@ impl Staging {
             failed: false,
             keep_free: self.keep_free,
             reserved: 0,
+            prints: None,
         };
         if staged.contents.begin.is_some() {
             staged.rewrite_journal()?;

@@ -72,6 +72,8 @@ pub(crate) struct Into<'a> {
     pub(crate) listing: Listing,
     /// What of it is wanted; all, when it is not said.
     pub(crate) only: Option<Arc<Only>>,
+    /// Whether prints are kept of files.
+    pub(crate) prints: bool,
 }
 
 /// When a tree is to be listed ahead.
@@ -99,6 +101,7 @@ impl TreeSink {
             synced: options.synced.unwrap_or(Synced::Batch),
             distinct: options.distinct.unwrap_or(false),
             aside: options.aside.unwrap_or(false),
+            prints: into.prints,
         };
         let opened = |staged, unpacker, mark| {
             let sink = Self {

@@ -29,9 +29,11 @@ use crate::folded::Folded;
 use crate::jail::Dir;
 use crate::names::{Dots, SafeName};
 use crate::pause::Waiting;
+use crate::prints::Prints;
 use crate::progress::{Passing, Progress};
 use asides::Asides;
 
+pub(crate) use applying::leads_out;
 pub(crate) use bounds::Bounds;
 pub use hearing::Hearing;
 pub(crate) use looking::Looking;
@@ -54,6 +56,8 @@ pub(crate) struct UnpackOptions {
     pub(crate) distinct: bool,
     /// Whether what is not made because its name and another are one is made under another name.
     pub(crate) aside: bool,
+    /// Whether prints are kept of files.
+    pub(crate) prints: bool,
 }
 
 /// Where an unpacker stands, for the journal.
@@ -117,6 +121,7 @@ struct Open {
     placed: SafeName,
     head: FileHead,
     at: u64,
+    prints: Option<Prints>,
 }
 
 impl Unpacker {
@@ -200,7 +205,8 @@ impl Unpacker {
                 from: None,
             };
             let placed = name.clone();
-            unpacker.file = Some(Open { file, name, placed, head, at: open.at });
+            let prints = options.prints.then(|| Prints::from(open.at));
+            unpacker.file = Some(Open { file, name, placed, head, at: open.at, prints });
         }
         unpacker.report.counts = position.counts();
         unpacker.report.missing_count = missing;

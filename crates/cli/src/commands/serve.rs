@@ -58,6 +58,9 @@ pub(crate) struct Serve {
     /// The most bytes that all files in rooms may take here, each content once
     #[arg(long, value_name = "SIZE", value_parser = size)]
     vault_quota: Option<u64>,
+    /// Keep no prints with the files that arrive there, by which 'verify' finds what decays later
+    #[arg(long)]
+    no_prints: bool,
     /// Write the first invite to this file (mode 0600) instead of printing it
     #[arg(long, value_name = "FILE")]
     invite_file: Option<PathBuf>,
@@ -92,6 +95,7 @@ impl Serve {
             advertise,
             into,
             distinct,
+            prints: !self.no_prints,
             quotas,
             pause_timeout,
             name,

@@ -62,6 +62,7 @@ async fn tour(place: &Path) -> Result {
         distinct: None,
         quotas: hikyaku_files::Quotas::default(),
         pause_timeout: None,
+        prints: true,
         into: None,
         name: "tour".to_owned(),
         seeing: Seeing::default(),

@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use clap::Args;
 use hikyaku_files::client::Poured;
 use hikyaku_files::compare::{Comparer, Comparison, root_of_file, root_of_tree};
+use hikyaku_files::prints;
 use hikyaku_files::{FilesClient, FilesError, Progress, WalkOptions, escape};
 use hikyaku_wire::files::{Head, Wanted};
 use hikyaku_wire::parcel::EventRef;
@@ -30,6 +31,7 @@ the receipt of the 'send' or 'get' that this computer keeps, or with --root; not
   hikyaku verify '#lab:98'              what was fetched into this directory
   hikyaku verify '#lab:98' /srv/data    what was fetched into that one
   hikyaku verify dataset                what was sent or fetched from here
+  hikyaku verify /srv/dropped           what arrived in a server's directory, file by file
   hikyaku verify dataset --root 5f3a…   anywhere, by the root that 'send' or 'get' printed
 
 exit 0: the same; 7: something is damaged or missing; 1: only modes or times differ")]
@@ -174,10 +176,11 @@ impl Verify {
                 Err(Trouble::new(Exit::Failed, what))
             }
             (damaged, _) => {
-                let again = format!(
-                    "get what is right with: hikyaku get '{}' --into DIR",
-                    hikyaku::printable(&self.what)
-                );
+                let what = hikyaku::printable(&self.what);
+                let again = match reference::event(&self.what) {
+                    Ok(_) => format!("get what is right with: hikyaku get '{what}' --into DIR"),
+                    Err(_) => "send what is right again with --checksum --overwrite always".to_owned(),
+                };
                 Err(Trouble::new(
                     Exit::Corrupt,
                     format!("{damaged} of {entries} entries are damaged or missing"),
@@ -187,14 +190,42 @@ impl Verify {
         }
     }
 
+    /// Compares files with what a server noted of them when they arrived; says whether it noted anything.
+    async fn by_prints(&self, path: &Path, events: &mut Events) -> Result<bool> {
+        let (at, shown) = (path.to_owned(), events::path(path.as_os_str()));
+        let checked = super::blocking(move || {
+            prints::check(&at).map_err(|error| crate::exit::io(at.display(), &error))
+        })
+        .await?;
+        if checked.comparison.entries == 0 && checked.comparison.damaged == 0 {
+            return Ok(false);
+        }
+        events.start(&Start { paths: vec![shown], ..Start::default() })?;
+        if checked.unknown > 0 {
+            let unknown = checked.unknown;
+            output::note(format_args!(
+                "{unknown} files did not arrive through a server: nothing is known of them"
+            ));
+        }
+        if checked.unseen > 0 {
+            let unseen = event::bytes(checked.unseen);
+            output::note(format_args!("{unseen} came before a break: nothing is known of them"));
+        }
+        self.tell(events, path, &checked.comparison).map(|()| true)
+    }
+
     /// Compares with the root of a receipt.
     async fn alone(&self, path: &Path, events: &mut Events) -> Result {
         let shown = events::path(path.as_os_str());
         let absolute = std::path::absolute(path).map_err(|error| crate::exit::io(path.display(), &error))?;
         absolute.symlink_metadata().map_err(|error| crate::exit::io(path.display(), &error))?;
+        let known = receipts::of(&Home::find()?, &absolute)?;
+        if self.root.is_none() && known.is_none() && self.by_prints(&absolute, events).await? {
+            return Ok(());
+        }
         let kept = match &self.root {
             Some(_) => None,
-            None => Some(receipts::of(&Home::find()?, &absolute)?.ok_or_else(|| {
+            None => Some(known.ok_or_else(|| {
                 Trouble::new(Exit::NotFound, format!("{shown}: no receipt of it is kept on this computer"))
                     .hint("name what to compare with: hikyaku verify '#room:SEQ' DIR, or --root HASH")
             })?),

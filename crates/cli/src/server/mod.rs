@@ -58,6 +58,8 @@ pub(crate) struct Config {
     pub(crate) pause_timeout: Option<Duration>,
     /// How many bytes of files users, rooms and the whole store may have.
     pub(crate) room_quotas: RoomQuotas,
+    /// Whether prints are kept of the files in it.
+    pub(crate) prints: bool,
     /// What the server calls itself.
     pub(crate) name: String,
     /// Whether somebody looks at the connections.
@@ -208,8 +210,8 @@ fn open_files(
     let drop_dir = match &config.into {
         None => None,
         Some(path) => {
-            let (distinct, quotas) = (config.distinct, config.quotas);
-            let options = DropOptions { distinct, quotas, ..DropOptions::default() };
+            let (distinct, quotas, prints) = (config.distinct, config.quotas, config.prints);
+            let options = DropOptions { distinct, quotas, prints, ..DropOptions::default() };
             let opened = DropDir::open(path, options);
             Some(opened.map_err(|error| {
                 let trouble = match &error {

@@ -92,7 +92,7 @@ impl Incoming {
                 let listing =
                     if to.only.is_some() { Listing::WhenKnown(true) } else { Listing::WhenNew(may_have) };
                 let (options, dots, only) = (to.options, to.dots, to.only.clone());
-                let goes = Into { place: &into, options, dots, listing, only };
+                let goes = Into { place: &into, options, dots, listing, only, prints: false };
                 let (opening, wants) = TreeSink::open(staged, &goes)?;
                 match opening {
                     Opening::Open(mut sink, mark) => {

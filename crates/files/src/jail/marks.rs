@@ -9,8 +9,8 @@ use rustix::io::Errno;
 use super::{Dir, FileId};
 use crate::names::SafeName;
 
-/// What the program's own attributes begin with: no peer may set one.
-pub(super) const OWN: &[u8] = b"user.hikyaku.";
+/// What the program's own attributes begin with: no peer may set one, and none is sent.
+pub(crate) const OWN_ATTRIBUTES: &[u8] = b"user.hikyaku.";
 const OWNER: &str = "user.hikyaku.owner";
 
 /// What is to be known of an entry to count it.

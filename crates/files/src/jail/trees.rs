@@ -225,8 +225,9 @@ impl Found {
 /// Sets extended attributes, and says whether all were kept.
 pub(crate) fn set_attributes(file: BorrowedFd<'_>, attributes: &[Attribute]) -> bool {
     attributes.iter().fold(true, |kept, attribute| {
-        if attribute.name.starts_with(super::marks::OWN) {
-            // Another server's word on whose it was there; nobody but this one says whose it is here.
+        //= S5.54
+        if attribute.name.starts_with(super::OWN_ATTRIBUTES) {
+            // Another server's word on what it was there, and whose; nobody but this one says what it is here.
             return kept;
         }
         let name = std::ffi::OsStr::from_bytes(&attribute.name);

@@ -15,6 +15,7 @@ use super::{Names, full};
 use crate::disk::{self, Call, Promise};
 use crate::jail::{Dir, mark, set_metadata};
 use crate::journal::{Contents, Record};
+use crate::prints::Prints;
 
 /// A journal longer than this is started afresh.
 pub(super) const COMPACT_AT: u64 = 256 * 1024;
@@ -39,6 +40,8 @@ pub(crate) struct Staged {
     pub(super) keep_free: u64,
     /// The bytes before this have their place on the disk.
     pub(super) reserved: u64,
+    /// What is kept with the file of what it is, where that is asked for.
+    pub(super) prints: Option<Prints>,
 }
 
 impl Staged {
@@ -115,11 +118,20 @@ impl Staged {
             disk::set_len(&self.file, offset)?;
             return Err(error);
         }
+        if let Some(prints) = &mut self.prints {
+            // Nothing comes of it where one of these is not what it should be.
+            prints.block(offset, data, tree.as_chunks::<32>().0);
+        }
         match &self.tree {
             Some(file) => disk::write_all_at(file, tree, tree_offset)
                 .map_err(|error| full(&self.dir, tree.len() as u64, error)),
             None => Ok(()),
         }
+    }
+
+    /// Keeps a print with the file. What was written before has none.
+    pub(crate) fn keep_print(&mut self) {
+        self.prints = Some(Prints::from(self.mark().verified));
     }
 
     //= S5.30
@@ -197,6 +209,9 @@ impl Staged {
     pub(super) fn finish(&mut self, size: u64, meta: &Metadata, synced: Synced) -> Result<(), VaultError> {
         if self.file.metadata()?.len() != size {
             disk::set_len(&self.file, size).map_err(|error| full(&self.dir, 0, error))?;
+        }
+        if let Some(prints) = self.prints.take() {
+            prints.keep(&self.file, size, meta);
         }
         set_metadata(self.file.as_fd(), meta)?;
         if synced == Synced::None { Ok(()) } else { self.sync_by(disk::sync_all) }

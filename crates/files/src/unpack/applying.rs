@@ -15,6 +15,7 @@ use crate::folded::Folded;
 use crate::jail::{Found, mark, set_attributes, set_metadata};
 use crate::names::{SafeName, SafeRelPath};
 use crate::policy::{MAX_ASIDE, other_names};
+use crate::prints::Prints;
 use crate::staging::full;
 
 impl Unpacker {
@@ -56,8 +57,12 @@ impl Unpacker {
                 let written = disk::write_all_at(&open.file, bytes, open.at);
                 written.map_err(|error| full(&self.stack[0].1, bytes.len() as u64, error))?;
                 open.at += bytes.len() as u64;
+                open.prints.iter_mut().for_each(|prints| prints.update(bytes));
             }
-            Item::Hole(len) => self.file.iter_mut().for_each(|open| open.at += len),
+            Item::Hole(len) => self.file.iter_mut().for_each(|open| {
+                open.at += *len;
+                open.prints.iter_mut().for_each(|prints| prints.zeros(*len));
+            }),
             Item::End(end) => self.end(end.failed)?,
             Item::Symlink(name, link) => self.symlink(name, link)?,
             Item::HardLink(name, to) => self.hard_link(name, to)?,
@@ -163,7 +168,8 @@ impl Unpacker {
         if !set_attributes(file.as_fd(), attributes) {
             self.missing(Some(name), Missing::Attributes);
         }
-        self.file = Some(Open { file, name: name.clone(), placed, head: head.clone(), at: from });
+        let prints = self.options.prints.then(|| Prints::from(from));
+        self.file = Some(Open { file, name: name.clone(), placed, head: head.clone(), at: from, prints });
         Ok(())
     }
 
@@ -201,7 +207,12 @@ impl Unpacker {
         if is_covered.is_some_and(|(sifter, position)| !sifter.is_news(position)) {
             disk::sync_all(&open.file).map_err(vault)?;
         }
-        set_metadata(open.file.as_fd(), &open.head.meta.unwrap_or_default()).map_err(vault)?;
+        let meta = open.head.meta.unwrap_or_default();
+        // Before its mode: that may say that nobody writes to it.
+        if let Some(prints) = &open.prints {
+            prints.clone().keep(&open.file, open.head.size, &meta);
+        }
+        set_metadata(open.file.as_fd(), &meta).map_err(vault)?;
         if self.options.synced == Synced::Each {
             disk::sync_all(&open.file).map_err(vault)?;
         }

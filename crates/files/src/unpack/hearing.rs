@@ -27,7 +27,8 @@ impl Hearing {
     pub fn new(options: &PutOptions, dots: Dots, only: Option<Only>) -> Result<Self> {
         let policy = Policy::of(options);
         let Policy { distinct, aside, .. } = policy;
-        let unpack = UnpackOptions { dots, all_links: false, synced: Synced::None, distinct, aside };
+        let unpack =
+            UnpackOptions { dots, all_links: false, synced: Synced::None, distinct, aside, prints: false };
         let sifter = Sifter::new(None, None, None, policy, &unpack)?.only(only.map(Arc::new));
         Ok(Self { sifter, reader: Reader::listed(dots), report: Report::default() })
     }

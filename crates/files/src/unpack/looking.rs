@@ -30,7 +30,7 @@ impl Looking {
         let policy = Policy::of(&options);
         let (all_links, synced) = (options.all_links.unwrap_or(false), Synced::None);
         let (distinct, aside) = (policy.distinct, policy.aside);
-        let unpack = UnpackOptions { dots, all_links, synced, distinct, aside };
+        let unpack = UnpackOptions { dots, all_links, synced, distinct, aside, prints: false };
         let twin = there.as_ref().map(Dir::try_clone).transpose().map_err(vault)?;
         let sifter = Sifter::new(twin, None, None, policy, &unpack)?;
         Ok(Self { there, policy, dots, sifter })

@@ -10,6 +10,7 @@ use rustix::fs::{FileType, OFlags, Stat};
 use rustix::io::Errno;
 
 use super::{open_at, stat_at};
+use crate::jail::OWN_ATTRIBUTES;
 
 /// The most bytes of extended attributes of one entry that are carried.
 const MAX_ATTRIBUTE_BYTES: usize = 64 * 1024;
@@ -191,6 +192,8 @@ pub(super) fn attributes(file: &OwnedFd) -> Option<Vec<Attribute>> {
     let len = rustix::fs::flistxattr(file, &mut list).ok()?;
     let mut names: Vec<&[u8]> =
         list.get(..len)?.split(|byte| *byte == 0).filter(|name| !name.is_empty()).collect();
+    //= S5.54
+    names.retain(|name| !name.starts_with(OWN_ATTRIBUTES));
     names.sort_unstable();
     let (mut out, mut total) = (Vec::new(), 0);
     let mut value = vec![0u8; MAX_ATTRIBUTE_BYTES];

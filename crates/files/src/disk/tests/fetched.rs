@@ -88,6 +88,7 @@ fn where_a_call_failed_nobody_goes_on() {
         synced: Synced::Each,
         distinct: false,
         aside: false,
+        prints: false,
     };
     for at in 0.. {
         let made = place();

@@ -39,6 +39,7 @@ impl Place {
             synced: Synced::Batch,
             distinct: false,
             aside: false,
+            prints: false,
         };
         let sifter = Sifter::new(Some(dir("there")), None, None, Policy::default(), &options).unwrap();
         Unpacker::sifting(dir("made"), options, sifter)
