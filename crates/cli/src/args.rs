@@ -6,8 +6,8 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use hikyaku::Transport;
 
 use crate::commands::{
-    backup, chat, device, doctor, get, inspect, invite, join, ping, receipts, receive, restore, room, say,
-    send, serve, servers, status, tail, tour, user, verify, who,
+    backup, chat, device, doctor, get, inspect, invite, join, ping, quota, receipts, receive, restore, room,
+    say, send, serve, servers, status, tail, tour, user, verify, who,
 };
 use crate::seeing::SeeingOptions;
 
@@ -98,6 +98,8 @@ pub(crate) enum Command {
     /// Users: list, allow, forbid, revoke
     #[command(subcommand)]
     User(user::User),
+    /// Show how many bytes there are and may be, of users, rooms and all; set what one user may have
+    Quota(quota::Quota),
     /// Known servers: list, use, forget
     #[command(subcommand)]
     Server(servers::Servers),

@@ -124,7 +124,7 @@ fn without_room_in_time_a_transfer_ends_with_exit_code_8_and_goes_on_later() {
 }
 
 #[test]
-fn what_becomes_of_every_offer_is_written_down() {
+fn what_becomes_of_every_offer_and_every_request_is_written_down() {
     let place = Place::new();
     let drop = place.join("drop");
     fs::create_dir(&drop).unwrap();
@@ -137,22 +137,87 @@ fn what_becomes_of_every_offer_is_written_down() {
     let sent = ana.run(["send", a, "--to", ":sub", "--json"]).json();
     ana.run(["send", a, "--to", "#ops"]).ok();
     assert_eq!(bob.run(["send", a, "--to", ":"]).code(), 5);
+    bob.run(["get", "#ops:1", "--into", &place.directory("got").to_string_lossy()]).ok();
+    bob.run(["get", "#ops:7"]).fails(6, &[]);
     let record = fs::read_to_string(server.data.join("transfers.jsonl")).unwrap();
     let lines: Vec<serde_json::Value> = record.lines().map(common::json).collect();
     let told: Vec<_> = lines
         .iter()
-        .map(|line| ["outcome", "user", "to", "name"].map(|key| line[key].as_str().unwrap_or("-")).join(" "))
+        .map(|line| {
+            ["outcome", "user", "to", "from", "name"].map(|key| line[key].as_str().unwrap_or("")).join(" ")
+        })
         .collect();
     let expected = [
-        "accepted ana :sub a",
-        "finished ana :sub a",
-        "accepted ana #ops a",
-        "finished ana #ops a",
-        "refused bob : a",
+        "accepted ana :sub  a",
+        "finished ana :sub  a",
+        "accepted ana #ops  a",
+        "finished ana #ops  a",
+        "refused bob :  a",
+        "accepted bob  #ops:1 a",
+        "finished bob  #ops:1 a",
+        "refused bob  #ops:7 ",
     ];
     assert_eq!(told, expected);
     assert_eq!((&lines[1]["root"], &lines[1]["bytes"]), (&sent["root"], &3.into()));
     assert_eq!(lines[1]["transfer"], lines[0]["transfer"], "the two lines of one transfer");
     assert!(lines.iter().all(|line| line["address"].as_str().unwrap().starts_with("127.")), "{record}");
+    assert_eq!((&lines[6]["root"], &lines[6]["sent"]), (&sent["root"], &3.into()));
+    assert_eq!(
+        ["transfer", "fetch"].map(|kind| lines.iter().filter(|line| line["type"] == kind).count()),
+        [5, 3]
+    );
     assert!(lines[4]["error"].as_str().unwrap().contains("user allow bob drop"), "{record}");
+}
+
+//= S5.75 (test)
+#[test]
+fn what_one_user_may_have_is_set_by_the_operator_and_told_to_nobody_else() {
+    let place = Place::new();
+    let drop = place.join("drop");
+    fs::create_dir(&drop).unwrap();
+    let into = ["--into", drop.to_str().unwrap(), "--user-quota", "1M", "--room-user-quota", "1M"];
+    let (server, ana) = server_with_room(&place, &into, "ops");
+    let bob = place.home("bob").over("tcp");
+    bob.join(ana.run(["invite", "create"]).ok(), "bob");
+    ana.run(["room", "create", "own", "--private"]).ok();
+    fs::write(place.join("a"), noise(7, 700_000)).unwrap();
+    let a = place.join("a");
+    let send = |to: &str| ana.run(["send", a.to_str().unwrap(), "--to", to]);
+    let data = server.data.to_str().unwrap().to_owned();
+    let operator = |more: &[&str]| {
+        let fixed = ["quota", "--data", data.as_str()];
+        ana.run(fixed.into_iter().chain(more.iter().copied()))
+    };
+    send("#ops").ok();
+    send("#ops").fails(8, &["room_user_quota", "1048576"]);
+    let said = operator(&["@ana", "--rooms", "2M"]);
+    assert!(said.ok().starts_with("@ana in rooms: 683.59 KiB of 2.00 MiB, set for this user"), "{said:#?}");
+    send("#ops").ok();
+    send("#ops").fails(8, &["2097152"]);
+    send(":1").ok();
+    send(":2").fails(8, &["1048576"]);
+    operator(&["@ana", "--directory", "none"]).ok();
+    send(":2").ok();
+    // Hers, as everybody's again.
+    operator(&["@ana", "--directory", "default"]).ok();
+    send(":3").fails(8, &["1048576"]);
+    let own = |home: &common::Home, more: &[&str]| {
+        home.run(["quota", "--json"].into_iter().chain(more.iter().copied()))
+    };
+    let told: Vec<_> = own(&ana, &[]).ok().lines().map(common::json).collect();
+    let say =
+        |line: &serde_json::Value| ["of", "bytes", "limit", "own"].map(|key| line[key].to_string()).join(" ");
+    let expected = ["\"user-in-rooms\" 1400000 2097152 true", "\"user-in-directory\" 1400000 1048576 null"];
+    assert_eq!(told.iter().map(say).collect::<Vec<_>>(), expected);
+    let room = own(&bob, &["#ops"]);
+    assert_eq!(say(&common::json(room.ok())), "\"room\" 1400000 null null");
+    // Of others, and of rooms that are not his, he is told nothing.
+    assert_eq!(own(&bob, &["@ana"]).code(), 5);
+    assert_eq!(own(&bob, &["#own"]).code(), 6);
+    bob.run(["quota", "@bob", "--rooms", "2M"]).fails(2, &["--data"]);
+    let all = operator(&["--json"]);
+    let all: Vec<_> = all.ok().lines().map(|line| say(&common::json(line))).collect();
+    assert!(all.contains(&"\"store\" 700352 null null".to_owned()), "{all:?}");
+    assert!(all.contains(&expected[0].to_owned()) && all.contains(&expected[1].to_owned()), "{all:?}");
+    operator(&["@nobody", "--rooms", "1M"]).fails(6, &["no user"]);
 }

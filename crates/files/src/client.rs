@@ -10,6 +10,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use hikyaku::{CallOptions, Connection, ErrorCode, Receiver, Retry, Sender};
+use hikyaku_wire::files::quotas::{AskQuotas, QUOTA, Quota};
 use hikyaku_wire::files::{
     Accept, Answer, Close, GET, Head, Offer, Older, PROTOCOL, PUT, PutOptions, Receipt, Request, Verdict,
     Wanted, Wants,
@@ -44,6 +45,11 @@ pub use poured::Poured;
 
 /// How long the peer's last word is waited for: why it stops taking bytes, or that it has heard of the receipt.
 const REASON: Duration = Duration::from_secs(5);
+
+/// How long the answer to a question may take.
+const ASKING: Duration = Duration::from_secs(60);
+/// The most quotas that one answer tells.
+pub const MAX_QUOTAS: usize = 65_536;
 
 /// Files over one connection.
 #[derive(Clone)]
@@ -268,6 +274,36 @@ impl FilesClient {
         let mut exchange = self.connection.open_with(PROTOCOL, method, CallOptions::default()).await?;
         exchange.set_priority(BULK_PRIORITY);
         Ok(exchange)
+    }
+}
+
+impl FilesClient {
+    /// What is stored, and how much may be: the caller's own, or what is asked for.
+    ///
+    /// # Errors
+    /// The server refuses, says more than [`MAX_QUOTAS`] or takes more than a minute.
+    pub async fn quotas(&self, ask: &AskQuotas) -> Result<Vec<Quota>> {
+        let asking = async {
+            let mut exchange = self.open(QUOTA).await?;
+            match exchange.reply(ask).await {
+                // Who has answered already reads no more.
+                Ok(()) | Err(hikyaku::Error::Cancelled(_)) => {}
+                Err(error) => return Err(error.into()),
+            }
+            let mut told = Vec::new();
+            loop {
+                match exchange.receive().await {
+                    Ok(_) if told.len() == MAX_QUOTAS => {
+                        return Err(FilesError::Limit { name: "quotas told", limit: MAX_QUOTAS as u64 });
+                    }
+                    Ok(quota) => told.push(quota),
+                    Err(hikyaku::Error::Ended) => return Ok(told),
+                    Err(error) => return Err(error.into()),
+                }
+            }
+        };
+        let asked = tokio::time::timeout(ASKING, asking).await;
+        asked.unwrap_or_else(|_| Err(FilesError::Exchange(hikyaku::Error::Deadline)))
     }
 }
 

@@ -188,7 +188,13 @@ impl DropDir {
     }
 
     /// Checks an offer and makes room for it. Everything that can be refused is refused here, before a byte is sent.
-    pub(crate) fn prepare(&self, owner: Owner, offer: &Offer, path: &[Component]) -> Result<Prepared> {
+    /// Whoever offers it may have `own` bytes here, where that is not what everybody may.
+    pub(crate) fn prepare(
+        &self,
+        (owner, own): (Owner, Option<u64>),
+        offer: &Offer,
+        path: &[Component],
+    ) -> Result<Prepared> {
         let inner = &self.0;
         let name = SafeName::parse(&offer.name, inner.dots)?;
         let path = SafeRelPath::parse(path.iter().map(|component| component.0.as_slice()), inner.dots)?;
@@ -232,7 +238,7 @@ impl DropDir {
         let verified = staged.mark().verified;
         // What has no size in advance holds what it has brought, and more as it comes.
         let least = inner.ledger.held(offer.transfer).max(LEAST);
-        let meter = match inner.ledger.hold(offer.transfer, owner, offer.size.map_or(least, counted)) {
+        let meter = match inner.ledger.hold(offer.transfer, (owner, own), offer.size.map_or(least, counted)) {
             Err(error) => {
                 if verified == 0 {
                     staged.discard()?;
@@ -300,6 +306,21 @@ impl DropDir {
         }
         self.0.ledger.recount()?;
         Ok(removed)
+    }
+
+    /// Whether anything is counted: it is where there are quotas.
+    pub fn is_counted(&self) -> bool {
+        self.0.ledger.is_on()
+    }
+
+    /// How many bytes may lie in it.
+    pub fn quotas(&self) -> Quotas {
+        self.0.ledger.quotas()
+    }
+
+    /// What is counted of one user.
+    pub fn used_by(&self, owner: Owner) -> Used {
+        self.0.ledger.used_by(owner)
     }
 
     /// What is counted of the directory and of each user; nothing without quotas.

@@ -96,6 +96,25 @@ pub struct Counts {
     pub bytes: u64,
 }
 
+/// What one user may have, where that is not what the server gives everybody; [`Allowance::BOUNDLESS`] is no bound.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Allowance {
+    /// The most bytes in rooms.
+    pub rooms: Option<u64>,
+    /// The most bytes in the drop directory.
+    pub directory: Option<u64>,
+}
+
+impl Allowance {
+    /// As much as there is room for.
+    pub const BOUNDLESS: u64 = hikyaku_wire::cbor::MAX_INTEGER;
+
+    /// What holds, of this and what everybody may have.
+    pub fn bound(own: Option<u64>, usual: Option<u64>) -> Option<u64> {
+        own.or(usual).filter(|bytes| *bytes != Self::BOUNDLESS)
+    }
+}
+
 /// What became of an offer, for the record that the program keeps.
 #[derive(Clone, Copy, Debug)]
 pub struct Deed<'a> {
@@ -107,16 +126,31 @@ pub struct Deed<'a> {
     pub outcome: Outcome<'a>,
 }
 
-/// What can become of an offer.
+/// What became of a request for a parcel, for the record that the program keeps.
+#[derive(Clone, Copy, Debug)]
+pub struct Fetch<'a> {
+    /// What was asked for.
+    pub wanted: &'a Wanted,
+    /// What that is, once it is known.
+    pub found: Option<&'a Resolved>,
+    /// From where it was asked, as far as that is known.
+    pub address: Option<SocketAddr>,
+    /// How many bytes of it were sent.
+    pub sent: u64,
+    /// What became of it.
+    pub outcome: Outcome<'a>,
+}
+
+/// What can become of an offer, or of a request.
 #[derive(Clone, Copy, Debug)]
 pub enum Outcome<'a> {
-    /// It was refused before a byte was taken, for this reason.
+    /// It was refused before a byte was taken or given, for this reason.
     Refused(&'a str),
-    /// It is taken: bytes come.
+    /// It is taken: bytes come, or go.
     Accepted,
     /// It was taken and ended early, for this reason.
     Failed(&'a str),
-    /// It is whole, durable and in its place; this is what its sender is told.
+    /// It is whole, durable and in its place; this is what its receiver says of it.
     Finished(&'a Receipt),
 }
 
@@ -134,6 +168,22 @@ pub trait Rooms<C>: Send + Sync + 'static {
     fn record(&self, context: &C, deed: Deed<'_>) -> impl Future<Output = Result<(), Failure>> + Send {
         let _ = (context, deed);
         std::future::ready(Ok(()))
+    }
+
+    /// Keeps a record of what became of a request. Durable on return: no byte is given before.
+    fn record_fetch(
+        &self,
+        context: &C,
+        fetch: Fetch<'_>,
+    ) -> impl Future<Output = Result<(), Failure>> + Send {
+        let _ = (context, fetch);
+        std::future::ready(Ok(()))
+    }
+
+    /// What a user may have that others may not, or the other way round.
+    fn allowance(&self, owner: Owner) -> impl Future<Output = Result<Allowance, Failure>> + Send {
+        let _ = owner;
+        std::future::ready(Ok(Allowance::default()))
     }
 
     /// Which room the speaker means.

@@ -35,6 +35,7 @@ use known::Decayed;
 use passages::Passages;
 use quotas::Quotas;
 
+pub use quotas::Uses;
 pub use sweep::Swept;
 pub use underway::Underway;
 

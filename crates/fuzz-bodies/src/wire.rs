@@ -156,6 +156,8 @@ pub fn file_messages(data: &[u8]) {
     again::<files::Step>(data);
     again::<files::Request>(data);
     again::<files::Head>(data);
+    again::<files::quotas::AskQuotas>(data);
+    again::<files::quotas::Quota>(data);
     again::<files::receipts::Statement>(data);
     again::<files::receipts::SignedReceipt>(data);
     again::<files::receipts::Given>(data);

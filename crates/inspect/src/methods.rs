@@ -25,6 +25,7 @@ const METHODS: &[(&str, &str, &str, &str)] = &[
     ("chat/1", "history", "history", "history-page"),
     ("chat/1", "sync", "follow", "update"),
     ("chat/1", "presence", "look", "present"),
+    ("files/1", "quota", "ask-quotas", "quota"),
     ("files/1", "receipt.give", "signed-receipt", "receipt-given"),
     ("files/1", "receipt.list", "list-receipts", "receipts"),
     ("files/1", "receipt.hands", "ask-hands", "hands"),

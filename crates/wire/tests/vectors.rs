@@ -120,6 +120,8 @@ const FILES: &[(&str, Reader)] = &[
     ("arrival", again::<files::Arrival>),
     ("file-request", again::<files::Request>),
     ("file-head", again::<files::Head>),
+    ("ask-quotas", again::<files::quotas::AskQuotas>),
+    ("quota", again::<files::quotas::Quota>),
     ("receipt-statement", again::<files::receipts::Statement>),
     ("signed-receipt", again::<files::receipts::SignedReceipt>),
     ("receipt-given", again::<files::receipts::Given>),

@@ -58,6 +58,14 @@ pub(crate) struct Via {
 }
 
 impl Via {
+    /// A connection to the server.
+    pub(crate) async fn connection(&self, global: &Global, server: Option<&str>) -> Result<Connection> {
+        match &self.data {
+            Some(data) => connect_admin(data).await,
+            None => Client::of(global, server)?.connected().await,
+        }
+    }
+
     /// A client for accounts, with the addresses under which the server is known here.
     pub(crate) async fn accounts(
         &self,

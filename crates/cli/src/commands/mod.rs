@@ -9,6 +9,7 @@ pub(crate) mod inspect;
 pub(crate) mod invite;
 pub(crate) mod join;
 pub(crate) mod ping;
+pub(crate) mod quota;
 pub(crate) mod receipts;
 pub(crate) mod receive;
 pub(crate) mod restore;
@@ -68,6 +69,7 @@ async fn run_client(global: &Global, command: Command) -> Result {
         Command::Invite(invite) => invite.run(global).await,
         Command::Device(device) => device.run(global).await,
         Command::User(user) => user.run(global).await,
+        Command::Quota(quota) => quota.run(global).await,
         Command::Server(servers) => servers.run(),
         Command::Serve(_)
         | Command::Tour(_)

@@ -5,11 +5,13 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use hikyaku::{Connection, Limits, Router, Server, local};
+use hikyaku::{Connection, ErrorCode, Exchange, Failure, Limits, Router, Server, local};
 use hikyaku_accounts::{Accounts, Session};
 use tokio::net::{UnixListener, UnixStream};
 
 use super::context::Context;
+use super::quotas::Desk;
+use super::{backup, quotas};
 use crate::exit::{self, Exit, Result, Trouble};
 
 /// The socket within the data directory.
@@ -64,6 +66,18 @@ async fn accept(listener: UnixListener, server: Arc<Server<Context>>, accounts: 
             }
             other => tracing::warn!(?other, "refused a stranger at the administration socket"),
         }
+    }
+}
+
+/// Answers the operator, and nobody else.
+pub(super) async fn answer(data: PathBuf, desk: Desk, exchange: Exchange<Context>) -> hikyaku::Result<()> {
+    if !exchange.context().session().operator {
+        return Err(Failure::new(ErrorCode::DENIED, "only the operator may do this").into());
+    }
+    match exchange.method() {
+        backup::BACKUP => backup::answer(data, exchange).await,
+        quotas::SET => desk.set(exchange).await,
+        _ => Err(Failure::new(ErrorCode::NOT_FOUND, "admin/1 has no such method").into()),
     }
 }
 

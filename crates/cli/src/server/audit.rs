@@ -1,25 +1,28 @@
-//! The audit record: one durable line of JSON for everything that becomes of an offer: refused, accepted, failed, finished.
+//! The audit record: one durable line of JSON for everything that becomes of an offer, and of a request for a parcel: refused,
+//! accepted, failed, finished.
 //!
-//! One thread writes; lines that come while it makes others durable share the next synchronisation. Nothing is accepted and no
-//! receipt is sent before its line is durable. The file is `transfers.jsonl` in the data directory; at [`MAX_FILE`] it is
+//! One thread writes; lines that come while it makes others durable share the next synchronisation. Nothing is accepted, no
+//! receipt is sent and no byte is given before its line is durable. The file is `transfers.jsonl` in the data directory; at [`MAX_FILE`] it is
 //! moved to `transfers.1.jsonl`, that to `transfers.2.jsonl` and so on, of which [`KEPT`] are kept. The keys are in
 //! `docs/json.md`.
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write as _};
+use std::net::SocketAddr;
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 
 use hikyaku::{ErrorCode, Failure};
 use hikyaku_files::escape;
-use hikyaku_files::rooms::{Deed, Outcome};
-use hikyaku_wire::files::Target;
-use hikyaku_wire::parcel::EntryKind;
+use hikyaku_files::rooms::{Deed, Fetch, Outcome};
+use hikyaku_wire::files::{Receipt, Target, Wanted};
+use hikyaku_wire::parcel::{EntryKind, EventRef};
 use serde::Serialize;
 use tokio::sync::{mpsc, oneshot};
 
 use super::context::Context;
 use crate::output::JSON_VERSION;
+use crate::reference::place;
 use crate::time;
 
 /// When the file is moved aside.
@@ -38,19 +41,27 @@ pub(crate) struct Audit(mpsc::Sender<Waiting>);
 /// A line, and who waits until it is durable.
 type Waiting = (Vec<u8>, oneshot::Sender<io::Result<()>>);
 
-/// One line.
+/// What every line says.
 #[derive(Serialize)]
-struct Line {
+struct Line<What> {
     v: u32,
     r#type: &'static str,
     ts: String,
     outcome: &'static str,
-    transfer: String,
+    transfer: Option<String>,
     user: Option<String>,
     user_id: Option<String>,
     device: String,
     device_name: Option<String>,
     address: Option<String>,
+    #[serde(flatten)]
+    what: What,
+    error: Option<String>,
+}
+
+/// What was offered.
+#[derive(Serialize)]
+struct Sent {
     to: String,
     name: String,
     kind: &'static str,
@@ -59,7 +70,22 @@ struct Line {
     root: Option<String>,
     synced: Option<&'static str>,
     missing: Option<u64>,
-    error: Option<String>,
+    /// Files of a tree that were there and are not part of the root, and their bytes.
+    kept: Option<u64>,
+    kept_bytes: Option<u64>,
+}
+
+/// What was asked for.
+#[derive(Serialize)]
+struct Fetched {
+    from: Option<String>,
+    name: Option<String>,
+    kind: Option<&'static str>,
+    /// All of it, as far as that is known.
+    bytes: Option<u64>,
+    /// In this exchange.
+    sent: u64,
+    root: Option<String>,
 }
 
 impl Audit {
@@ -83,7 +109,24 @@ impl Audit {
 
     /// Writes what became of an offer. Durable on return.
     pub(crate) async fn record(&self, context: &Context, deed: &Deed<'_>) -> Result<(), Failure> {
-        let mut line = serde_json::to_vec(&Line::of(context, deed)).map_err(|error| failed(&error.into()))?;
+        let transfer = Some(deed.offer.transfer.to_string());
+        let line = Line::of("transfer", context, (transfer, deed.address), &deed.outcome, Sent::of(deed));
+        self.write(&line).await
+    }
+
+    /// Writes what became of a request. Durable on return.
+    pub(crate) async fn record_fetch(&self, context: &Context, fetch: &Fetch<'_>) -> Result<(), Failure> {
+        let transfer = match (fetch.found, fetch.wanted) {
+            (Some(found), _) => Some(found.transfer.to_string()),
+            (None, Wanted::Transfer(transfer)) => Some(transfer.to_string()),
+            (None, Wanted::Event(_)) => None,
+        };
+        let line = Line::of("fetch", context, (transfer, fetch.address), &fetch.outcome, Fetched::of(fetch));
+        self.write(&line).await
+    }
+
+    async fn write(&self, line: &impl Serialize) -> Result<(), Failure> {
+        let mut line = serde_json::to_vec(line).map_err(|error| failed(&error.into()))?;
         line.push(b'\n');
         let (told, durable) = oneshot::channel();
         let gone = || failed(&io::ErrorKind::BrokenPipe.into());
@@ -98,40 +141,57 @@ fn failed(error: &io::Error) -> Failure {
         io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => ErrorCode::FULL,
         _ => ErrorCode::INTERNAL,
     };
-    Failure::new(code, "the server cannot write its audit record, and takes nothing without")
+    Failure::new(code, "the server cannot write its audit record, and takes and gives nothing without")
 }
 
-impl Line {
-    fn of(context: &Context, deed: &Deed<'_>) -> Self {
-        let (session, offer) = (context.session(), deed.offer);
-        let (outcome, receipt, error) = match &deed.outcome {
-            Outcome::Accepted => ("accepted", None, None),
-            Outcome::Refused(why) => ("refused", None, Some((*why).to_owned())),
-            Outcome::Failed(why) => ("failed", None, Some((*why).to_owned())),
-            Outcome::Finished(receipt) => ("finished", Some(*receipt), None),
+impl<What> Line<What> {
+    fn of(
+        kind: &'static str,
+        context: &Context,
+        (transfer, address): (Option<String>, Option<SocketAddr>),
+        outcome: &Outcome<'_>,
+        what: What,
+    ) -> Self {
+        let session = context.session();
+        let (outcome, error) = match outcome {
+            Outcome::Accepted => ("accepted", None),
+            Outcome::Refused(why) => ("refused", Some((*why).to_owned())),
+            Outcome::Failed(why) => ("failed", Some((*why).to_owned())),
+            Outcome::Finished(_) => ("finished", None),
         };
+        Self {
+            v: JSON_VERSION,
+            r#type: kind,
+            ts: time::utc(hikyaku_accounts::system_time()),
+            outcome,
+            transfer,
+            user: session.name.as_ref().map(ToString::to_string),
+            user_id: session.user.map(|user| user.to_string()),
+            device: session.device.to_string(),
+            device_name: session.device_name.as_ref().map(ToString::to_string),
+            address: address.map(|address| address.to_string()),
+            what,
+            error,
+        }
+    }
+}
+
+impl Sent {
+    fn of(deed: &Deed<'_>) -> Self {
+        let (offer, receipt) = (deed.offer, receipt(&deed.outcome));
+        let tree = receipt.and_then(|receipt| receipt.tree.as_ref());
         let to = match &offer.target {
-            Target::Room(room) => format!("#{room}"),
-            Target::Device(room, device) => format!("#{room}/{device}"),
+            Target::Room(room) => place(room),
+            Target::Device(room, device) => format!("{}/{device}", place(room)),
             Target::Drop(path) => {
                 let below: Vec<_> = path.iter().map(|component| escape(&component.0).to_string()).collect();
                 format!(":{}", below.join("/"))
             }
         };
         Self {
-            v: JSON_VERSION,
-            r#type: "transfer",
-            ts: time::utc(hikyaku_accounts::system_time()),
-            outcome,
-            transfer: offer.transfer.to_string(),
-            user: session.name.as_ref().map(ToString::to_string),
-            user_id: session.user.map(|user| user.to_string()),
-            device: session.device.to_string(),
-            device_name: session.device_name.as_ref().map(ToString::to_string),
-            address: deed.address.map(|address| address.to_string()),
             to,
             name: escape(&offer.name).to_string(),
-            kind: if offer.kind == EntryKind::Tree { "tree" } else { "file" },
+            kind: kind(offer.kind),
             bytes: receipt.map(|receipt| receipt.size).or(offer.size),
             root: receipt.map(|receipt| receipt.root.to_string()),
             synced: receipt.map(|receipt| match receipt.synced {
@@ -139,10 +199,43 @@ impl Line {
                 hikyaku_wire::files::Synced::Batch => "batch",
                 hikyaku_wire::files::Synced::Each => "each",
             }),
-            missing: receipt.and_then(|receipt| receipt.tree.as_ref()).map(|tree| tree.missing),
-            error,
+            missing: tree.map(|tree| tree.missing),
+            kept: tree.and_then(|tree| tree.kept),
+            kept_bytes: tree.and_then(|tree| tree.kept_bytes),
         }
     }
+}
+
+impl Fetched {
+    fn of(fetch: &Fetch<'_>) -> Self {
+        let (found, receipt) = (fetch.found, receipt(&fetch.outcome));
+        let from = match fetch.wanted {
+            Wanted::Event(EventRef { room: name, epoch: None, seq }) => {
+                Some(format!("{}:{seq}", place(name)))
+            }
+            Wanted::Event(EventRef { room: name, epoch: Some(epoch), seq }) => {
+                Some(format!("{}:{epoch}.{seq}", place(name)))
+            }
+            Wanted::Transfer(_) => None,
+        };
+        let root = receipt.map(|receipt| receipt.root).or(found.and_then(|found| found.root));
+        Self {
+            from,
+            name: found.map(|found| escape(&found.name).to_string()),
+            kind: found.map(|found| kind(found.kind)),
+            bytes: receipt.map(|receipt| receipt.size).or(found.and_then(|found| found.size)),
+            sent: fetch.sent,
+            root: root.map(|root| root.to_string()),
+        }
+    }
+}
+
+fn receipt<'a>(outcome: &Outcome<'a>) -> Option<&'a Receipt> {
+    if let Outcome::Finished(receipt) = outcome { Some(receipt) } else { None }
+}
+
+fn kind(kind: EntryKind) -> &'static str {
+    if kind == EntryKind::Tree { "tree" } else { "file" }
 }
 
 /// The files.

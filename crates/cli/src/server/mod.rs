@@ -8,6 +8,7 @@ mod context;
 pub(crate) mod descriptors;
 pub(crate) mod echo;
 mod parcels;
+mod quotas;
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -22,16 +23,19 @@ use hikyaku_files::{Distinct, DropDir, DropOptions, FilesLimits, FilesServer, Fs
 use hikyaku_sqlite::SqliteStore;
 use hikyaku_storage::Store;
 use hikyaku_storage::vault::VaultError;
+use hikyaku_wire::files::quotas::QUOTA;
 
 pub(crate) use admin::connect as connect_admin;
 pub(crate) use backup::ask as backup;
 pub(crate) use parcels::{SettledParcel, settled as settled_parcels};
+pub(crate) use quotas::{Bound, Set as SetQuota, set as set_quota};
 
 use crate::exit::{self, Exit, Result, Trouble};
 use crate::seeing::Seeing;
 use audit::Audit;
 use context::Context;
 use parcels::{Handed, Parcels};
+use quotas::Desk;
 
 /// Bytes of the disk that stored files leave free, so that the log can always be written.
 pub(crate) const KEEP_FREE: u64 = 256 * 1024 * 1024;
@@ -91,19 +95,23 @@ impl Running {
         let accounts = Accounts::new(store.clone());
         let chat = ChatServer::new(store.clone(), hikyaku_chat::Limits::default());
         let files = open_files(&config, &chat, store.clone())?;
-        let handed = Handed::new(Parcels::new(chat.clone(), store), files.clone(), identity.id());
+        let handed = Handed::new(Parcels::new(chat.clone(), store.clone()), files.clone(), identity.id());
+        let desk = Desk { files: files.clone(), chat: chat.clone(), accounts: accounts.clone(), store };
 
         let handle = Handle::default();
         let service = Service::new(accounts.clone(), identity.id(), &config.name).on_revoked(handle.closer());
         let (sweeping, known, data) = (files.clone(), accounts.clone(), config.data.clone());
         let retaining = chat.clone();
+        let at_the_door = desk.clone();
         let router = service
             .mount(Router::new())
             .route(hikyaku_wire::chat::PROTOCOL, chat)
             .route(hikyaku_wire::files::PROTOCOL, move |exchange| {
-                answer_files(files.clone(), handed.clone(), exchange)
+                answer_files(files.clone(), handed.clone(), desk.clone(), exchange)
             })
-            .route(backup::PROTOCOL, move |exchange| backup::answer(data.clone(), exchange))
+            .route(backup::PROTOCOL, move |exchange| {
+                admin::answer(data.clone(), at_the_door.clone(), exchange)
+            })
             .route(echo::PROTOCOL, echo::echo);
         let mut builder = Server::builder(identity)
             .authorize(move |peer| Context::admit(known.clone(), peer))
@@ -233,12 +241,16 @@ fn open_files(
     Ok(FilesServer::new(rooms, Arc::new(vault), drop_dir, limits))
 }
 
-/// Files, and the receipts of those who have them.
+/// Files, the receipts of those who have them, and how much there may be.
 async fn answer_files(
     files: FilesServer<Context, Parcels>,
     handed: Handed,
+    desk: Desk,
     exchange: Exchange<Context>,
 ) -> hikyaku::Result<()> {
+    if exchange.method() == QUOTA {
+        return Box::pin(desk.tell(exchange)).await;
+    }
     if receipts::is_method(exchange.method()) {
         return Box::pin(receipts::handle(handed, exchange)).await;
     }

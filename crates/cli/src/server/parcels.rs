@@ -15,16 +15,19 @@ use hikyaku::{ErrorCode, Failure};
 use hikyaku_accounts::Grant;
 use hikyaku_chat::{Authority, ChatServer, Member, NewEvent, Operation, Refusal, RoomName};
 use hikyaku_files::Rooms;
-use hikyaku_files::rooms::{Announced, Content, Deed, Holds, OpenParcel, Owner, Resolved, RoomKey};
+use hikyaku_files::rooms::{
+    Allowance, Announced, Content, Deed, Fetch, Holds, OpenParcel, Owner, Resolved, RoomKey,
+};
 use hikyaku_storage::{Batch, Store, StoreError, Versioned};
 use hikyaku_wire::cbor;
-use hikyaku_wire::chat::{Kind, MessageId, RoomId, RoomRef, Sent};
+use hikyaku_wire::chat::{Kind, MessageId, RoomId, RoomRef, Sent, UserId};
 use hikyaku_wire::files::{Offer, Overwrite, Target, Wanted};
 use hikyaku_wire::parcel::{Addressee, EndStatus, EntryKind, EventRef, Parcel, ParcelEnd, Root, TransferId};
 use minicbor::Decode;
 
 use super::audit::Audit;
 use super::context::Context;
+use super::quotas;
 use record::{ParcelRecord, Place, end_id, open_key, place_key, record_key, records_prefix};
 
 mod handed;
@@ -44,7 +47,7 @@ pub(crate) struct Parcels {
     chat: ChatServer,
     store: Arc<dyn Store>,
     clock: Clock,
-    /// Where it is written down what becomes of offers.
+    /// Where it is written down what becomes of offers and requests.
     audit: Option<Audit>,
 }
 
@@ -53,7 +56,7 @@ impl Parcels {
         Self { chat, store, clock: Arc::new(hikyaku_accounts::system_time), audit: None }
     }
 
-    /// The same, and what becomes of offers is written down.
+    /// The same, and what becomes of offers and requests is written down.
     pub(crate) fn audited(mut self, audit: Audit) -> Self {
         self.audit = Some(audit);
         self
@@ -183,6 +186,17 @@ impl Rooms<Context> for Parcels {
             Some(audit) => audit.record(context, &deed).await,
             None => Ok(()),
         }
+    }
+
+    async fn record_fetch(&self, context: &Context, fetch: Fetch<'_>) -> Result<(), Failure> {
+        match &self.audit {
+            Some(audit) => audit.record_fetch(context, &fetch).await,
+            None => Ok(()),
+        }
+    }
+
+    async fn allowance(&self, owner: Owner) -> Result<Allowance, Failure> {
+        quotas::allowance(&*self.store, UserId(owner)).await
     }
 
     async fn room(&self, context: &Context, room: &str) -> Result<RoomKey, Failure> {

@@ -90,7 +90,7 @@ fn offer(kind: EntryKind, size: Option<u64>) -> Offer {
 fn attempt(at: &Path, offer: &Offer, data: &[u8]) -> Result<()> {
     let options = DropOptions { keep_free: 0, ..DropOptions::default() };
     let dir = DropDir::open(&at.join("drop"), options)?;
-    let receipt = match dir.prepare([1; 16], offer, &[])? {
+    let receipt = match dir.prepare(([1; 16], None), offer, &[])? {
         Prepared::Settled(receipt) => receipt,
         Prepared::Open(mut dropping) => {
             let receiving = Receiving::resume(dropping.staged.mark(), offer.size, u64::MAX);
@@ -230,7 +230,7 @@ fn attempt_tree(at: &Path) -> Result<()> {
     let outgoing = outgoing.unwrap();
     let options = DropOptions { keep_free: 0, ..DropOptions::default() };
     let dir = DropDir::open(&at.join("drop"), options)?;
-    let (mut tree, mark, mut told) = match dir.prepare([1; 16], outgoing.offer(), &[])? {
+    let (mut tree, mark, mut told) = match dir.prepare(([1; 16], None), outgoing.offer(), &[])? {
         Prepared::Settled(_) => return Ok(()),
         Prepared::Open(_) => panic!("a tree was offered"),
         Prepared::Tree(tree, mark, told) => (tree, mark, told),

@@ -19,7 +19,7 @@ use crate::error::{FilesError, Result};
 use crate::jail::{Dir, Entry};
 use crate::names::OWN_PREFIX;
 use crate::quota::{Book, Exceeded, LEAST, Party, Used, counted};
-use crate::rooms::Owner;
+use crate::rooms::{Allowance, Owner};
 
 /// The most directories below each other that are counted: deeper ones were not made by a peer.
 const MAX_DEPTH: usize = 128;
@@ -102,24 +102,35 @@ impl Ledger {
         self.book.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn parties(&self, owner: Owner) -> Vec<Party<Account>> {
+    pub(super) fn quotas(&self) -> Quotas {
+        self.quotas
+    }
+
+    /// Whose bytes they are; `own` is what this user may have, where users have quotas and this one another.
+    fn parties(&self, owner: Owner, own: Option<u64>) -> Vec<Party<Account>> {
         let Quotas { directory, user } = self.quotas;
+        let user = user.and_then(|usual| Allowance::bound(own, Some(usual)));
         let directory = Party { account: Account::Directory, quota: directory };
         vec![directory, Party { account: Account::User(owner), quota: user }]
     }
 
     /// Holds bytes for a transfer that was offered, and counts it from here on.
     //= S5.24
-    pub(super) fn hold(self: &Arc<Self>, transfer: TransferId, owner: Owner, bytes: u64) -> Result<Meter> {
+    pub(super) fn hold(
+        self: &Arc<Self>,
+        transfer: TransferId,
+        (owner, own): (Owner, Option<u64>),
+        bytes: u64,
+    ) -> Result<Meter> {
         if self.is_on() {
             if self.stale.load(Ordering::Relaxed) {
                 self.recount()?;
             }
-            let first = self.book().hold(transfer, self.parties(owner), bytes);
+            let first = self.book().hold(transfer, self.parties(owner, own), bytes);
             if first.is_err() {
                 // Something may have been taken away meanwhile.
                 self.look_again()?;
-                self.book().hold(transfer, self.parties(owner), bytes)?;
+                self.book().hold(transfer, self.parties(owner, own), bytes)?;
             }
         }
         Ok(Meter { ledger: self.clone(), transfer, owner })
@@ -128,7 +139,7 @@ impl Ledger {
     /// Holds what an unfinished transfer has brought or will bring, whatever the quotas say.
     pub(super) fn carry(&self, transfer: TransferId, owner: Owner, bytes: u64) {
         if self.is_on() {
-            self.book().carry(transfer, self.parties(owner), bytes);
+            self.book().carry(transfer, self.parties(owner, None), bytes);
         }
     }
 
@@ -158,6 +169,11 @@ impl Ledger {
     /// What is there and what is held, of the directory and of each user.
     pub(super) fn used(&self) -> Vec<(Account, Used)> {
         self.book().all().map(|(account, used)| (*account, used)).collect()
+    }
+
+    /// What one user has there and on its way.
+    pub(super) fn used_by(&self, owner: Owner) -> Used {
+        self.book().used(&Account::User(owner))
     }
 
     fn look_again(&self) -> Result<()> {

@@ -9,11 +9,12 @@ use std::time::Duration;
 use hikyaku::{ErrorCode, Failure, Receiver, Retry, Sender};
 use hikyaku_storage::vault::{Object, Transfer, VaultError};
 use hikyaku_wire::files::{
-    Accept, Answer, Arrival, BLOCK_LEN, Close, Head, List, Listed, MAX_LISTED, Request, Step,
+    Accept, Answer, Arrival, BLOCK_LEN, Close, Head, List, Listed, MAX_LISTED, Receipt, Step,
 };
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 
+use super::get::Asked;
 use super::passages::Waiting;
 use super::{FilesServer, blocking, joined};
 use crate::client::{conclusion, report};
@@ -37,12 +38,12 @@ const AHEAD: u64 = (QUEUE as u64 + 2) * BLOCK_LEN;
 impl<C: Send + Sync + 'static, R: Rooms<C>> FilesServer<C, R> {
     pub(super) async fn get_live(
         &self,
+        asked: &mut Asked<'_, C>,
         found: Resolved,
         mut waiting: Waiting,
-        request: &Request,
         sender: &mut Sender,
         receiver: &mut Receiver,
-    ) -> Result<()> {
+    ) -> Result<Option<Receipt>> {
         let (vault, transfer) = (self.shared.vault.clone(), Transfer(found.transfer.0));
         let peeked = blocking(move || Ok(vault.peek(transfer)?)).await.map_err(not_yet)?;
         self.shared.passages.rest(found.transfer, peeked.verified);
@@ -50,26 +51,27 @@ impl<C: Send + Sync + 'static, R: Rooms<C>> FilesServer<C, R> {
         sender.keep_room(AHEAD, AHEAD)?;
         let object: Arc<dyn Object> = peeked.object.into();
         let arrival = waiting.passage.borrow().arrival();
-        let (stored, from) = (object.clone(), request.from);
+        let (stored, from) = (object.clone(), asked.request.from);
         let before = blocking(move || proof(&*stored, arrival.bytes, from)).await?;
-        let Resolved { transfer, name, kind, size, meta, .. } = found;
+        let Resolved { transfer, name, kind, size, meta, .. } = found.clone();
         let arrival = Some(arrival);
         sender.send(&Head { transfer, name, kind, size, root: None, meta, arrival, before }).await?;
         let Answer::Accept(accept) = receiver.receive().await? else {
             return Err(FilesError::Order("an acceptance was expected"));
         };
-        if request.list == Some(true) {
+        self.giving(asked, found, accept.from).await?;
+        if asked.request.list == Some(true) {
             let size = arrival.map_or(0, |arrival| arrival.bytes);
-            return list_so_far(ObjectTree::growing(object, size), sender, receiver).await;
+            return list_so_far(ObjectTree::growing(object, size), sender, receiver).await.map(|()| None);
         }
         let (to, _answers) = mpsc::channel(1);
         let nobody = Progress::none();
         let mut early = std::pin::pin!(conclusion(receiver, to, &nobody));
         let sent = tokio::select! {
-            sent = deliver(object, &mut waiting, &accept, sender) => sent,
+            sent = deliver(object, &mut waiting, &accept, sender, &asked.progress) => sent,
             said = &mut early => return Err(said.err().unwrap_or(FilesError::Order("an answer before the end"))),
         };
-        report(sent, early, sender).await.map(drop)
+        report(sent, early, sender).await.map(Some)
     }
 }
 
@@ -130,6 +132,7 @@ async fn deliver(
     waiting: &mut Waiting,
     accept: &Accept,
     sender: &mut Sender,
+    progress: &Progress,
 ) -> Result<Close> {
     let mut telling = Telling::default();
     let passage = &mut waiting.passage;
@@ -152,7 +155,7 @@ async fn deliver(
     //= S5.86
     let mut growing = Growing::new(object, passage.clone(), from);
     loop {
-        let (back, next) = run(growing, sender, &mut telling).await?;
+        let (back, next) = run(growing, sender, &mut telling, progress).await?;
         growing = back;
         match next {
             Next::Send(_) => {}
@@ -177,7 +180,12 @@ async fn deliver(
 }
 
 /// Sends as far as there is something, reading ahead of the network; returns why there is no more.
-async fn run(mut growing: Growing, sender: &mut Sender, telling: &mut Telling) -> Result<(Growing, Next)> {
+async fn run(
+    mut growing: Growing,
+    sender: &mut Sender,
+    telling: &mut Telling,
+    progress: &Progress,
+) -> Result<(Growing, Next)> {
     let (to, mut blocks) = mpsc::channel(QUEUE);
     // If this future is dropped, the channel closes and the thread ends with its next block.
     let thread = tokio::task::spawn_blocking(move || {
@@ -195,8 +203,10 @@ async fn run(mut growing: Growing, sender: &mut Sender, telling: &mut Telling) -
     });
     while let Some((block, bytes, passage)) = blocks.recv().await {
         telling.tell_at_most(sender, passage.arrival()).await?;
+        let reached = block.offset + block.len;
         sender.feed(&Step::Block(block)).await?;
         sender.send_data(bytes).await?;
+        progress.reached(reached);
     }
     joined(thread.await)
 }

@@ -145,7 +145,8 @@ impl<C: Send + Sync + 'static, R: Rooms<C>> FilesServer<C, R> {
         let Bid { context, offer, .. } = *bid;
         let dir = self.shared.drop_dir.clone().ok_or(FilesError::DropDisabled)?;
         let (owner, known, path) = (self.shared.rooms.owner(context), offer.clone(), path.to_vec());
-        let dropping = match blocking(move || dir.prepare(owner, &known, &path)).await? {
+        let own = self.shared.rooms.allowance(owner).await?.directory;
+        let dropping = match blocking(move || dir.prepare((owner, own), &known, &path)).await? {
             Prepared::Settled(receipt) => return Ok(receipt),
             Prepared::Tree(tree, mark, told) => {
                 return self.put_tree(bid, (*tree, &mark, told), guard, sender, receiver).await;

@@ -15,9 +15,10 @@ use hikyaku_wire::parcel::TransferId;
 use tokio::sync::OnceCell;
 
 use super::{FilesLimits, FilesServer, blocking};
+use crate::drop_dir::{Account as InDirectory, DropDir};
 use crate::error::Result;
 use crate::quota::{Book, Party, Used, counted};
-use crate::rooms::{Counts, Holds, Owner, RoomKey, Rooms};
+use crate::rooms::{Allowance, Counts, Holds, Owner, RoomKey, Rooms};
 use crate::writer::Sink;
 
 /// What a transfer without a size holds more at a time.
@@ -87,14 +88,28 @@ impl Quotas {
     }
 }
 
+/// What everybody and everything has here.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Uses {
+    /// What users have in rooms.
+    pub users: BTreeMap<Owner, Used>,
+    /// What rooms have.
+    pub rooms: BTreeMap<RoomKey, Used>,
+    /// What the vault has: each content once, with its hashes and with what is on its way.
+    pub vault: Used,
+    /// What lies in the drop directory, altogether and of each user, where that is counted.
+    pub directory: Option<(Used, BTreeMap<Owner, Used>)>,
+}
+
 /// What content of some size takes in the vault.
 fn physical(size: u64) -> u64 {
     size.saturating_add(size.div_ceil(GROUP_LEN).saturating_mul(CV_LEN))
 }
 
-fn parties(limits: &FilesLimits, owner: Owner, room: RoomKey) -> Vec<Party<Account>> {
+fn parties(limits: &FilesLimits, own: Allowance, owner: Owner, room: RoomKey) -> Vec<Party<Account>> {
+    let quota = Allowance::bound(own.rooms, limits.room_user_quota);
     vec![
-        Party { account: Account::User(owner), quota: limits.room_user_quota },
+        Party { account: Account::User(owner), quota },
         Party { account: Account::Room(room), quota: limits.room_quota },
     ]
 }
@@ -125,14 +140,18 @@ impl<C: Send + Sync + 'static, R: Rooms<C>> FilesServer<C, R> {
         let known = blocking(move || Ok(vault.transfers()?)).await?;
         let known: HashMap<Transfer, u64> =
             known.into_iter().map(|known| (known.transfer, known.verified)).collect();
-        let open = self.shared.rooms.open_parcels().await?;
+        let mut open = Vec::new();
+        for parcel in self.shared.rooms.open_parcels().await? {
+            let own = self.shared.rooms.allowance(parcel.counts.owner).await?;
+            open.push((parcel, own));
+        }
         let (limits, mut books) = (&self.shared.limits, self.shared.quotas.books());
         books.logical.recount(&there);
-        for parcel in open {
+        for (parcel, own) in open {
             let staged = known.get(&Transfer(parcel.transfer.0)).copied().unwrap_or(0);
             let Counts { owner, room, bytes } = parcel.counts;
             let bytes = bytes.max(staged);
-            books.logical.carry(parcel.transfer, parties(limits, owner, room), counted(bytes));
+            books.logical.carry(parcel.transfer, parties(limits, own, owner, room), counted(bytes));
             books.physical.carry(parcel.transfer, vault_party(limits), physical(bytes));
         }
         Ok(())
@@ -148,6 +167,7 @@ impl<C: Send + Sync + 'static, R: Rooms<C>> FilesServer<C, R> {
             return Ok(());
         }
         let (owner, room) = (self.shared.rooms.owner(context), self.shared.rooms.room(context, room).await?);
+        let own = self.shared.rooms.allowance(owner).await?;
         let stored = BTreeMap::from([(Account::Vault, self.shared.vault.stored()?)]);
         let (limits, mut books) = (&self.shared.limits, self.shared.quotas.books());
         if books.logical.held(&offer.transfer).is_some() {
@@ -155,7 +175,7 @@ impl<C: Send + Sync + 'static, R: Rooms<C>> FilesServer<C, R> {
         }
         let size = offer.size.unwrap_or(0);
         books.physical.recount(&stored);
-        let held = books.logical.hold(offer.transfer, parties(limits, owner, room), counted(size));
+        let held = books.logical.hold(offer.transfer, parties(limits, own, owner, room), counted(size));
         let held =
             held.and_then(|()| books.physical.hold(offer.transfer, vault_party(limits), physical(size)));
         held.map_err(|exceeded| {
@@ -172,6 +192,58 @@ impl<C: Send + Sync + 'static, R: Rooms<C>> FilesServer<C, R> {
         self.count().await?;
         let quotas = &self.shared.quotas;
         Ok((quotas.used(&Account::User(owner)), quotas.used(&Account::Room(room))))
+    }
+
+    /// What one user has in rooms, and in the drop directory where that is counted: settled, and on its way.
+    ///
+    /// # Errors
+    /// Rooms or vault cannot be read.
+    pub async fn used_by(&self, owner: Owner) -> Result<(Used, Option<Used>)> {
+        self.count().await?;
+        let directory = self.shared.drop_dir.as_ref().filter(|dir| dir.is_counted());
+        let directory = directory.map(|dir| dir.used_by(owner));
+        Ok((self.shared.quotas.used(&Account::User(owner)), directory))
+    }
+
+    /// What everybody and everything has here: settled, and on its way.
+    ///
+    /// # Errors
+    /// Rooms or vault cannot be read.
+    pub async fn uses(&self) -> Result<Uses> {
+        self.count().await?;
+        let mut uses = Uses::default();
+        let stored = self.shared.vault.stored()?;
+        {
+            let books = self.shared.quotas.books();
+            for (account, used) in books.logical.all() {
+                match account {
+                    Account::User(owner) => drop(uses.users.insert(*owner, used)),
+                    Account::Room(room) => drop(uses.rooms.insert(*room, used)),
+                    Account::Vault => {}
+                }
+            }
+            uses.vault = Used { there: stored, held: books.physical.used(&Account::Vault).held };
+        }
+        let Some(dir) = self.shared.drop_dir.clone().filter(DropDir::is_counted) else { return Ok(uses) };
+        let (mut all, mut users) = (Used::default(), BTreeMap::new());
+        for (account, used) in blocking(move || Ok(dir.used())).await? {
+            match account {
+                InDirectory::Directory => all = used,
+                InDirectory::User(owner) => drop(users.insert(owner, used)),
+            }
+        }
+        uses.directory = Some((all, users));
+        Ok(uses)
+    }
+
+    /// The bounds that hold for everybody in the drop directory.
+    pub fn directory_quotas(&self) -> Option<crate::drop_dir::Quotas> {
+        self.shared.drop_dir.as_ref().map(DropDir::quotas)
+    }
+
+    /// The bounds of this server.
+    pub fn limits(&self) -> &FilesLimits {
+        &self.shared.limits
     }
 
     /// A partial object whose bytes are counted before they are written.

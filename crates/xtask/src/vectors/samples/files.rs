@@ -3,7 +3,8 @@
 use hikyaku_wire::bundle::{
     Attribute, Done, Enter, FileEnd, FileHead, HardLink, Leave, LeftOut, Reason, Symlink,
 };
-use hikyaku_wire::chat::DeviceId;
+use hikyaku_wire::chat::{DeviceId, UserId};
+use hikyaku_wire::files::quotas::{AskQuotas, Quota};
 use hikyaku_wire::files::{
     Accept, Answer, Arrival, Block, Close, Component, Composed, GROUP_LEN, Head, List, Listed, MissingEntry,
     Offer, Older, Overwrite, Packed, Part, Paused, Pieces, PutOptions, Receipt, Request, Step, Synced,
@@ -20,6 +21,7 @@ pub(super) fn samples() -> Vec<Sample> {
     out.extend(put());
     out.extend(get());
     out.extend(bundle());
+    out.extend(quotas());
     out.extend(super::receipts::samples());
     out
 }
@@ -356,5 +358,33 @@ fn bundle() -> Vec<Sample> {
             "the counts",
             &Done { entries: 3, bytes: 1 << 40, left_out: 1, ..Done::default() },
         ),
+    ]
+}
+
+fn quotas() -> Vec<Sample> {
+    let quota = |scope, name: Option<&str>| Quota {
+        scope,
+        name: name.map(str::to_owned),
+        user: None,
+        used: 1 << 30,
+        held: 0,
+        limit: None,
+        own: None,
+    };
+    let ana = Quota {
+        user: Some(UserId(counting(0x70))),
+        held: 4096,
+        limit: Some(10 << 30),
+        own: Some(true),
+        ..quota(Quota::USER_IN_ROOMS, Some("ana"))
+    };
+    vec![
+        sample("ask-quotas", "the caller's own", &AskQuotas::default()),
+        sample("ask-quotas", "of a room", &AskQuotas { room: Some("lab".into()), ..AskQuotas::default() }),
+        sample("ask-quotas", "of a user", &AskQuotas { user: Some("ana".into()), ..AskQuotas::default() }),
+        sample("ask-quotas", "of all", &AskQuotas { all: Some(true), ..AskQuotas::default() }),
+        sample("quota", "of a room without one", &quota(Quota::ROOM, Some("lab"))),
+        sample("quota", "of a user, and for that user alone", &ana),
+        sample("quota", "of the store", &quota(Quota::STORE, None)),
     ]
 }
