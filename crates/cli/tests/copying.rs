@@ -235,6 +235,8 @@ fn a_newer_version_goes_on_in_a_new_process() {
             assert!(fs::read(place.join("in/big.img")).unwrap() == new);
         }
     }
+}
+
 /// On a disk that keeps attributes; others keep no prints, and say so.
 #[test]
 fn a_bit_that_flips_in_a_servers_directory_is_named_with_its_file_and_place() {

@@ -4,6 +4,8 @@
 //! or a bundle in a vault (`object_tree.rs`). [`Sifting`] keeps a bounded part of the listing between the two, writes the
 //! bundle of what is wanted, and chains what is not into its end. Spec: section 5.7.
 
+pub(crate) mod speaking;
+
 use std::collections::VecDeque;
 
 use bytes::Bytes;
@@ -19,6 +21,7 @@ use crate::error::{FilesError, Result};
 use crate::progress::{Passing, Progress, Stage};
 use crate::reader::{Blocks, Said};
 use crate::tree::{self, GROUP, Tree};
+use crate::unpack::leads_out;
 use crate::walk::Trouble;
 
 /// The most answers that wait for the thread that reads.
@@ -416,6 +419,9 @@ impl<B: Branches> Sifting<B> {
                     return Ok(Some(Preview::Item(Item { path, size: file.size, verdict })));
                 }
                 Entry::LeftOut(left_out) => self.trouble(&left_out.name, left_out.reason),
+                Entry::Symlink(link) if leads_out(&link.target, self.path.len()) => {
+                    return Ok(Some(Preview::LinkOut(self.path_of(&link.name))));
+                }
                 Entry::Symlink(_) | Entry::HardLink(_) => {}
             }
         }
@@ -426,6 +432,8 @@ impl<B: Branches> Sifting<B> {
 pub(crate) enum Preview {
     List(List),
     Item(Item),
+    /// A link that may lead out of the tree.
+    LinkOut(Vec<u8>),
 }
 
 impl<B: Branches> Blocks for Sifting<B> {

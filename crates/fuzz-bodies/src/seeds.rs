@@ -66,6 +66,7 @@ fn made(target: &str) -> Vec<Vec<u8>> {
         "file_messages" => family("files"),
         "journal" => vec![journal()],
         "listing" => listings(),
+        "listing_answers" => answers(),
         "tree" => trees(),
         "versions" => versions(),
         "bundle" => vec![[&[6, 0], &bundle()[..]].concat()],
@@ -144,6 +145,23 @@ fn versions() -> Vec<Vec<u8>> {
     // A literal, and a run of it that is longer than what is announced.
     let packed = [3, 0, 4, 0x1f, b'a', 1, 0, 0xff, 9, 0x50, b'b', b'b', b'b', b'b', b'b'].to_vec();
     sent.chain([pieces, parts, packed]).collect()
+}
+
+/// A directory with files in it and one beside it, answered in each of the ways that there are.
+fn answers() -> Vec<Vec<u8>> {
+    let tree = [7, 3, 1, 0, 4, 5, 2, 4, 9, 2, 2, 1, 5, 0, 3];
+    let ways = [
+        &[0, 0, 0, 0, 0, 0][..],
+        &[0, 128, 129, 130, 131, 132],
+        &[2, 0, 128, 1, 129, 0, 1, 2],
+        &[0x60, 3, 128, 3, 128, 3],
+        &[0xb0, 3, 0, 0, 0, 0],
+        &[0xc0, 3, 0, 0, 0, 0],
+        &[0x0f, 0, 0, 0, 0, 0, 0],
+        &[0xff, 0, 0],
+        &[1, 0],
+    ];
+    ways.iter().map(|way| [&tree[..], way].concat()).collect()
 }
 
 /// The trees of the first groups of a file.

@@ -12,18 +12,19 @@ use crate::progress::Progress;
 use crate::server::blocking;
 use crate::sift::{ANSWERS, Item, Preview, Sifting};
 use crate::tree_source::OutgoingTree;
-use crate::unpack::Looking;
+use crate::unpack::{Looking, MAX_REPORTED, Missing};
 use crate::walk::Trouble;
 use crate::writer::decode;
 
 impl FilesClient {
-    /// Asks the receiver what it would want of a tree, and tells of each file. Returns what cannot be carried.
+    /// Asks the receiver what it would want of a tree, and tells of each file. Returns what would not be made: what cannot be
+    /// carried, and links that lead out where they are not asked for.
     //= S5.66
     pub async fn preview_tree(
         &self,
         outgoing: &OutgoingTree,
         mut tell: impl FnMut(Item),
-    ) -> Result<Vec<Trouble>> {
+    ) -> Result<Vec<(Vec<u8>, Missing)>> {
         if !matches!(outgoing.offer().target, Target::Drop(_)) {
             return Err(FilesError::Order("a room has no place where something may be already"));
         }
@@ -37,6 +38,8 @@ impl FilesClient {
         let (to, answers) = mpsc::channel(ANSWERS);
         let (said, mut saying) = mpsc::channel(ANSWERS);
         let branches = outgoing.branches();
+        let all_links = offer.options.and_then(|options| options.all_links) == Some(true);
+        let mut missing = Vec::new();
         let thread = tokio::task::spawn_blocking(move || {
             let mut sifting = Sifting::new(branches, &accept, answers, |_| {})?;
             while let Some(preview) = sifting.preview()? {
@@ -60,6 +63,10 @@ impl FilesClient {
                 match preview {
                     Preview::List(list) => sender.send(&Step::List(list)).await?,
                     Preview::Item(item) => tell(item),
+                    Preview::LinkOut(path) if !all_links && missing.len() < MAX_REPORTED => {
+                        missing.push((path, Missing::LinkOut));
+                    }
+                    Preview::LinkOut(_) => {}
                 }
             }
             crate::server::joined(thread.await)
@@ -69,7 +76,9 @@ impl FilesClient {
             error = hearing => return Err(error),
         };
         sender.finish().await?;
-        Ok(troubles)
+        let carried = |trouble: Trouble| (trouble.path, Missing::Source(trouble.reason));
+        missing.extend(troubles.into_iter().map(carried));
+        Ok(missing)
     }
 
     /// Compares what a parcel has with a directory, and tells of each file. Of one that is still being sent that is what is
