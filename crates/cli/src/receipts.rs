@@ -25,12 +25,22 @@ pub(crate) struct Kept {
     pub(crate) reference: Option<String>,
     /// Whether extended attributes are part of the root.
     pub(crate) xattrs: bool,
+    /// Only a part of it was sent since it had this root, because the rest was there: nobody has the root of the whole.
+    #[serde(default)]
+    pub(crate) parts: bool,
     at_ms: u64,
 }
 
 impl Kept {
     pub(crate) fn new(path: &Path, root: String, reference: Option<String>, xattrs: bool) -> Self {
-        Self { path: hash(path), root, reference, xattrs, at_ms: hikyaku_accounts::system_time() }
+        let at_ms = hikyaku_accounts::system_time();
+        Self { path: hash(path), root, reference, xattrs, parts: false, at_ms }
+    }
+
+    /// After a part of it was sent alone: what was known of the whole before is known still, and may not hold any more.
+    pub(crate) fn after_parts(self, before: Option<Self>) -> Self {
+        let root = before.map_or(self.root, |before| before.root);
+        Self { root, parts: true, ..self }
     }
 
     /// The event in a room, if it is in one.
@@ -47,20 +57,24 @@ impl Kept {
 
 /// Forgets the receipt of a path: what was sent or fetched since has none of its own.
 pub(crate) fn forget(store: &mut ClientStore, path: &Path) -> Result {
-    let hash = hash(path);
-    let known = store.meta(&place(&hash))?.and_then(|bytes| serde_json::from_slice::<Kept>(&bytes).ok());
-    if known.is_some_and(|known| known.path == hash) {
-        store.change(|changes| changes.set_meta(&place(&hash), None))?;
+    if known(store, path)?.is_some() {
+        store.change(|changes| changes.set_meta(&place(&hash(path)), None))?;
     }
     Ok(())
 }
 
+/// The receipt of a path, from one server.
+pub(crate) fn known(store: &ClientStore, path: &Path) -> Result<Option<Kept>> {
+    let hash = hash(path);
+    let known = store.meta(&place(&hash))?.and_then(|bytes| serde_json::from_slice::<Kept>(&bytes).ok());
+    Ok(known.filter(|known| known.path == hash))
+}
+
 /// The newest receipt of a path, from any server.
 pub(crate) fn of(home: &Home, path: &Path) -> Result<Option<Kept>> {
-    let (hash, mut newest) = (hash(path), None::<Kept>);
+    let mut newest = None::<Kept>;
     for server in home.servers()? {
-        let Some(bytes) = server.store()?.meta(&place(&hash))? else { continue };
-        let kept = serde_json::from_slice::<Kept>(&bytes).ok().filter(|kept| kept.path == hash);
+        let kept = known(&server.store()?, path)?;
         newest = newest.into_iter().chain(kept).max_by_key(|kept| kept.at_ms);
     }
     Ok(newest)

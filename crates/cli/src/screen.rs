@@ -302,7 +302,7 @@ fn typists(names: &[String]) -> String {
 }
 
 /// A text in exactly so many columns: cut with a sign that it was, or filled up.
-fn fit(text: &str, columns: usize) -> String {
+pub(crate) fn fit(text: &str, columns: usize) -> String {
     if text.width() <= columns {
         return format!("{text}{}", " ".repeat(columns - text.width()));
     }

@@ -16,12 +16,17 @@ pub(crate) fn for_output(text: String) -> String {
 
 /// The columns of the terminal.
 pub(crate) fn columns() -> usize {
-    size().0
+    size_of(io::stdout()).0
 }
 
 /// The columns and rows of the terminal.
 pub(crate) fn size() -> (usize, usize) {
-    let size = rustix::termios::tcgetwinsize(io::stdout()).map_or((0, 0), |size| (size.ws_col, size.ws_row));
+    size_of(io::stdout())
+}
+
+/// The columns and rows of a terminal.
+pub(crate) fn size_of(terminal: impl std::os::fd::AsFd) -> (usize, usize) {
+    let size = rustix::termios::tcgetwinsize(terminal).map_or((0, 0), |size| (size.ws_col, size.ws_row));
     let known = |size: u16, usual| if size == 0 { usual } else { usize::from(size) };
     (known(size.0, 80), known(size.1, 24))
 }

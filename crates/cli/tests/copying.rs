@@ -269,5 +269,39 @@ fn a_bit_that_flips_in_a_servers_directory_is_named_with_its_file_and_place() {
     // Written to is not decayed, and what came otherwise is not known.
     fs::write(place.join("drop/big"), "another").unwrap();
     fs::write(place.join("drop/mine"), "mine").unwrap();
-    ana.run(["verify", "drop"]).fails(1, &["big: another time", "1 files did not arrive"]);
+    ana.run(["verify", "drop"]).fails(1, &["big: another time", "1 files have no print"]);
+}
+
+#[test]
+fn a_receipt_of_what_was_sent_of_a_tree_alone_is_none_of_the_whole() {
+    let place = Place::new();
+    place.directory("drop");
+    let (server, ana) = server_with_room(&place, &["--into", "drop", "--no-prints"], "ops");
+    tree(&place);
+    let send = ["send", "t", "--to", ":"];
+    let whole = ana.run(send).ok().split_whitespace().last().unwrap().to_owned();
+    assert!(ana.run(["verify", "t"]).ok().contains(&whole));
+    // All of it is there: what was sent were names, and what is known of the whole still holds.
+    let names = ana.run(send);
+    assert!(names.ok().contains("files not sent: 4") && names.ok().contains("  part "), "{names:#?}");
+    assert!(ana.run(["verify", "t"]).ok().contains(&whole));
+    fs::write(place.join("t/four"), "longer than it was before, and another").unwrap();
+    let told = ana.run([&send[..], &["--overwrite", "always", "--json"]].concat());
+    let part = told.json();
+    assert_eq!((part["kept"].as_u64(), part["missing"].as_u64()), (Some(3), Some(0)));
+    assert_ne!(part["root"], whole, "the root of what was sent");
+    let says = ["only what had changed", "--checksum --dry-run"];
+    ana.run(["verify", "t"]).fails(6, &says);
+    // The server's record says it, too.
+    let record = fs::read_to_string(server.data.join("transfers.jsonl")).unwrap();
+    let last = common::json(record.lines().last().unwrap());
+    assert_eq!((&last["root"], &last["kept"]), (&part["root"], &3.into()), "{record}");
+    // Sent whole again, it has one.
+    fs::remove_dir_all(place.join("drop/t")).unwrap();
+    ana.run(send).ok();
+    ana.run(["verify", "t"]).ok();
+    // What was taken away is not missed by anybody who compares counts.
+    fs::remove_file(place.join("t/deep/one")).unwrap();
+    ana.run(send).ok();
+    ana.run(["verify", "t"]).fails(6, &says);
 }

@@ -12,7 +12,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use bytes::{Bytes, BytesMut};
-use hikyaku_wire::files::{BLOCK_LEN, Block, Close, Offer, Target};
+use hikyaku_wire::files::{BLOCK_LEN, Block, Close, Offer, PutOptions, Target};
 use hikyaku_wire::parcel::{EntryKind, Root, TransferId};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
@@ -104,6 +104,13 @@ impl OutgoingPipe {
         let (filling, tree, end) = (Filling::new(0), Tree::new(), None);
         let state = State { input, ready, before, kept, open, filling, tree, end };
         Ok(Self { offer, name: shown.into(), state: Arc::new(Mutex::new(state)) })
+    }
+
+    /// The same, with what the sender asks of the receiver: what becomes of a name that is taken, durability.
+    #[must_use]
+    pub fn with_options(mut self, options: PutOptions) -> Self {
+        self.offer.options = (options != PutOptions::default()).then_some(options);
+        self
     }
 
     /// The transfer's name.

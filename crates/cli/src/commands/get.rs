@@ -6,11 +6,11 @@ use std::time::{Duration, Instant};
 
 use clap::Args;
 use hikyaku::ErrorCode;
-use hikyaku_files::{Destination, Fetched, FilesClient, FilesError, Item, Only, Progress};
+use hikyaku_files::{Destination, Fetched, FilesClient, FilesError, Item, Missing, Only, Progress};
 use hikyaku_storage::vault::VaultError;
 use hikyaku_wire::files::{PutOptions, Verdict, Wanted};
 
-use super::send::OnTaken;
+use super::send::{ALL_LINKS, OnTaken};
 use crate::args::Global;
 use crate::client::{Client, Patience};
 use crate::event;
@@ -28,12 +28,21 @@ mod stdout;
 
 #[derive(Debug, Args)]
 #[command(after_help = "\
-Instead of                            type
-  scp host:/srv/big.iso .               hikyaku get '#lab:97'
-  rsync -aHS host:/srv/dataset .        hikyaku get '#lab:98'
-  ssh host 'cat db.sql.gz' | gunzip     hikyaku get '#lab:99' --stdout | gunzip
-  ssh host 'tail -c +1 -f x.log'        hikyaku get '#lab:99' --stdout --follow
-  rsync -nric host:/srv/dataset .       hikyaku verify '#lab:98'")]
+Instead of                                type
+  scp host:/srv/big.iso .                   hikyaku get '#lab:97'
+  rsync -aHSX host:/srv/dataset .           hikyaku get '#lab:98'
+  rsync -aHSX host:/srv/dataset /data       hikyaku get '#lab:98' --into /data --overwrite always
+  rsync -aHSc host:/srv/dataset .           hikyaku get '#lab:98' --overwrite always --checksum
+  rsync -an host:/srv/dataset .             hikyaku get '#lab:98' --dry-run
+  rsync --list-only -r host:/srv/dataset    hikyaku get '#lab:98' --list
+  rsync -a host:/srv/dataset/{a,b} .        hikyaku get '#lab:98' --only dataset/a dataset/b
+  rsync --bwlimit=10m host:/srv/big.iso .   hikyaku get '#lab:97' --limit-rate 10M
+  ssh host 'cat db.sql.gz' | gunzip         hikyaku get '#lab:99' --stdout | gunzip
+  ssh host 'tail -c +1 -f x.log'            hikyaku get '#lab:99' --stdout --follow
+  rsync -nric host:/srv/dataset .           hikyaku verify '#lab:98'
+  rsync --partial --append-verify …         the same command again: it goes on where it stopped
+
+After exit code 10 the same with --retry-failed fetches what failed alone. For scripts: --json.")]
 pub(crate) struct Get {
     /// What: '#room:SEQ', the reference that the parcel has in its room
     reference: String,
@@ -96,14 +105,22 @@ impl Get {
     }
 
     async fn fetch(&self, global: &Global, events: &mut Events) -> Result {
-        let event = reference::event(&self.reference).map_err(|error| Trouble::usage(error.to_string()))?;
+        let event = reference::event(&self.reference).map_err(|error| {
+            let trouble = Trouble::usage(error.to_string());
+            match self.reference.contains(":") && !self.reference.contains('#') {
+                true => trouble.hint(
+                    "what lies in a server's directory, ':', is not given back: only parcels of rooms are",
+                ),
+                false => trouble,
+            }
+        })?;
         let client = Client::of(global, event.server.as_deref())?.for_bulk().within(self.limit.window());
         let wanted = Wanted::Event(event.what);
         if self.stdout {
             return stdout::Pouring { get: self, client: &client, wanted: &wanted }.run().await;
         }
         if !self.into.is_dir() {
-            let missing = std::io::Error::from(std::io::ErrorKind::NotFound);
+            let missing = rustix::io::Errno::NOENT.into();
             return Err(exit::io(self.into.display(), &missing).hint("--into names a directory that exists"));
         }
         let paths = vec![events::path(self.into.as_os_str())];
@@ -297,7 +314,10 @@ impl Get {
         }
         events.count_missing(report.missing_count, report.missing.len() as u64);
         let told = format!("{} things are not here as they were sent", report.missing_count);
-        Err(Trouble::new(Exit::PartlyFailed, told).hint("--retry-failed fetches them again alone"))
+        let only_links = report.missing_count == report.missing.len() as u64
+            && report.missing.iter().all(|(_, why)| *why == Missing::LinkOut);
+        let hint = if only_links { ALL_LINKS } else { "--retry-failed fetches them again alone" };
+        Err(Trouble::new(Exit::PartlyFailed, told).hint(hint))
     }
 
     fn tell(&self, events: &mut Events, fetched: &Fetched, took: Duration) -> Result {
@@ -323,7 +343,7 @@ impl Get {
                 (None, Some((files, bytes))) => {
                     let bytes = event::bytes(bytes);
                     output::line(format_args!(
-                        "{path}  {size}  (files not fetched: {files}, {bytes})  {root}"
+                        "{path}  {size}  (files not fetched: {files}, {bytes})  part {root}"
                     ))
                 }
                 (None, None) => output::line(format_args!("{path}  {size}  {root}")),

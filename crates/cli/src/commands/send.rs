@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use clap::Args;
-use hikyaku_files::{FilesClient, FilesError, Missing, OutgoingTree, Pace, Progress, WalkOptions};
+use hikyaku_files::{FilesClient, FilesError, OutgoingTree, Pace, Progress, WalkOptions};
 use hikyaku_sqlite::client::{ClientStore, Direction, Transfer};
 use hikyaku_wire::files::{Overwrite, PutOptions, Receipt, Synced, Target};
 
@@ -27,6 +27,8 @@ mod told;
 
 use source::Source;
 
+/// What is said where nothing is missing but links that lead out.
+pub(super) const ALL_LINKS: &str = "--all-links makes links that lead out, too";
 /// How long the last word may take.
 const GOODBYE: Duration = Duration::from_secs(2);
 
@@ -35,13 +37,21 @@ const GOODBYE: Duration = Duration::from_secs(2);
 Instead of                                  type
   scp big.iso host:/srv/                      hikyaku send big.iso --to :
   scp a.txt b.txt host:/srv/sub/              hikyaku send a.txt b.txt --to :sub
-  rsync -aHS dataset host:/srv/               hikyaku send dataset --to :
-  rsync -aHu dataset host:/srv/               hikyaku send dataset --to : --overwrite newer
+  rsync -aHS dataset host:/srv/               hikyaku send dataset --to : --overwrite always
+  rsync -aHSu dataset host:/srv/              hikyaku send dataset --to : --overwrite newer
+  rsync -aHSc dataset host:/srv/              hikyaku send dataset --to : --overwrite always --checksum
+  rsync -aHSX dataset host:/srv/              hikyaku send dataset --to : --xattrs
+  rsync -ani dataset host:/srv/               hikyaku send dataset --to : --dry-run
   rsync -a --exclude target proj host:/srv/   hikyaku send proj --exclude target --to :
+  rsync -am --include '*.rs' … proj host:/    hikyaku send proj --include '*.rs' --to :
   rsync -a --files-from=list . host:/srv/     hikyaku send --files-from list --to :
   rsync --bwlimit=10m big.iso host:/srv/      hikyaku send big.iso --to : --limit-rate 10M
   pg_dump db | ssh host 'cat > db.sql'        pg_dump db | hikyaku send - --name db.sql --to :
-  rsync --partial --append-verify ...         the same command again: it goes on where it stopped")]
+  rsync --partial --append-verify …           the same command again: it goes on where it stopped
+  rsync … again, after its exit code 23       the same with --retry-failed, after exit code 10
+
+Without --overwrite nothing that is there is replaced, and it is told what stayed. Nothing is ever deleted. To a room \
+in place of ':': '#lab'. For scripts: --json.")]
 pub(crate) struct Send {
     /// The files and directories; '-' is standard input; with --files-from the directory that the list is about [default: .]
     #[arg(required_unless_present = "files_from", value_name = "PATH")]
@@ -155,7 +165,7 @@ impl Send {
         // A room shows each path as a parcel; a directory takes them all at once. So does a list, which is one thing.
         let at_once = matches!(sending.target, Target::Drop(_)) || self.files_from.is_some();
         let at_once = if at_once { self.paths.len().max(1) } else { 1 };
-        let mut failed = Vec::new();
+        let (mut failed, mut only_links) = (Vec::new(), vanished.is_empty());
         for (number, paths) in self.paths.chunks(at_once).enumerate() {
             if let Some(retried) = &retried {
                 let Some(again) = retried.get(number) else { continue };
@@ -172,6 +182,7 @@ impl Send {
             let trouble = match sending.send(source, paths, events).await {
                 Ok(missing) => {
                     failed.extend((missing.count > 0).then_some(Exit::PartlyFailed));
+                    only_links &= missing.count == missing.links_out;
                     missing.paths.iter().for_each(|path| failures.add(number, path));
                     if missing.count > missing.paths.len() as u64 {
                         failures.add_more(number);
@@ -181,6 +192,7 @@ impl Send {
                 Err(trouble) => trouble,
             };
             let first = paths.first().map_or(Path::new(""), |path| path);
+            only_links = false;
             failures.add_more(number);
             events.failed(&events::path(first.as_os_str()), &trouble)?;
             let is_alone = self.paths.len() <= at_once && !self.json;
@@ -207,7 +219,8 @@ impl Send {
         if !self.dry_run && !is_piped {
             failures.remember(&mut sending.store, &id)?;
         }
-        self.ending(&failed, vanished.len(), self.paths.len() <= at_once)
+        let hint = if only_links { ALL_LINKS } else { "--retry-failed sends what failed again alone" };
+        self.ending(&failed, vanished.len(), self.paths.len() <= at_once, hint)
     }
 
     /// Under what is remembered what failed: what was sent, and where to.
@@ -219,7 +232,7 @@ impl Send {
     }
 
     /// The exit code that what failed deserves: a single failure its own.
-    fn ending(&self, failed: &[Exit], vanished: usize, is_alone: bool) -> Result {
+    fn ending(&self, failed: &[Exit], vanished: usize, is_alone: bool, hint: &str) -> Result {
         let told = match failed {
             [] if vanished == 0 => return Ok(()),
             [Exit::PartlyFailed] if is_alone => "some of it is not there as it was sent".to_owned(),
@@ -227,7 +240,7 @@ impl Send {
             [] => format!("{vanished} listed files are not there"),
             failed => format!("{} of {} files were not sent whole", failed.len(), self.paths.len()),
         };
-        Err(Trouble::new(Exit::PartlyFailed, told).hint("--retry-failed sends what failed again alone"))
+        Err(Trouble::new(Exit::PartlyFailed, told).hint(hint))
     }
 
     /// Reads the list, if there is one.
@@ -251,14 +264,21 @@ impl Send {
     }
 
     fn check_pipe(&self, is_piped: bool) -> Result {
-        let is_plain = self.rules.is_empty() && self.put() == PutOptions::default() && !self.xattrs;
+        let is_looked_at = self.checksum || self.all_links || self.whole_file || self.xattrs;
+        let is_plain = self.rules.is_empty() && !is_looked_at;
         match (is_piped, self.paths.len(), &self.name) {
             (true, 2.., _) => Err(Trouble::usage("'-' is sent alone: standard input is one file")),
             (true, ..) if self.retry_failed => Err(Trouble::usage("standard input cannot be read again")),
             (true, _, None) => Err(Trouble::usage("--name NAME says what standard input is called there")),
             (true, ..) if !is_plain => Err(Trouble::usage(
-                "standard input is one file: patterns, --overwrite, --fsync, --whole-file and --xattrs are for others",
+                "standard input is one file: patterns, --checksum, --all-links, --whole-file and --xattrs are for what lies on a disk",
             )),
+            (true, ..) if self.dry_run => {
+                Err(Trouble::usage("standard input is not looked at ahead: --dry-run is for paths"))
+            }
+            (true, ..) if self.overwrite == OnTaken::Newer => {
+                Err(Trouble::usage("standard input has no time of its own: --overwrite always, or rename"))
+            }
             (false, _, Some(_)) => Err(Trouble::usage("--name goes with '-', standard input")),
             _ => Ok(()),
         }
@@ -324,7 +344,7 @@ impl Sending {
             Ok(receipt) => {
                 self.store.change(|changes| changes.remove_transfer(outgoing.transfer().0))?;
                 self.keep(&outgoing, paths, &receipt)?;
-                told::sent(events, paths, &self.target, &receipt, begun.elapsed())?;
+                told::sent(events, paths, &self.target, (&outgoing, &receipt), begun.elapsed())?;
                 told::not_kept(events, &outgoing, &receipt)
             }
             Err(Ending::Interrupted(trouble)) => {
@@ -353,31 +373,28 @@ impl Sending {
         let troubles = FilesClient::new(connection.clone()).preview_tree(&tree, tell).await?;
         connection.close().await;
         told?;
-        for trouble in troubles {
-            events.missing(&trouble.path, &Missing::Source(trouble.reason).to_string())?;
-        }
-        Ok(())
+        troubles.iter().try_for_each(|(path, why)| events.missing(path, &why.to_string()))
     }
 
     /// Keeps the receipt, where it says what this path was as a whole.
     fn keep(&mut self, source: &Source, paths: &[PathBuf], receipt: &Receipt) -> Result {
-        // The root of what was sent while some of it was there is not that of the whole.
+        // The root of what was sent while some of it was there is not that of the whole. (Also where all of it was
+        // there: directories may have been touched, and names may be gone.)
         let is_kept = receipt.tree.as_ref().is_some_and(|tree| tree.kept.is_some());
         let is_whole = receipt.tree.as_ref().is_none_or(|tree| tree.missing == 0) && source.troubles().1 == 0;
         if source.is_piped() || paths.len() != 1 || self.walk.filter.is_some() {
             return Ok(());
         }
-        // Where nothing was sent, because all of it was there, it is what it was.
-        let is_unchanged = receipt.tree.as_ref().is_some_and(|tree| tree.kept_bytes == Some(tree.bytes));
-        if is_whole && is_unchanged {
-            return Ok(());
-        }
-        if !is_whole || is_kept {
+        if !is_whole {
             // An older one would say that what was sent just now is not what it was.
             return receipts::forget(&mut self.store, source.path());
         }
-        let reference = told::reference(&self.target, receipt);
+        let reference = told::reference(&self.target, source, receipt);
         let kept = Kept::new(source.path(), receipt.root.to_string(), reference, self.walk.attributes);
+        let kept = match is_kept {
+            true => kept.after_parts(receipts::known(&self.store, source.path())?),
+            false => kept,
+        };
         kept.keep(&mut self.store)
     }
 
@@ -452,7 +469,7 @@ impl Sending {
 
     /// Standard input, under a name.
     fn piped(&self, name: Option<&std::ffi::OsStr>) -> Result<Source> {
-        Ok(Source::piped(name.unwrap_or_default(), self.target.clone())?)
+        Ok(Source::piped(name.unwrap_or_default(), self.target.clone(), self.put)?)
     }
 
     /// The transfer that these paths began earlier, if it is still the same; else a new one. Remembered either way.

@@ -82,7 +82,7 @@ impl Verify {
         let client = Client::of(global, event.server.as_deref())?.for_bulk().within(self.limit.window());
         let at = self.at.clone().unwrap_or_else(|| PathBuf::from("."));
         if at.symlink_metadata().is_err() {
-            let missing = std::io::Error::from(std::io::ErrorKind::NotFound);
+            let missing = rustix::io::Errno::NOENT.into();
             return Err(crate::exit::io(at.display(), &missing).hint("DIR is where it was fetched into"));
         }
         let paths = vec![events::path(at.as_os_str())];
@@ -204,7 +204,7 @@ impl Verify {
         if checked.unknown > 0 {
             let unknown = checked.unknown;
             output::note(format_args!(
-                "{unknown} files did not arrive through a server: nothing is known of them"
+                "{unknown} files have no print, they came otherwise or earlier: nothing is known of them"
             ));
         }
         if checked.unseen > 0 {
@@ -235,6 +235,9 @@ impl Verify {
         events.start(&Start { paths: vec![shown.clone()], ..Start::default() })?;
         let roots = self.read(absolute, kept.as_ref()).await?;
         let found = roots.iter().find(|root| **root == wanted).or(roots.first()).cloned().unwrap_or_default();
+        if found != wanted && kept.as_ref().is_some_and(|kept| kept.parts) {
+            return Err(only_parts(&shown, kept.as_ref()));
+        }
         let damaged = u64::from(found != wanted);
         events.verified(&Verified {
             path: shown.clone(),
@@ -290,6 +293,23 @@ impl Verify {
         let roots = reading.await;
         watch.finish();
         roots
+    }
+}
+
+/// Nobody has read the whole since it changed.
+fn only_parts(shown: &str, kept: Option<&Kept>) -> Trouble {
+    let what = format!(
+        "{shown} has changed since it was sent whole; what was sent since was only what had changed, and no receipt of the \
+         whole is kept"
+    );
+    let trouble = Trouble::new(Exit::NotFound, what);
+    match kept.and_then(|kept| kept.reference.as_deref()).and_then(|reference| reference.rsplit_once('/')) {
+        Some((directory, _)) => trouble.hint(format!(
+            "compare all of it by content with: hikyaku send {shown} --to {directory} --checksum --dry-run"
+        )),
+        None => trouble.hint(format!(
+            "compare all of it by content with: hikyaku send {shown} --to : --checksum --dry-run"
+        )),
     }
 }
 

@@ -16,11 +16,15 @@ use super::rate::{Rate, clock};
 use super::{Counted, pause};
 use crate::event;
 use crate::output;
+use crate::screen::fit;
+use crate::wrap::size_of;
 
 /// How often a terminal is drawn.
 const REDRAW: Duration = Duration::from_millis(100);
 /// How often programs are told, and what limits is looked at.
 const TELL: Duration = Duration::from_secs(1);
+/// The columns of a bar.
+const BAR: usize = 12;
 /// The most that is shown of a name beside a bar.
 const MAX_NAME: usize = 30;
 /// The steps of a bar.
@@ -155,17 +159,17 @@ struct Bars {
 impl Bars {
     fn new() -> Self {
         let all = MultiProgress::with_draw_target(ProgressDrawTarget::stderr());
-        let whole = all.add(bar("{bar:12} {wide_msg}"));
+        let whole = all.add(bar("{bar:12} {msg}"));
         Self { all, file: Arc::default(), whole }
     }
 
     fn draw(&self, file: Option<String>, whole: String, share: Option<f64>) {
         if let Some(file) = file {
-            let line = self.file.get_or_init(|| self.all.insert_before(&self.whole, bar("{wide_msg}")));
-            line.set_message(file);
+            let line = self.file.get_or_init(|| self.all.insert_before(&self.whole, bar("{msg}")));
+            line.set_message(cut(&file, 0));
         }
         self.whole.set_position((share.unwrap_or(0.0) * LENGTH as f64) as u64);
-        self.whole.set_message(whole);
+        self.whole.set_message(cut(&whole, BAR + 1));
     }
 
     /// A line that stays, above.
@@ -182,6 +186,13 @@ impl Bars {
         // Nobody looking is no reason to fail.
         let _ = self.all.clear();
     }
+}
+
+/// As much of a line as has room on the terminal beside `used` columns, and beside the `^C` that a terminal puts behind
+/// it: a line that went on in the next row would not be taken away.
+fn cut(line: &str, used: usize) -> String {
+    let columns = size_of(std::io::stderr()).0.saturating_sub(used + 4);
+    fit(line, columns).trim_end().to_owned()
 }
 
 fn bar(template: &str) -> ProgressBar {

@@ -9,6 +9,7 @@ use hikyaku::Connection;
 use hikyaku_files::{
     FilesClient, FilesError, Outgoing, OutgoingPipe, OutgoingTree, Progress, Trouble, WalkOptions,
 };
+use hikyaku_wire::bundle::Done;
 use hikyaku_wire::files::{PutOptions, Receipt, Target};
 use hikyaku_wire::parcel::TransferId;
 
@@ -23,13 +24,13 @@ pub(super) enum Source {
 
 impl Source {
     /// Standard input.
-    pub(super) fn piped(name: &OsStr, target: Target) -> Result<Self, FilesError> {
+    pub(super) fn piped(name: &OsStr, target: Target, put: PutOptions) -> Result<Self, FilesError> {
         // A handle of our own: what is read ahead by the standard library could not be asked for.
         let shown = "standard input";
         let input = std::io::stdin().as_fd().try_clone_to_owned();
         let input = input.map_err(|error| FilesError::Source { path: shown.to_owned(), error })?;
         let pipe = OutgoingPipe::live(input, shown, name.as_bytes(), target)?;
-        Ok(Self::Pipe(pipe, name.into()))
+        Ok(Self::Pipe(pipe.with_options(put), name.into()))
     }
 
     /// Whether it can be read only once.
@@ -128,6 +129,19 @@ impl Source {
             Self::File(file) => client.send_file(file, progress).await,
             Self::Tree(tree) => client.send_tree(tree, progress).await,
             Self::Pipe(pipe, _) => client.send_pipe(pipe, progress).await,
+        }
+    }
+
+    /// Whether it is one file, or one directory.
+    pub(super) fn is_one(&self) -> bool {
+        self.tops().is_none_or(|tops| tops.len() == 1)
+    }
+
+    /// Of a tree that was sent: what was in it.
+    pub(super) fn counts(&self) -> Option<Done> {
+        match self {
+            Self::Tree(tree) => Some(tree.troubles().1),
+            Self::File(_) | Self::Pipe(..) => None,
         }
     }
 

@@ -17,20 +17,24 @@ pub(super) fn sent(
     events: &mut Events,
     paths: &[PathBuf],
     target: &Target,
-    receipt: &Receipt,
+    (source, receipt): (&Source, &Receipt),
     took: Duration,
 ) -> Result {
-    let reference = reference(target, receipt);
-    // A tree's size is that of its files: the bundle's is nobody's concern.
-    let bytes = receipt.tree.as_ref().map_or(receipt.size, |tree| tree.bytes);
+    let reference = reference(target, source, receipt);
+    // A tree's size is that of its files: the bundle's is nobody's concern. Of one that lies in a room as it came, this
+    // side alone has counted them.
+    let counted = source.counts().filter(|counts| receipt.tree.is_none() && counts.entries > 0);
+    let bytes = counted.map(|counts| counts.bytes);
+    let bytes = bytes.unwrap_or_else(|| receipt.tree.as_ref().map_or(receipt.size, |tree| tree.bytes));
+    let name = receipt.name.as_ref().filter(|_| source.is_one());
     let place = reference.clone().unwrap_or_else(|| "sent".to_owned());
     events.done(&Done {
         path: paths.first().map(|path| events::path(path.as_os_str())).unwrap_or_default(),
         reference,
-        name: receipt.name.as_ref().map(|name| escape(name).to_string()),
+        name: name.map(|name| escape(name).to_string()),
         root: receipt.root.to_string(),
         bytes,
-        entries: receipt.tree.as_ref().map(|tree| tree.entries),
+        entries: receipt.tree.as_ref().map(|tree| tree.entries).or(counted.map(|counts| counts.entries)),
         missing: receipt.tree.as_ref().map(|tree| tree.missing),
         kept: receipt.tree.as_ref().and_then(|tree| tree.kept),
         kept_bytes: receipt.tree.as_ref().and_then(|tree| tree.kept_bytes),
@@ -54,15 +58,27 @@ pub(super) fn sent(
                 }
                 None => String::new(),
             };
-            output::line(format_args!("{place}  {} entries  {size}{there}  {}", tree.entries, receipt.root))
+            // Of a part, the root is that of the part: nobody shall take it for that of the whole.
+            let part = if tree.kept.is_some() { "part " } else { "" };
+            output::line(format_args!(
+                "{place}  {} entries  {size}{there}  {part}{}",
+                tree.entries, receipt.root
+            ))
         }
-        None => output::line(format_args!("{place}  {size}  {}", receipt.root)),
+        None => match counted {
+            Some(counts) => {
+                output::line(format_args!("{place}  {} entries  {size}  {}", counts.entries, receipt.root))
+            }
+            None => output::line(format_args!("{place}  {size}  {}", receipt.root)),
+        },
     }
 }
 
 /// What was not carried or not made.
 pub(super) struct NotKept {
     pub(super) count: u64,
+    /// How many of those that are named are links that lead out.
+    pub(super) links_out: u64,
     /// The first of them.
     pub(super) paths: Vec<Vec<u8>>,
 }
@@ -86,16 +102,23 @@ pub(super) fn not_kept(events: &mut Events, source: &Source, receipt: &Receipt) 
         events.missing(path, why)?;
     }
     events.count_missing(count, listed.len() as u64);
-    Ok(NotKept { count, paths: listed.into_iter().map(|(path, _)| path).collect() })
+    let is_out = |why: &str| why == Missing::LinkOut.to_string();
+    let links_out = listed.iter().filter(|(_, why)| is_out(why)).count() as u64;
+    Ok(NotKept { count, links_out, paths: listed.into_iter().map(|(path, _)| path).collect() })
 }
 
 /// Where it is now, as a person would name it.
-pub(super) fn reference(target: &Target, receipt: &Receipt) -> Option<String> {
-    match (&receipt.event, target, &receipt.name) {
+pub(super) fn reference(target: &Target, source: &Source, receipt: &Receipt) -> Option<String> {
+    match (&receipt.event, target, receipt.name.as_ref().filter(|_| source.is_one())) {
         (Some(event), ..) => Some(format!("{}:{}", crate::reference::place(&event.room), event.seq)),
         (None, Target::Drop(directory), Some(name)) => {
             let parts = directory.iter().map(|part| part.0.as_slice()).chain([name.as_slice()]);
             Some(format!(":{}", escape(&parts.collect::<Vec<_>>().join(&b'/'))))
+        }
+        // Several have one directory in common, and no name.
+        (None, Target::Drop(directory), None) if !source.is_one() => {
+            let parts: Vec<_> = directory.iter().map(|part| part.0.as_slice()).collect();
+            Some(format!(":{}", escape(&parts.join(&b'/'))))
         }
         _ => None,
     }
