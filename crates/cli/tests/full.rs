@@ -169,7 +169,7 @@ fn what_becomes_of_every_offer_and_every_request_is_written_down() {
     assert!(lines[4]["error"].as_str().unwrap().contains("user allow bob drop"), "{record}");
 }
 
-//= S5.75 (test)
+//= S5.77 (test)
 #[test]
 fn what_one_user_may_have_is_set_by_the_operator_and_told_to_nobody_else() {
     let place = Place::new();

@@ -107,7 +107,7 @@ pub(super) struct Desk {
 
 impl Desk {
     /// Tells what there is and may be: to everybody of himself and of rooms that he may read, to the operator of all.
-    //= S5.75
+    //= S5.77
     pub(super) async fn tell(self, mut exchange: Exchange<Context>) -> hikyaku::Result<()> {
         let ask: AskQuotas = exchange.receive().await?;
         let context = exchange.shared_context();
