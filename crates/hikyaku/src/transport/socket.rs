@@ -5,14 +5,14 @@ use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 
 use socket2::{Domain, Protocol, SockRef, Socket, Type};
 
+use super::tls_stream::FEW;
+
 /// How often a free number for both protocols is looked for when port 0 was asked for.
 const PORT_ATTEMPTS: u32 = 64;
 /// Connections waiting to be accepted.
 const BACKLOG: i32 = 1024;
 /// UDP buffers; the kernel may grant less. 2 MiB hold a burst of about 1,400 full packets.
 const UDP_BUFFER: usize = 2 * 1024 * 1024;
-/// Unsent bytes in a TCP socket above which it is not writable: priorities decide late, so chat overtakes bulk.
-const NOT_SENT_LOW_WATER: u32 = 128 * 1024;
 /// The receive buffer asked for between two ends of one machine; Linux takes twice that, half of it for its own use.
 const SAME_MACHINE_BUFFER: usize = 256 * 1024;
 
@@ -85,7 +85,12 @@ pub(crate) fn tune_tcp(stream: &tokio::net::TcpStream) -> io::Result<()> {
         // stand before it, and chat behind that. A window of 256 KiB is enough for a round trip that takes microseconds.
         socket.set_recv_buffer_size(SAME_MACHINE_BUFFER)?;
     }
-    socket.set_tcp_notsent_lowat(NOT_SENT_LOW_WATER)
+    set_depth(stream, FEW)
+}
+
+/// How many unsent bytes make a TCP socket one that is not writable: priorities decide late, so chat overtakes bulk.
+pub(crate) fn set_depth(stream: &tokio::net::TcpStream, bytes: u32) -> io::Result<()> {
+    SockRef::from(stream).set_tcp_notsent_lowat(bytes)
 }
 
 /// Whether both ends of a connection are on this machine.

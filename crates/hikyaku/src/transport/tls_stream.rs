@@ -9,11 +9,14 @@
 //!                  └▶ incoming: a part of a record                                outgoing: what the socket left ◀┘
 //! ```
 
+mod depth;
+
 use std::cell::RefCell;
 use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
+use std::time::{Duration, Instant};
 
 use rustls::client::UnbufferedClientConnection;
 use rustls::pki_types::ServerName;
@@ -22,6 +25,10 @@ use rustls::unbuffered::{ConnectionState, EncodeError, EncryptError, UnbufferedS
 use rustls::{ClientConfig, CommonState, Error as TlsError, ServerConfig};
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, ReadBuf};
 use tokio::net::TcpStream;
+
+use super::socket;
+use depth::Depth;
+pub(super) use depth::FEW;
 
 /// Received bytes that a thread decrypts at once: eight full records.
 const WIRE: usize = 8 * (MAX_PLAIN + OVERHEAD);
@@ -59,6 +66,7 @@ pub(crate) struct TlsStream {
     ended: bool,
     /// This side has.
     closing: bool,
+    depth: Depth,
 }
 
 /// Boxed, because it is large and is moved from the handshake's task into the connection's.
@@ -110,8 +118,10 @@ impl TlsStream {
 
     async fn shake_hands(tcp: TcpStream, session: Session) -> io::Result<Self> {
         let (incoming, unread, outgoing) = Default::default();
-        let mut this = Self { tcp, session, incoming, unread, outgoing, ended: false, closing: false };
-        let mut received = Vec::new();
+        let depth = Depth::new(Duration::ZERO);
+        let mut this = Self { tcp, session, incoming, unread, outgoing, ended: false, closing: false, depth };
+        // The longest wait for the peer's words: about a round trip, for either side.
+        let (mut received, mut waited) = (Vec::new(), Duration::ZERO);
         loop {
             let next = this.advance(&mut received);
             // An alert is told to the peer as well as may be.
@@ -122,12 +132,15 @@ impl TlsStream {
             }
             if next == Next::Read && !this.session().is_handshaking() {
                 this.incoming = received.as_slice().to_vec();
+                this.depth = Depth::new(waited);
                 return Ok(this);
             }
             received.reserve(HANDSHAKE_READ);
+            let asked = Instant::now();
             if this.tcp.read_buf(&mut received).await? == 0 {
                 return Err(cut_off());
             }
+            waited = waited.max(asked.elapsed());
         }
     }
 
@@ -251,7 +264,10 @@ impl TlsStream {
                 }
             }
         }
-        Ok(())
+        match self.depth.wrote(!self.outgoing.is_empty(), Instant::now) {
+            Some(bytes) => socket::set_depth(&self.tcp, bytes),
+            None => Ok(()),
+        }
     }
 }
 

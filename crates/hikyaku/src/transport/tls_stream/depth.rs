@@ -1,0 +1,88 @@
+//! How many unsent bytes a TCP socket may hold. Pure: the time is given.
+//!
+//! Few, so that chat need not wait behind bulk in the kernel. But BBR finds out what a path carries only while there is always
+//! something to send. Acknowledgements come in bursts, and between two of them a socket with few bytes runs empty: on a long path
+//! BBR would not leave its start for as long as the connection lives, at nearly three times the path's rate, with a queue that is always
+//! full and a tenth of the packets lost. So a socket may hold much from the first time that it is full, for as many
+//! round trips as BBR takes to get there, and few from then on.
+
+use std::time::{Duration, Instant};
+
+/// Unsent bytes above which a socket is not writable: some milliseconds of an ordinary link.
+pub(crate) const FEW: u32 = 128 * 1024;
+/// The same while BBR starts. What the system lets a socket hold at all follows its window.
+const MANY: u32 = 2 * 1024 * 1024;
+/// Round trips that it takes: about ten until the path is full, each of the last ones as long as two because there is a queue then,
+/// three of those to see that nothing more is to be had; and as much again for a machine that has other things to do. With
+/// 24 BBR did not get there in one of four transfers on a busy one.
+const START: u32 = 40;
+/// A peer that answers slowly is not a path that is long.
+const LONGEST: Duration = Duration::from_secs(8);
+
+/// How far a connection is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Phase {
+    /// There was never more to send than the socket took.
+    Small,
+    /// Until then the socket may hold much.
+    Starting(Instant),
+    Started,
+}
+
+/// The rule of one connection.
+#[derive(Debug)]
+pub(super) struct Depth {
+    start: Duration,
+    phase: Phase,
+}
+
+impl Depth {
+    /// On a path with this round trip.
+    pub(super) fn new(round_trip: Duration) -> Self {
+        Self { start: round_trip.saturating_mul(START).min(LONGEST), phase: Phase::Small }
+    }
+
+    /// The socket is written to, and takes all of it or not. How many unsent bytes it may hold from now on, if that changes.
+    pub(super) fn wrote(&mut self, is_full: bool, now: impl FnOnce() -> Instant) -> Option<u32> {
+        let (phase, bytes) = match self.phase {
+            Phase::Small if is_full => (Phase::Starting(now() + self.start), MANY),
+            Phase::Starting(until) if now() >= until => (Phase::Started, FEW),
+            _ => return None,
+        };
+        self.phase = phase;
+        Some(bytes)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_socket_holds_much_from_when_it_is_full_until_bbr_has_started_and_never_again() {
+        let (begin, mut depth) = (Instant::now(), Depth::new(Duration::from_millis(100)));
+        let at = |milliseconds| move || begin + Duration::from_millis(milliseconds);
+        assert_eq!(depth.wrote(false, at(0)), None, "a message or two are no bulk");
+        assert_eq!(depth.wrote(true, at(1_000)), Some(MANY));
+        assert_eq!(depth.wrote(true, at(4_999)), None);
+        assert_eq!(depth.wrote(false, at(5_000)), Some(FEW));
+        assert_eq!(depth.wrote(true, at(100_000)), None);
+    }
+
+    #[test]
+    fn nobody_asks_for_the_time_before_there_is_bulk_or_when_it_has_started() {
+        let mut depth = Depth::new(Duration::ZERO);
+        assert_eq!(depth.wrote(false, || panic!("nothing is timed")), None);
+        let begin = Instant::now();
+        assert_eq!(depth.wrote(true, || begin), Some(MANY));
+        assert_eq!(depth.wrote(true, || begin), Some(FEW), "on one machine it is over at once");
+        assert_eq!(depth.wrote(true, || panic!("nothing is timed")), None);
+    }
+
+    #[test]
+    fn a_peer_that_was_slow_to_shake_hands_does_not_make_it_last() {
+        let (begin, mut depth) = (Instant::now(), Depth::new(Duration::MAX));
+        assert_eq!(depth.wrote(true, || begin), Some(MANY));
+        assert_eq!(depth.wrote(true, || begin + LONGEST), Some(FEW));
+    }
+}
