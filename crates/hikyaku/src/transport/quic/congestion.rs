@@ -1,4 +1,12 @@
-//! Congestion control: Cubic, which is quinn's own choice, with two limits of ours.
+//! Congestion control: Cubic, which is quinn's own choice, with a judge before it and two limits behind it, all ours.
+//!
+//! **Losses are judged.** Few losses on a path without a queue are forgiven, and where there is a queue the window shrinks to what
+//! the path carries, not below it: [`losses`] says why. Cubic is told of what is left.
+//!
+//! **Slow start ends at a queue**, not when the queue has overflown (as with HyStart, RFC 9406, and for its reason): the window does not grow while
+//! packets come late, and Cubic is told when it is clear that they wait in a queue. Cubic alone sends twice what
+//! the path carries until it hears of the losses: every second packet of a round trip is lost. The receiver's quinn gives a connection up whose
+//! stream has more than 1,024 gaps, which a long path reaches.
 //!
 //! **A ceiling by the round trip.** Cubic grows until packets are lost. Where nothing but the peer's socket buffer is
 //! the bottleneck, as between two ends of one machine, it keeps that buffer full, and chat waits behind bulk for
@@ -10,6 +18,10 @@
 //! connection until its idle timeout. A packet of CONNECTION_CLOSE alone is not in flight (RFC 9002, 2) and needs no
 //! window, so the controller has no limit from the moment the connection is closed. Nothing but the close is sent then.
 
+mod losses;
+#[cfg(test)]
+mod simulation;
+
 use std::any::Any;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -17,6 +29,8 @@ use std::time::{Duration, Instant};
 
 use quinn::Connection;
 use quinn::congestion::{Controller, ControllerFactory, ControllerMetrics, CubicConfig};
+
+use losses::{Acknowledged, Losses, Queue, Verdict};
 
 /// Larger than whatever is in flight; quinn does not pace a window beyond 2^32.
 const NO_LIMIT: u64 = 1 << 62;
@@ -40,7 +54,18 @@ pub(super) struct Factory {
 impl ControllerFactory for Factory {
     fn build(self: Arc<Self>, now: Instant, current_mtu: u16) -> Box<dyn Controller> {
         let inner = self.cubic.clone().build(now, current_mtu);
-        Box::new(Limited { inner, ceiling: NO_LIMIT, closed: Arc::default() })
+        let packet = u64::from(current_mtu);
+        Box::new(Limited {
+            inner,
+            losses: Losses::new(now, packet),
+            packet,
+            shortest: Duration::ZERO,
+            floor: 0,
+            shrunk: None,
+            is_starting: true,
+            ceiling: NO_LIMIT,
+            closed: Arc::default(),
+        })
     }
 }
 
@@ -54,6 +79,17 @@ pub(super) fn lift_limit(connection: &Connection) {
 
 struct Limited {
     inner: Box<dyn Controller>,
+    losses: Losses,
+    /// Bytes of a full packet.
+    packet: u64,
+    /// The shortest round trip that was seen.
+    shortest: Duration,
+    /// Bytes that the path carries with a short queue, when that was last seen at a loss; 0 once it was full. The window is no smaller.
+    floor: u64,
+    /// When that was.
+    shrunk: Option<Instant>,
+    /// Slow start is not over yet.
+    is_starting: bool,
     /// Bytes; nothing until a round trip was seen.
     ceiling: u64,
     closed: Arc<AtomicBool>,
@@ -72,8 +108,16 @@ impl Controller for Limited {
         app_limited: bool,
         rtt: &quinn_proto::RttEstimator,
     ) {
-        self.ceiling = ceiling(rtt.min());
-        self.inner.on_ack(now, sent, bytes, app_limited, rtt);
+        self.shortest = rtt.min();
+        self.ceiling = ceiling(self.shortest);
+        let (window, packet, shortest) = (self.wanted(), self.packet, self.shortest);
+        let acknowledged = Acknowledged { sent, bytes, window, packet, shortest, is_idle: app_limited };
+        self.losses.acknowledged(now, acknowledged);
+        // It may be a queue that begins, or only the peer that was late: the window waits until that is clear.
+        let waits = self.is_starting && self.losses.queue(window, packet) != Queue::None;
+        if !waits {
+            self.inner.on_ack(now, sent, bytes, app_limited, rtt);
+        }
     }
 
     fn on_end_acks(
@@ -84,6 +128,9 @@ impl Controller for Limited {
         largest_packet_num_acked: Option<u64>,
     ) {
         self.inner.on_end_acks(now, in_flight, app_limited, largest_packet_num_acked);
+        if self.is_starting && self.losses.queue(self.wanted(), self.packet) == Queue::Stands {
+            self.tell(now, now, false, 0);
+        }
     }
 
     fn on_congestion_event(
@@ -93,15 +140,29 @@ impl Controller for Limited {
         is_persistent_congestion: bool,
         lost_bytes: u64,
     ) {
-        self.inner.on_congestion_event(now, sent, is_persistent_congestion, lost_bytes);
+        // Marks instead of losses are what a router says of its queue.
+        let is_judged = !is_persistent_congestion && lost_bytes > 0;
+        let verdict = if is_judged { self.losses.lost(lost_bytes, self.shortest) } else { Verdict::Full };
+        let told = match verdict {
+            Verdict::Forgiven => false,
+            Verdict::Queue(thousandths) => self.shrink(now, sent, thousandths),
+            Verdict::Full => {
+                self.floor = 0;
+                true
+            }
+        };
+        if told {
+            self.tell(now, sent, is_persistent_congestion, lost_bytes);
+        }
     }
 
     fn on_mtu_update(&mut self, new_mtu: u16) {
+        self.packet = u64::from(new_mtu);
         self.inner.on_mtu_update(new_mtu);
     }
 
     fn window(&self) -> u64 {
-        if self.closed.load(Ordering::Relaxed) { NO_LIMIT } else { self.inner.window().min(self.ceiling) }
+        if self.closed.load(Ordering::Relaxed) { NO_LIMIT } else { self.wanted().min(self.ceiling) }
     }
 
     fn metrics(&self) -> ControllerMetrics {
@@ -109,8 +170,8 @@ impl Controller for Limited {
     }
 
     fn clone_box(&self) -> Box<dyn Controller> {
-        let (ceiling, closed) = (self.ceiling, self.closed.clone());
-        Box::new(Self { inner: self.inner.clone_box(), ceiling, closed })
+        let (inner, losses, closed) = (self.inner.clone_box(), self.losses.clone(), self.closed.clone());
+        Box::new(Self { inner, losses, closed, ..*self })
     }
 
     fn initial_window(&self) -> u64 {
@@ -119,6 +180,29 @@ impl Controller for Limited {
 
     fn into_any(self: Box<Self>) -> Box<dyn Any> {
         self
+    }
+}
+
+impl Limited {
+    /// Bytes, before the ceiling.
+    fn wanted(&self) -> u64 {
+        self.inner.window().max(self.floor)
+    }
+
+    fn tell(&mut self, now: Instant, sent: Instant, is_persistent: bool, lost: u64) {
+        self.is_starting = false;
+        self.inner.on_congestion_event(now, sent, is_persistent, lost);
+    }
+
+    /// Leaves so many thousandths of the window, once a round trip; whether Cubic is to be told, because it is what the window rests on.
+    fn shrink(&mut self, now: Instant, sent: Instant, thousandths: u64) -> bool {
+        if self.shrunk.is_some_and(|at| sent <= at) {
+            return false;
+        }
+        let told = self.inner.window() >= self.floor;
+        self.floor = (self.wanted() / 1000).saturating_mul(thousandths.min(1000));
+        self.shrunk = Some(now);
+        told
     }
 }
 
