@@ -1,6 +1,6 @@
 //! A newer version of something that the receiver has an older one of: what did not change is not sent.
 //!
-//! Pure, both ends. The receiver cuts its older version into pieces where the content says ([`cut`]) and tells what they
+//! Pure, both ends. The receiver cuts its older version into pieces where the content says (`cut`) and tells what they
 //! are ([`Telling`]); the sender listens ([`Index`]), cuts its own in the same way and names the pieces that are there
 //! ([`Sparing`]); the receiver puts blocks together ([`check`], [`compose`]) and verifies them like all others, so that
 //! whatever is told wrongly costs a failure and never a wrong byte. Nothing of it is kept. Spec: section 5.10.
