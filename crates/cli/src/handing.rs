@@ -1,5 +1,5 @@
-//! Receipts that this device gives: of what it has fetched, once that is in its place. One that could not be given waits
-//! in the client's store, and is given after the next.
+//! Receipts that this device gives: of what it has fetched, once that is in its place. One that was signed waits in the
+//! client's store until it was given, with the next one if need be, or when this computer receives again.
 
 use std::time::Duration;
 
@@ -35,29 +35,40 @@ pub(crate) async fn fetch(
 ) -> Result<Fetched, FilesError> {
     let files = FilesClient::new(connection.clone());
     let holder = holder(client, connection, wanted);
-    let got = files.get_receipted(wanted, destination, progress, holder, system_time).await?;
-    if let Some((receipt, mut given)) = got.receipt {
-        for _ in 0..AGAIN {
-            let Err(error) = &given else { break };
-            let Some(wait) = error.retry_after() else { break };
-            tokio::time::sleep(wait.min(LONGEST)).await;
-            given = files.give_receipt(&receipt).await;
-        }
-        let settled = match given {
-            Ok(_) => settle(client, &files).await,
-            Err(error) if error.is_retryable() => owe(client, receipt),
-            // A server of an earlier release knows no receipts.
-            Err(error) if error.code() == ErrorCode::UNKNOWN_METHOD => Ok(()),
-            Err(error) => {
-                output::note(format_args!("the server did not take the receipt: {error}"));
-                Ok(())
+    let owe = |receipt: &SignedReceipt| report(owe(client, receipt.clone()));
+    let got = files.get_receipted(wanted, destination, progress, holder, system_time, owe).await?;
+    let Some((receipt, mut given)) = got.receipt else {
+        report(settle(client, &files).await);
+        return Ok(got.fetched);
+    };
+    for _ in 0..AGAIN {
+        let Err(error) = &given else { break };
+        let Some(wait) = error.retry_after() else { break };
+        tokio::time::sleep(wait.min(LONGEST)).await;
+        given = files.give_receipt(&receipt).await;
+    }
+    match given {
+        Err(error) if error.is_retryable() => {}
+        given => {
+            report(settled(client, &receipt));
+            match given {
+                // A server of an earlier release knows no receipts.
+                Err(error) if error.code() != ErrorCode::UNKNOWN_METHOD => {
+                    output::note(format_args!("the server did not take the receipt: {error}"));
+                }
+                _ => {}
             }
-        };
-        if let Err(trouble) = settled {
-            trouble.report();
+            report(settle(client, &files).await);
         }
     }
     Ok(got.fetched)
+}
+
+/// Whatever becomes of a receipt is no failure of the transfer.
+fn report(done: Result) {
+    if let Err(trouble) = done {
+        trouble.report();
+    }
 }
 
 /// Who receives; nobody where the server does not say.
@@ -77,7 +88,7 @@ async fn holder(client: &Client, connection: &Connection, wanted: &Wanted) -> Op
     })
 }
 
-/// Keeps a receipt for later.
+/// Keeps a receipt until it was given.
 fn owe(client: &Client, receipt: SignedReceipt) -> Result {
     change(client, |owed| {
         owed.retain(|known| known.statement != receipt.statement);
@@ -87,16 +98,21 @@ fn owe(client: &Client, receipt: SignedReceipt) -> Result {
     })
 }
 
-/// Gives what was owed.
-async fn settle(client: &Client, files: &FilesClient) -> Result {
+/// Gives what is owed.
+pub(crate) async fn settle(client: &Client, files: &FilesClient) -> Result {
     for receipt in read(client)? {
         match files.give_receipt(&receipt).await {
             Err(error) if error.is_retryable() => return Ok(()),
             // Given, or of something that the server does not have any longer.
-            _ => change(client, |owed| owed.retain(|known| known.statement != receipt.statement))?,
+            _ => settled(client, &receipt)?,
         }
     }
     Ok(())
+}
+
+/// It is owed no longer.
+fn settled(client: &Client, receipt: &SignedReceipt) -> Result {
+    change(client, |owed| owed.retain(|known| known.statement != receipt.statement))
 }
 
 fn read(client: &Client) -> Result<Vec<SignedReceipt>> {
@@ -104,11 +120,13 @@ fn read(client: &Client) -> Result<Vec<SignedReceipt>> {
 }
 
 fn change(client: &Client, change: impl FnOnce(&mut Vec<SignedReceipt>)) -> Result {
-    let mut store = client.server.store()?;
-    let mut owed = decode(store.meta(OWED)?.as_deref());
-    change(&mut owed);
-    let bytes = encode(&owed);
-    Ok(store.change(|changes| changes.set_meta(OWED, (!owed.is_empty()).then_some(&bytes)))?)
+    // In one transaction: others of this person may fetch at the same time.
+    Ok(client.server.store()?.change(|changes| {
+        let mut owed = decode(changes.meta(OWED)?.as_deref());
+        change(&mut owed);
+        let bytes = encode(&owed);
+        changes.set_meta(OWED, (!owed.is_empty()).then_some(&bytes))
+    })?)
 }
 
 /// One after the other, each behind its length.

@@ -35,7 +35,7 @@ use crate::tree_source::OutgoingTree;
 use crate::unpack::{Only, Report};
 use crate::versions::Index;
 use crate::writer::QUEUE;
-use incoming::{Found, Incoming};
+use incoming::{Found, Incoming, Published, Remains};
 
 pub(crate) mod incoming;
 mod poured;
@@ -54,7 +54,7 @@ pub const MAX_QUOTAS: usize = 65_536;
 /// Files over one connection.
 #[derive(Clone)]
 pub struct FilesClient {
-    connection: Connection,
+    pub(crate) connection: Connection,
 }
 
 /// Where a fetched file goes.
@@ -173,6 +173,18 @@ impl FilesClient {
         into: &Destination,
         progress: &Progress,
     ) -> Result<Fetched> {
+        let (fetched, remains) = self.get_remembered(wanted, into, progress).await?;
+        forget(remains).await?;
+        Ok(fetched)
+    }
+
+    /// The same, and what was fetched is remembered in its place until that is forgotten: see [`Remains`].
+    pub(crate) async fn get_remembered(
+        &self,
+        wanted: &Wanted,
+        into: &Destination,
+        progress: &Progress,
+    ) -> Result<(Fetched, Option<Remains>)> {
         let error = match self.get_attempt(wanted, into, progress).await {
             Err(FilesError::Exchange(error)) => error,
             done => return done,
@@ -200,7 +212,12 @@ impl FilesClient {
         Err(error.into())
     }
 
-    async fn get_attempt(&self, wanted: &Wanted, into: &Destination, progress: &Progress) -> Result<Fetched> {
+    async fn get_attempt(
+        &self,
+        wanted: &Wanted,
+        into: &Destination,
+        progress: &Progress,
+    ) -> Result<(Fetched, Option<Remains>)> {
         let (mut sender, mut receiver) = self.open(GET).await?.split();
         // A part of a tree is chosen from its listing, which is there when the tree is whole.
         let request = if into.only.is_some() { Request::new } else { Request::live };
@@ -210,13 +227,13 @@ impl FilesClient {
         let mut incoming = match blocking(move || Incoming::open(known, &destination)).await? {
             Found::Incoming(incoming) => incoming,
             Found::Placed(placed) => {
-                let (receipt, name, report) = *placed;
-                return Ok(Fetched { head, receipt, name, report: Some(report), kept: None });
+                let Published { receipt, name, report, remains } = *placed;
+                return Ok((Fetched { head, receipt, name, report, kept: None }, Some(remains)));
             }
             // Nothing is to come: the exchange ends with this.
             Found::There(there) => {
                 let (receipt, name, verdict) = *there;
-                return Ok(Fetched { head, receipt, name, report: None, kept: Some(verdict) });
+                return Ok((Fetched { head, receipt, name, report: None, kept: Some(verdict) }, None));
             }
         };
         let (is_listed, (teller, told)) = (incoming.lists(), incoming.telling());
@@ -250,7 +267,7 @@ impl FilesClient {
         let stop = Stop { asked: Arc::new(Notify::new()), gone };
         let driving = drive(&mut receiver, to, thread, &stop, progress);
         let done = telling(&mut sender, told, driving).await;
-        let (receipt, name, report) = match done {
+        let Published { receipt, name, report, remains } = match done {
             Ok(done) => done,
             Err(error @ FilesError::Exchange(_)) => return Err(error),
             Err(error) => {
@@ -267,7 +284,7 @@ impl FilesClient {
             receiver.ended().await
         };
         let _ = tokio::time::timeout(REASON, told).await;
-        Ok(Fetched { head, receipt, name, report, kept: None })
+        Ok((Fetched { head, receipt, name, report, kept: None }, Some(remains)))
     }
 
     pub(crate) async fn open(&self, method: &str) -> Result<hikyaku::Exchange> {
@@ -304,6 +321,14 @@ impl FilesClient {
         };
         let asked = tokio::time::timeout(ASKING, asking).await;
         asked.unwrap_or_else(|_| Err(FilesError::Exchange(hikyaku::Error::Deadline)))
+    }
+}
+
+/// Whoever is to know of what was fetched does.
+pub(crate) async fn forget(remains: Option<Remains>) -> Result<()> {
+    match remains {
+        Some(remains) => blocking(move || remains.forget()).await,
+        None => Ok(()),
     }
 }
 

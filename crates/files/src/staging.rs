@@ -166,6 +166,18 @@ impl Staging {
         Ok(names.remove(&self.dir)?)
     }
 
+    /// A file whose publishing was begun, and whose temporary file is gone: its root, its size, and its inode.
+    pub(crate) fn published(
+        &self,
+        transfer: TransferId,
+        header: &[u8],
+    ) -> io::Result<Option<(Root, u64, u64)>> {
+        let names = self.names(transfer);
+        let contents = self.read(&names)?;
+        let is_this = contents.begin.as_deref() == Some(header) && self.dir.identify(&names.part)?.is_none();
+        Ok(contents.sealing.filter(|_| is_this))
+    }
+
     /// Removes what a transfer that is settled needs no more, in case a crash came before that: its journal is its receipt.
     pub(crate) fn tidy(&self, transfer: TransferId) -> io::Result<()> {
         let names = self.names(transfer);

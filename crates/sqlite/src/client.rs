@@ -110,9 +110,13 @@ impl ClientStore {
 
     /// A named value, as written by [`Changes::set_meta`].
     pub fn meta(&self, name: &str) -> Result<Option<Bytes>> {
-        let mut statement = self.connection.prepare_cached("SELECT value FROM meta WHERE name = ?1")?;
-        Ok(statement.query_row([name], |row| queries::blob(row, 0)).optional()?)
+        named(&self.connection, name)
     }
+}
+
+fn named(connection: &Connection, name: &str) -> Result<Option<Bytes>> {
+    let mut statement = connection.prepare_cached("SELECT value FROM meta WHERE name = ?1")?;
+    Ok(statement.query_row([name], |row| queries::blob(row, 0)).optional()?)
 }
 
 /// One transaction on a client's store.
@@ -122,6 +126,11 @@ pub struct Changes<'a> {
 }
 
 impl Changes<'_> {
+    /// A named value as it is in this transaction: it stays so until its end.
+    pub fn meta(&self, name: &str) -> Result<Option<Bytes>> {
+        named(&self.transaction, name)
+    }
+
     /// Writes a named value, or with `None` removes it.
     pub fn set_meta(&self, name: &str, value: Option<&[u8]>) -> Result<()> {
         let sql = "INSERT INTO meta VALUES (?1, ?2) ON CONFLICT (name) DO UPDATE SET value = excluded.value";

@@ -94,6 +94,8 @@ impl Receive {
         let connection = client.connected().await?;
         let me = AccountsClient::new(connection.clone()).whoami().await?.id;
         let me = UserId(me.map_or([0; 16], |me| me.0));
+        // What an earlier one could not give any more.
+        handing::settle(&client, &FilesClient::new(connection.clone())).await?;
         let store = client.server.store()?;
         let following = Following::start(Follower::new(), Backoff::default(), {
             let client = client.clone();
@@ -167,7 +169,11 @@ impl Receiver {
     async fn look(&mut self) -> std::result::Result<(), Pass> {
         let connection = match &self.connection {
             Some(connection) if !connection.is_closed() => connection.clone(),
-            _ => self.connection.insert(self.client.connect().await?).clone(),
+            _ => {
+                let connection = self.connection.insert(self.client.connect().await?).clone();
+                handing::settle(&self.client, &FilesClient::new(connection.clone())).await?;
+                connection
+            }
         };
         let chat = ChatClient::new(connection);
         let first = self.store.meta(BEGUN)?.is_none();

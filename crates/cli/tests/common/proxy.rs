@@ -27,6 +27,8 @@ struct State {
     mute_at: Option<u64>,
     /// Nothing passes either way once so many bytes have gone to the server.
     hold_at: Option<u64>,
+    /// Nothing passes to the server any more once so many bytes have gone to clients.
+    deaf_at: Option<u64>,
 }
 
 /// Listens in front of a server.
@@ -98,6 +100,11 @@ impl Proxy {
         self.change(|state| state.mute_at = Some(state.to_server + bytes));
     }
 
+    /// From `bytes` more to clients on, the server hears nothing any more.
+    pub fn deafen_after(&self, bytes: u64) {
+        self.change(|state| state.deaf_at = Some(state.to_client + bytes));
+    }
+
     /// From `bytes` more to the server on, nothing passes.
     pub fn hold_after(&self, bytes: u64) {
         self.change(|state| state.hold_at = Some(state.to_server + bytes));
@@ -106,7 +113,7 @@ impl Proxy {
     /// Whole again; connections that were stopped go on, those that were cut stay so.
     pub fn mend(&self) {
         self.change(|state| {
-            (state.cut_at, state.mute_at, state.hold_at) = (None, None, None);
+            (state.cut_at, state.mute_at, state.hold_at, state.deaf_at) = (None, None, None, None);
         });
     }
 
@@ -159,7 +166,9 @@ fn carry(mut from: TcpStream, mut to: TcpStream, side: Side, shared: &(Mutex<Sta
                         break None;
                     }
                     let stopped = match side {
-                        Side::ToServer => reached(state.hold_at),
+                        Side::ToServer => {
+                            reached(state.hold_at) || state.deaf_at.is_some_and(|at| state.to_client >= at)
+                        }
                         Side::ToClient => reached(state.hold_at) || reached(state.mute_at),
                     };
                     if !stopped {

@@ -34,10 +34,33 @@ pub(crate) struct Incoming {
 pub(crate) enum Found {
     /// Its bytes are to come.
     Incoming(Box<Incoming>),
-    /// A tree that was whole when this program was interrupted, and has its place now.
-    Placed(Box<(Receipt, SafeName, Report)>),
+    /// It was whole when this program was interrupted, and has its place now.
+    Placed(Box<Published>),
     /// A file that need not come: the same is there, or a newer one that stays.
     There(Box<(Receipt, SafeName, Verdict)>),
+}
+
+/// What has its place.
+pub(crate) struct Published {
+    pub(crate) receipt: Receipt,
+    pub(crate) name: SafeName,
+    /// Of a tree.
+    pub(crate) report: Option<Report>,
+    pub(crate) remains: Remains,
+}
+
+/// What tells that something got its place, until whoever is to know of it knows. Left behind by a crash, it tells the next
+/// one who fetches the same to the same place.
+#[must_use]
+pub(crate) struct Remains {
+    into: Dir,
+    transfer: TransferId,
+}
+
+impl Remains {
+    pub(crate) fn forget(self) -> Result<()> {
+        Ok(staging(&self.into)?.discard(self.transfer)?)
+    }
 }
 
 /// Where its bytes go.
@@ -63,6 +86,11 @@ impl Incoming {
             None => SafeName::parse(&head.name, to.dots)?,
         };
         let into = Dir::open(&to.directory).map_err(VaultError::Io)?;
+        if layout == Layout::File
+            && let Some(placed) = placed_before(&head, &into, &name)?
+        {
+            return Ok(Found::Placed(Box::new(placed)));
+        }
         // A tree has names of its own, and looks at each when it takes its place.
         if layout == Layout::File
             && let Some(theirs) = into.find(&name).map_err(VaultError::Io)?
@@ -101,12 +129,10 @@ impl Incoming {
                     }
                     Opening::Whole(staged, root, size) => {
                         let placed = place_again(*staged, (root, size), to.options, &into)?;
-                        staging(&into)?.discard(head.transfer)?;
-                        return Ok(Found::Placed(Box::new((
-                            receipt_of(&head, &placed),
-                            name,
-                            placed.report,
-                        ))));
+                        let receipt = receipt_of(&head, &placed);
+                        let (report, remains) =
+                            (Some(placed.report), Remains { into, transfer: head.transfer });
+                        return Ok(Found::Placed(Box::new(Published { receipt, name, report, remains })));
                     }
                 }
             }
@@ -164,12 +190,7 @@ impl Incoming {
         }
     }
 
-    pub(crate) fn publish(
-        self,
-        root: Root,
-        size: u64,
-        waiting: &mut Waiting,
-    ) -> Result<(Receipt, SafeName, Option<Report>)> {
+    pub(crate) fn publish(self, root: Root, size: u64, waiting: &mut Waiting) -> Result<Published> {
         let transfer = self.head.transfer;
         match self.sink {
             Sink::File(mut staged) => {
@@ -188,13 +209,14 @@ impl Incoming {
                     }
                     named => named?,
                 };
-                staged.forget()?;
-                Ok((receipt, name, None))
+                let remains = Remains { into: self.into, transfer };
+                Ok(Published { receipt, name, report: None, remains })
             }
             Sink::Tree(sink, ..) => {
                 let placed = sink.place(root, size, &self.into, waiting)?;
-                staging(&self.into)?.discard(transfer)?;
-                Ok((receipt_of(&self.head, &placed), self.name, Some(placed.report)))
+                let (receipt, remains) =
+                    (receipt_of(&self.head, &placed), Remains { into: self.into, transfer });
+                Ok(Published { receipt, name: self.name, report: Some(placed.report), remains })
             }
         }
     }
@@ -217,6 +239,25 @@ impl Incoming {
             Sink::Tree(..) => Ok(()),
         }
     }
+}
+
+/// A file that got its name right before this program was interrupted, if it still is what it was then: nobody else knows
+/// that it is here. (A tree is compared file by file.)
+fn placed_before(head: &Head, into: &Dir, name: &SafeName) -> Result<Option<Published>> {
+    let (transfer, header) = (head.transfer, hikyaku_wire::cbor::encode(&identity(head)));
+    let published = staging(into)?.published(transfer, &header).map_err(VaultError::Io)?;
+    let Some((root, size, inode)) = published else { return Ok(None) };
+    let is_named = into.identify(name).map_err(VaultError::Io)?.is_some_and(|found| found.inode == inode);
+    if !is_named || head.root.is_some_and(|said| said != root) || !has_root(into, name, root) {
+        staging(into)?.discard(transfer)?;
+        return Ok(None);
+    }
+    // The name may not have been durable.
+    into.sync().map_err(VaultError::Io)?;
+    let (synced, event) = (Synced::Each, None);
+    let receipt = Receipt { transfer, root, size, synced, name: None, event, tree: None };
+    let remains = Remains { into: into.try_clone().map_err(VaultError::Io)?, transfer };
+    Ok(Some(Published { receipt, name: name.clone(), report: None, remains }))
 }
 
 /// What becomes of a file where something has its name.

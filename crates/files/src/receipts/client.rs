@@ -12,7 +12,7 @@ use hikyaku_wire::parcel::EventRef;
 use minicbor::Encode;
 
 use super::Holder;
-use crate::client::{Destination, Fetched, FilesClient};
+use crate::client::{Destination, Fetched, FilesClient, forget};
 use crate::error::{FilesError, Result};
 use crate::progress::Progress;
 
@@ -33,6 +33,9 @@ pub struct Receipted {
 impl FilesClient {
     /// Fetches a parcel as [`FilesClient::get_file`] does and, once it is durable and in its place, gives the server the
     /// receipt that `holder` signs. That the receipt does not arrive is no failure of the transfer.
+    ///
+    /// `owe` keeps the receipt until it was given: durable when it returns. If this process ends before, whoever fetches the
+    /// same to the same place signs it then.
     pub async fn get_receipted(
         &self,
         wanted: &Wanted,
@@ -40,15 +43,28 @@ impl FilesClient {
         progress: &Progress,
         holder: impl Future<Output = Option<Holder>>,
         clock: impl Fn() -> u64,
+        owe: impl FnOnce(&SignedReceipt),
     ) -> Result<Receipted> {
-        let fetched = self.get_file(wanted, into, progress).await?;
+        // Asked for while bytes come: nothing of the server is needed between the name and the signature.
+        let holder = async { Ok(tokio::time::timeout(PATIENCE, holder).await) };
+        let getting = self.get_remembered(wanted, into, progress);
+        let ((fetched, remains), holder) = tokio::try_join!(getting, holder)?;
+        let is_cut_off = holder.is_err() || self.connection.is_closed();
         //= S5.90
         // A part of a tree, or a file that was left as it was, is not the parcel.
         if into.only.is_some() || fetched.kept.is_some() {
+            forget(remains).await?;
             return Ok(Receipted { fetched, receipt: None });
         }
-        let holder = tokio::time::timeout(PATIENCE, holder).await.ok().flatten();
-        let receipt = match holder.and_then(|holder| holder.sign(&fetched, clock())) {
+        let signed = holder.ok().flatten().and_then(|holder| holder.sign(&fetched, clock()));
+        if let Some(receipt) = &signed {
+            owe(receipt);
+        }
+        // Who receives was not to be learned: who fetches the same again asks again.
+        if signed.is_some() || !is_cut_off {
+            forget(remains).await?;
+        }
+        let receipt = match signed {
             Some(receipt) => {
                 let given = self.give_receipt(&receipt).await;
                 Some((receipt, given))

@@ -201,11 +201,6 @@ impl Staged {
         Ok(self.names.remove(&self.dir)?)
     }
 
-    /// Removes the journal of a transfer that was published and need not be remembered.
-    pub(crate) fn forget(&self) -> Result<(), VaultError> {
-        Ok(self.dir.remove(&self.names.journal)?)
-    }
-
     pub(super) fn finish(&mut self, size: u64, meta: &Metadata, synced: Synced) -> Result<(), VaultError> {
         if self.file.metadata()?.len() != size {
             disk::set_len(&self.file, size).map_err(|error| full(&self.dir, 0, error))?;

@@ -162,7 +162,7 @@ async fn a_receipt_is_given_only_when_the_file_or_the_tree_is_under_its_final_na
         let destination = Destination::new(world.path("into"));
         let holder = std::future::ready(Some(holder(&device, seq)));
         let (wanted, progress) = (event(seq), Progress::none());
-        let got = files.get_receipted(&wanted, &destination, &progress, holder, || 77).await;
+        let got = files.get_receipted(&wanted, &destination, &progress, holder, || 77, |_| {}).await;
         let (receipt, given) = got.unwrap().receipt.unwrap();
         given.unwrap();
         assert_eq!(kept.seen.lock().unwrap().last().unwrap(), &there, "when the receipt came");
@@ -195,7 +195,7 @@ async fn what_did_not_get_its_name_is_not_receipted() {
         std::fs::write(taken, "mine").unwrap();
     });
     let holder = std::future::ready(Some(holder(&device, 1)));
-    let got = files.get_receipted(&event(1), &destination, &progress, holder, || 77).await;
+    let got = files.get_receipted(&event(1), &destination, &progress, holder, || 77, |_| {}).await;
     taking.join().unwrap();
     // It may have been faster than the other: then it has its name, and says so.
     assert_eq!(got.is_ok(), kept.count() == 1);
@@ -309,7 +309,7 @@ async fn hands_are_told_once_or_as_they_come_and_to_nobody_who_may_not_read() {
     assert_eq!(following.next().await.unwrap(), Some(none));
     let destination = Destination::new(world.path("into"));
     let holder = std::future::ready(Some(holder(&device, 1)));
-    files.get_receipted(&event(1), &destination, &Progress::none(), holder, || 77).await.unwrap();
+    files.get_receipted(&event(1), &destination, &Progress::none(), holder, || 77, |_| {}).await.unwrap();
     let one = Hands { hands: 1, ..none };
     assert_eq!(following.next().await.unwrap(), Some(one));
     // Whoever may no longer read hears nothing more.
