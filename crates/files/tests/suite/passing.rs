@@ -84,6 +84,8 @@ struct Reader {
     into: PathBuf,
     moments: watch::Receiver<Moment>,
     task: JoinHandle<Result<Fetched, FilesError>>,
+    /// Why it had to come back.
+    sent_back: Arc<Mutex<Vec<String>>>,
 }
 
 impl Reader {
@@ -94,18 +96,21 @@ impl Reader {
         let mut destination = Destination::new(&into);
         destination.options.overwrite = Some(Overwrite::Always);
         let connection = world.connect_as(BOB).await;
+        let sent_back = Arc::<Mutex<Vec<String>>>::default();
+        let told = sent_back.clone();
         let task = tokio::spawn(async move {
             loop {
                 let client = FilesClient::new(connection.clone());
                 match client.get_file(&event(1), &destination, &progress).await {
                     Err(error) if error.is_retryable() && !connection.is_closed() => {
+                        told.lock().unwrap().push(error.to_string());
                         tokio::task::yield_now().await;
                     }
                     done => return done,
                 }
             }
         });
-        Self { into, moments, task }
+        Self { into, moments, task, sent_back }
     }
 
     async fn has(&self, bytes: usize) {
@@ -328,6 +333,36 @@ async fn a_reader_whose_bytes_are_no_more_the_senders_begins_again() {
     assert!(!reader.task.is_finished());
     sender.close().await.unwrap();
     reader.whole(&new).await;
+}
+
+/// The server stays, and what it had of the parcel is gone: its sender begins again before what readers have.
+//= S5.81 (test)
+//= S5.85 (test)
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_reader_that_is_ahead_of_a_sender_that_begins_again_comes_back_and_ends_with_what_is_sent() {
+    for changes in [false, true] {
+        let world = World::new();
+        let old = bytes(10 * GROUP);
+        let new = if changes { bytes(10 * GROUP + 1) } else { old.clone() };
+        let mut sender = ByHand::begin(&world, &offer(1, None), &old).await;
+        let (ahead, behind) = (Reader::begin(&world, "a").await, Reader::begin(&world, "b").await);
+        sender.send_to(6 * GROUP).await;
+        ahead.has(6 * GROUP).await;
+        behind.has(6 * GROUP).await;
+        sender.killed(&world, TransferId([1; 16])).await;
+        for name in names(&world.path("vault/partials")) {
+            std::fs::remove_file(world.path("vault/partials").join(name)).unwrap();
+        }
+        let mut sender = ByHand::begin(&world, &offer(1, None), &new).await;
+        assert_eq!(sender.at, 0, "it begins again");
+        let told = || ahead.sent_back.lock().unwrap().iter().any(|told| told.contains("began again"));
+        until("whoever is ahead is sent back", told).await;
+        sender.send_to(3 * GROUP).await;
+        assert!(!ahead.task.is_finished() && ahead.published().is_empty(), "nothing of it is the whole");
+        sender.close().await.unwrap();
+        ahead.whole(&new).await;
+        behind.whole(&new).await;
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
