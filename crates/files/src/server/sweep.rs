@@ -72,8 +72,9 @@ impl<C: Send + Sync + 'static, R: Rooms<C>> FilesServer<C, R> {
                 return Ok(());
             }
             swept.expired += expired.len();
-            for Content { transfer, root, counts } in expired {
-                self.shared.quotas.remove(&counts);
+            // Counted first, all of them: they are named once, and what the vault does not let go of now is found again.
+            expired.iter().for_each(|Content { counts, .. }| self.shared.quotas.remove(counts));
+            for Content { transfer, root, .. } in expired {
                 self.release(root, transfer).await?;
             }
         }

@@ -7,7 +7,7 @@ use hikyaku_files::{DropOptions, FilesClient, FilesError, FilesLimits, OutgoingP
 use hikyaku_wire::files::Target;
 use hikyaku_wire::parcel::EndStatus;
 
-use crate::world::{ADA, BOB, World, bytes, code, room};
+use crate::world::{ADA, BOB, World, bytes, code, names, room};
 
 const LAB: [u8; 16] = *b"lab\0\0\0\0\0\0\0\0\0\0\0\0\0";
 
@@ -69,6 +69,25 @@ async fn a_room_has_a_quota_and_what_expires_is_free_again_also_after_a_restart(
     world.server.sweep().await.unwrap();
     assert_eq!(used(&world).await, [(60_000, 0), (0, 0)]);
     world.send(&path, room()).await.unwrap();
+}
+
+//= S5.74 (test)
+#[tokio::test]
+async fn what_has_expired_counts_no_longer_also_where_the_vault_cannot_let_go_of_it_now() {
+    let world = world(FilesLimits::default());
+    for (name, len) in [("a", 60_000), ("b", 50_000)] {
+        world.send(&world.file(name, len).0, room()).await.unwrap();
+    }
+    // What cannot be removed as a reference is removed.
+    for root in names(&world.path("vault/refs")) {
+        let references = world.path("vault/refs").join(root);
+        let reference = references.join(&names(&references)[0]);
+        std::fs::remove_file(&reference).unwrap();
+        std::fs::create_dir(&reference).unwrap();
+    }
+    world.rooms.log().over = vec![1, 2];
+    world.server.sweep().await.unwrap_err();
+    assert_eq!(used(&world).await, [(0, 0), (0, 0)]);
 }
 
 //= S5.74 (test)

@@ -29,7 +29,10 @@ impl Parcels {
             let page = self.scan(kept_prefix(), after, 1).await?;
             let Some((key, _)) = page.first() else { break };
             let (room, ..) = parse_kept(key).ok_or_else(damaged)?;
-            self.expire_in(room, &mut expired).await?;
+            if let Err(failure) = self.expire_in(room, &mut expired).await {
+                // Those of which it was said are let go of; the next round meets the failure first.
+                return if expired.is_empty() { Err(failure) } else { Ok(expired) };
+            }
             after = Some(Key::join([kept_prefix().as_bytes(), &room.0, &[0xff; 24]]));
         }
         Ok(expired)
