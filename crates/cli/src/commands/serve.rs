@@ -61,6 +61,10 @@ pub(crate) struct Serve {
     /// Keep no prints with the files that arrive there, by which 'verify' finds what decays later
     #[arg(long)]
     no_prints: bool,
+    /// How often what is over is let go of: files whose time in their room is over, transfers that nobody goes on with
+    /// [default: 1h]
+    #[arg(long, value_name = "TIME", value_parser = duration)]
+    sweep_every: Option<Duration>,
     /// Write the first invite to this file (mode 0600) instead of printing it
     #[arg(long, value_name = "FILE")]
     invite_file: Option<PathBuf>,
@@ -83,8 +87,8 @@ impl Serve {
         let name = self.name.unwrap_or_else(computer_name);
         let seeing = global.seeing.open()?;
         let distinct = self.distinct.map(Twins::distinct);
-        let (listen, advertise, into, pause_timeout) =
-            (self.listen, self.advertise, self.into, self.pause_timeout);
+        let (listen, advertise, into) = (self.listen, self.advertise, self.into);
+        let (pause_timeout, sweep_every) = (self.pause_timeout, self.sweep_every);
         let quotas = Quotas { directory: self.quota, user: self.user_quota };
         let room_quotas =
             RoomQuotas { user: self.room_user_quota, room: self.room_quota, vault: self.vault_quota };
@@ -98,6 +102,7 @@ impl Serve {
             prints: !self.no_prints,
             quotas,
             pause_timeout,
+            sweep_every,
             name,
             seeing,
         };

@@ -63,6 +63,7 @@ async fn tour(place: &Path) -> Result {
         quotas: hikyaku_files::Quotas::default(),
         pause_timeout: None,
         prints: true,
+        sweep_every: None,
         into: None,
         name: "tour".to_owned(),
         seeing: Seeing::default(),

@@ -39,8 +39,9 @@ use quotas::Desk;
 
 /// Bytes of the disk that stored files leave free, so that the log can always be written.
 pub(crate) const KEEP_FREE: u64 = 256 * 1024 * 1024;
-/// How often abandoned transfers are swept.
+/// How often what is over is swept, unless it is said, and how often at most.
 const SWEEP_EVERY: Duration = Duration::from_secs(3600);
+const SWEEP_AT_MOST: Duration = Duration::from_secs(1);
 /// How often rooms forget what they need no longer keep.
 const RETAIN_EVERY: Duration = Duration::from_secs(600);
 
@@ -60,6 +61,8 @@ pub(crate) struct Config {
     pub(crate) quotas: Quotas,
     /// How long a transfer waits for room on a full disk, if that is said.
     pub(crate) pause_timeout: Option<Duration>,
+    /// How often what is over is let go of, if that is said.
+    pub(crate) sweep_every: Option<Duration>,
     /// How many bytes of files users, rooms and the whole store may have.
     pub(crate) room_quotas: RoomQuotas,
     /// Whether prints are kept of the files in it.
@@ -103,6 +106,7 @@ impl Running {
         let (sweeping, known, data) = (files.clone(), accounts.clone(), config.data.clone());
         let retaining = chat.clone();
         let at_the_door = desk.clone();
+        let every = config.sweep_every.unwrap_or(SWEEP_EVERY).max(SWEEP_AT_MOST);
         let router = service
             .mount(Router::new())
             .route(hikyaku_wire::chat::PROTOCOL, chat)
@@ -130,7 +134,7 @@ impl Running {
         let addresses = addresses::advertised(&config.advertise, server.addresses())?;
         service.announce(addresses.clone());
         let admin = admin::Door::open(&config.data, server.clone(), accounts.clone())?;
-        let sweeper = tokio::spawn(async move { tokio::join!(sweep(sweeping), retain(retaining)) });
+        let sweeper = tokio::spawn(async move { tokio::join!(sweep(sweeping, every), retain(retaining)) });
         Ok(Self { server, accounts, addresses, sweeper, admin })
     }
 
@@ -257,14 +261,14 @@ async fn answer_files(
     Box::pin(files.handle(exchange)).await
 }
 
-/// Ends what was left unfinished: at the start, and then every hour.
-async fn sweep(files: FilesServer<Context, Parcels>) {
+/// Ends what was left unfinished and lets go of what is over: at the start, and then again and again.
+async fn sweep(files: FilesServer<Context, Parcels>, every: Duration) {
     loop {
         match files.sweep().await {
             Ok(swept) => tracing::debug!(?swept, "swept"),
             Err(error) => tracing::warn!(%error, "could not sweep abandoned transfers"),
         }
-        tokio::time::sleep(SWEEP_EVERY).await;
+        tokio::time::sleep(every).await;
     }
 }
 
