@@ -184,7 +184,7 @@ fn mistakes_in_typing_are_usage_errors() {
     ana.run(["tail", "ops", "--since", "yesterday"]).fails(2, &["2026-11-22"]);
     ana.run(["tail", "ops", "-n", "3", "--after", "1"]).fails(2, &["cannot be used with"]);
     ana.run(["get", "ops"]).fails(2, &["'#ops:17'"]);
-    ana.run(["send", "f", "--to", "@ana/phone"]).fails(2, &["@ana/phone"]);
+    ana.run(["send", "f", "--to", "@ana/"]).fails(2, &["@ana/"]);
     ana.run(["send", "f", "--to", ":../f"]).fails(2, &["'.' or '..'"]);
     ana.run(["send", "--to", "#ops"]).fails(2, &["<PATH>"]);
     ana.run(["invite", "cancel", "x"]).fails(2, &["invite", "hikyaku invite list"]);

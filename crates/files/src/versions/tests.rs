@@ -100,6 +100,21 @@ fn what_did_not_change_is_not_sent_wherever_something_was_put_in_or_taken_out() 
     assert_eq!(sent(&old, &other, 0), other.len(), "nothing of it is there");
 }
 
+//= S5.103 (test)
+#[test]
+fn parts_that_touch_in_the_new_version_alone_are_told_apart() {
+    let old = content(5, 512 * KIB);
+    let mut cutter = Cutter::new(older(&old).average).unwrap();
+    cutter.take(&old);
+    cutter.end();
+    let lens: Vec<_> = std::iter::from_fn(|| cutter.next_piece()).map(|(len, _)| len).collect();
+    // One whole piece is taken out: those on both sides of it stay as they are, and touch now.
+    let at: usize = lens[..5].iter().sum();
+    let mut new = old.clone();
+    new.drain(at..at + lens[5]);
+    assert_eq!(sent(&old, &new, 0), 0);
+}
+
 //= S5.104 (test)
 #[test]
 fn who_goes_on_in_the_middle_finds_the_same_pieces_soon() {

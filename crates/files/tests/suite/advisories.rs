@@ -113,9 +113,10 @@ async fn croc_a_claimed_size_costs_nothing_and_a_bomb_is_a_hole() {
     bomb.writer.end(&FileEnd::default());
     bomb.writer.done(&hikyaku_wire::bundle::Done { entries: 1, bytes: size, ..Default::default() });
     let bomb = bomb.writer.written().to_vec();
-    // A file system that has no room for such a number says so; one that has gives no block to it.
+    // A file system that has no room for such a number says so; one that has gives no block to it, but perhaps one to what
+    // is kept with it.
     match put(&connection, &tree_offer(1, PutOptions::default()), &bomb).await {
-        Ok(_) => assert_eq!(fs::metadata(world.path("drop/bomb")).unwrap().blocks(), 0),
+        Ok(_) => assert!(fs::metadata(world.path("drop/bomb")).unwrap().blocks() <= 4096 / 512),
         Err(code) => assert_eq!(code, ErrorCode::FULL),
     }
     let claimed = Offer { size: Some(1 << 52), ..tree_offer(2, PutOptions::default()) };
