@@ -6,21 +6,18 @@
 //! - what has a receipt is there after the power fails;
 //! - nothing is left over once the sender has its receipt.
 
-mod tree;
-
 use std::collections::BTreeSet;
+use std::ffi::OsStr;
 use std::fmt;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use rustix::process::Signal;
-
+use crate::host::Host;
 use crate::plan::Random;
 use crate::power::Disk;
-use crate::program::{Program, hikyaku, serve};
-use tree::{compare, make, names};
+use crate::tree::{compare, make, names};
 
 /// One run.
 #[derive(Clone, Debug)]
@@ -126,14 +123,12 @@ pub fn run(plan: &FilesPlan) -> Result<FilesOutcome, String> {
     Ok(outcome)
 }
 
-/// Everything that lives during a run. Dropped in this order: the server, the disk.
+/// Everything that lives during a run.
 struct World<'a> {
     plan: &'a FilesPlan,
     home: PathBuf,
     random: Random,
-    server: Option<Program>,
-    address: String,
-    disk: Option<Disk>,
+    host: Host,
     outcome: FilesOutcome,
     /// How long a transfer takes without faults.
     usual: Duration,
@@ -161,16 +156,15 @@ impl<'a> World<'a> {
     fn new(plan: &'a FilesPlan, home: &Path) -> Result<Self, String> {
         // Beside what is sent there is what a server keeps free.
         let size = (plan.large + plan.small * 16_384) * 4 + (512 << 20);
-        let disk = if plan.cuts > 0 { Some(Disk::with_size(home, size)?) } else { None };
-        let [.., high, low] = std::process::id().to_be_bytes();
-        let address = format!("127.{}.{low}.{}:0", high.max(1), 1 + plan.seed % 250);
+        let mut host = Host::new(&plan.server, home, plan.seed);
+        host.disk = if plan.cuts > 0 { Some(Disk::with_size(home, size)?) } else { None };
+        let drop_dir = host.base().join("drop");
+        host.arguments([OsStr::new("--into"), drop_dir.as_os_str()]);
         let mut world = Self {
             plan,
             home: home.to_owned(),
             random: Random::new(plan.seed),
-            server: None,
-            address,
-            disk,
+            host,
             outcome: FilesOutcome::default(),
             usual: Duration::from_secs(1),
             root: None,
@@ -178,9 +172,8 @@ impl<'a> World<'a> {
         };
         fs::create_dir_all(world.drop_dir()).map_err(|error| error.to_string())?;
         make(&world.source(), plan.large, plan.small, plan.seed).map_err(|error| error.to_string())?;
-        world.serve()?;
-        let invite = fs::read_to_string(home.join("invite")).map_err(|error| error.to_string())?;
-        world.once(&["join", "--name", "ana", "--device", "d"], &invite)?;
+        world.host.serve()?;
+        world.host.join(&["ana".to_owned()])?;
         world.once(&["room", "create", "ops"], "")?;
         Ok(world)
     }
@@ -243,7 +236,7 @@ impl<'a> World<'a> {
             return Ok(());
         }
         self.check_root(number, way, &ended.1);
-        if way != Way::Get && self.disk.is_some() && self.outcome.cuts < self.plan.cuts {
+        if way != Way::Get && self.host.disk.is_some() && self.outcome.cuts < self.plan.cuts {
             self.cut()?;
             self.outcome.cuts_behind_receipts += 1;
         }
@@ -255,15 +248,15 @@ impl<'a> World<'a> {
     }
 
     fn fault(&mut self, number: u64, way: Way, place: &Path, client: &mut Child) -> Result<(), String> {
-        let can_cut = self.disk.is_some() && self.outcome.cuts < self.plan.cuts;
+        let can_cut = self.host.disk.is_some() && self.outcome.cuts < self.plan.cuts;
         let kills = self.outcome.server_kills + self.outcome.client_kills < self.plan.kills;
         match self.random.below(10) {
             0..4 if can_cut => self.cut()?,
             _ if can_cut && !kills => self.cut()?,
             4..8 => {
-                self.kill_server()?;
+                self.host.kill()?;
                 self.check(number, way, place, false);
-                self.serve()?;
+                self.host.serve()?;
                 self.outcome.server_kills += 1;
             }
             _ => {
@@ -278,19 +271,9 @@ impl<'a> World<'a> {
 
     /// The power fails, and comes back with everything that was durable.
     fn cut(&mut self) -> Result<(), String> {
-        // Without power nobody says anything any more, not even that the disk has failed.
-        if let Some(server) = &self.server {
-            server.signal(Signal::STOP)?;
-        }
-        if let Some(disk) = &self.disk {
-            disk.cut()?;
-        }
-        self.kill_server()?;
-        if let Some(disk) = &self.disk {
-            disk.heal()?;
-        }
+        self.host.cut()?;
         self.outcome.cuts += 1;
-        self.serve()
+        self.host.serve()
     }
 
     /// What has its final name is what was sent; `whole`: and nothing is missing.
@@ -379,31 +362,12 @@ impl<'a> World<'a> {
         command.spawn().map_err(|error| error.to_string())
     }
 
-    fn serve(&mut self) -> Result<(), String> {
-        let mut command = Command::new(&self.plan.server);
-        command.arg("serve").arg("--data").arg(self.base().join("data")).args(["--listen", &self.address]);
-        command.arg("--into").arg(self.drop_dir()).arg("--invite-file").arg(self.home.join("invite"));
-        let log = fs::File::options().append(true).create(true).open(self.home.join("server.log"));
-        command.stderr(log.map_err(|error| error.to_string())?);
-        let (server, address) = serve(command)?;
-        (self.server, self.address) = (Some(server), address);
-        Ok(())
-    }
-
-    fn kill_server(&mut self) -> Result<(), String> {
-        self.server.as_mut().map_or(Ok(()), Program::kill)
-    }
-
     fn once(&self, arguments: &[&str], input: &str) -> Result<String, String> {
-        hikyaku(&self.plan.server, &self.home.join("ana"), arguments, input)
-    }
-
-    fn base(&self) -> &Path {
-        self.disk.as_ref().map_or(&self.home, |disk| &disk.path)
+        self.host.once("ana", arguments, input)
     }
 
     fn drop_dir(&self) -> PathBuf {
-        self.base().join("drop")
+        self.host.base().join("drop")
     }
 
     fn source(&self) -> PathBuf {

@@ -7,7 +7,7 @@
 //! its place, checking needs no search.
 //!
 //! `chat-soak` is a run as a program, `chat-client` the client it starts. [`files`] proves transfers in the same manner;
-//! `files-soak` is a run of it.
+//! `files-soak` is a run of it. [`vault`] proves what rooms promise of parcels; `vault-soak` is a run of it.
 
 #![forbid(unsafe_code)]
 
@@ -15,9 +15,13 @@ pub mod check;
 pub mod client;
 pub mod files;
 pub mod history;
+mod host;
 mod plan;
 mod power;
 mod program;
 pub mod run;
+pub mod soaking;
+mod tree;
+pub mod vault;
 
 pub use plan::{Faults, Plan, Random};

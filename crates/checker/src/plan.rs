@@ -112,4 +112,12 @@ impl Random {
     pub fn below(&mut self, limit: u64) -> u64 {
         self.next() % limit
     }
+
+    /// Another order, any of them.
+    pub fn shuffle<T>(&mut self, all: &mut [T]) {
+        for last in (1..all.len()).rev() {
+            let with = self.below(last as u64 + 1);
+            all.swap(last, usize::try_from(with).unwrap_or(0));
+        }
+    }
 }

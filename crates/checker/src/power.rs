@@ -47,6 +47,8 @@ int clock_gettime(clockid_t clock, struct timespec *time) {
 }
 "#;
 
+/// What takes the room of a disk that is to be full.
+const FILLER: &str = "filler";
 /// How large a disk is, in bytes: enough for a run, quick to make.
 const SIZE: u64 = 96 << 20;
 
@@ -66,6 +68,8 @@ pub(crate) struct Disk {
     /// Where it is mounted.
     pub(crate) path: PathBuf,
     godown: PathBuf,
+    /// How often the image was copied.
+    copies: u64,
 }
 
 impl Disk {
@@ -89,7 +93,7 @@ impl Disk {
         let made = fs::File::create(&image).and_then(|file| file.set_len(size));
         made.and_then(|()| fs::create_dir(&path)).map_err(|error| error.to_string())?;
         must(Command::new("mkfs.ext4").args(["-q", "-F"]).arg(&image))?;
-        let disk = Self { image, path, godown };
+        let disk = Self { image, path, godown, copies: 0 };
         disk.mount()?;
         Ok(disk)
     }
@@ -104,9 +108,51 @@ impl Disk {
     }
 
     /// The power is back. Whoever had files open there must be gone.
-    pub(crate) fn heal(&self) -> Result<(), String> {
+    pub(crate) fn heal(&mut self) -> Result<(), String> {
         must(Command::new("umount").arg(&self.path))?;
+        self.mount()?;
+        let probe = self.path.join("probe");
+        if fs::write(&probe, "").and_then(|()| fs::remove_file(&probe)).is_ok() {
+            return Ok(());
+        }
+        // Some other name space of mounts on this computer has it still, without power: what is on the medium is mounted anew.
+        must(Command::new("umount").arg(&self.path))?;
+        let copy = self.image.with_extension(format!("{}.img", self.copies));
+        must(Command::new("cp").arg("--sparse=always").arg(&self.image).arg(&copy))?;
+        (self.image, self.copies) = (copy, self.copies + 1);
         self.mount()
+    }
+}
+
+impl Disk {
+    /// Takes all room but so many bytes; with 0 left nobody has any.
+    pub(crate) fn fill(&self, leaves: u64) -> Result<(), String> {
+        use rustix::fs::{FallocateFlags, fallocate};
+        let filler = fs::File::create(self.path.join(FILLER)).map_err(|error| error.to_string())?;
+        let mut filled = 0;
+        // What is kept for root has no owner when files are to find room: then it stays.
+        let free = || {
+            let disk = rustix::fs::fstatvfs(&filler).map_err(|error| error.to_string())?;
+            let blocks = if leaves == 0 { disk.f_bfree } else { disk.f_bavail };
+            Ok::<_, String>((blocks * disk.f_frsize).saturating_sub(leaves))
+        };
+        // Where the disk keeps its own books takes room, too: less and less at a time, until nothing is left.
+        let mut piece = free()?;
+        while piece >= 4_096 {
+            match fallocate(&filler, FallocateFlags::empty(), filled, piece) {
+                Ok(()) => {
+                    filled += piece;
+                    piece = free()?.min(piece);
+                }
+                Err(_) => piece /= 2,
+            }
+        }
+        Ok(())
+    }
+
+    /// Gives the room back.
+    pub(crate) fn empty(&self) -> Result<(), String> {
+        fs::remove_file(self.path.join(FILLER)).map_err(|error| error.to_string())
     }
 }
 

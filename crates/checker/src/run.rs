@@ -3,7 +3,6 @@
 use std::collections::BTreeMap;
 use std::fmt;
 use std::path::PathBuf;
-use std::process::Command;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -12,9 +11,10 @@ use rustix::process::Signal;
 use crate::check::{Demands, Report, check};
 use crate::client::Options;
 use crate::history::{self, Event, History};
+use crate::host::Host;
 use crate::plan::{Plan, Random};
 use crate::power::{Clock, Disk};
-use crate::program::{Program, Progress, State, hikyaku, serve};
+use crate::program::{Program, Progress, State};
 
 /// The names of the faults, as a report shows them.
 const KILL_SERVER: &str = "server killed";
@@ -101,44 +101,35 @@ pub fn can_cut_power() -> bool {
     Disk::is_possible()
 }
 
-/// Everything that lives during a run. Dropped in this order: clients, server, disk.
+/// Everything that lives during a run. Dropped in this order: clients, then the server.
 struct World<'a> {
     plan: &'a Plan,
     home: PathBuf,
     random: Random,
     progress: Arc<Progress>,
     clients: BTreeMap<String, (Options, Program)>,
-    server: Option<Program>,
-    address: String,
+    host: Host,
     /// Names and ids.
     rooms: Vec<(String, String)>,
-    disk: Option<Disk>,
-    clock: Option<Clock>,
     history: History,
 }
 
 impl<'a> World<'a> {
     fn new(plan: &'a Plan, home: PathBuf) -> Result<Self, String> {
-        let disk = if plan.faults.power_cuts > 0 { Some(Disk::new(&home)?) } else { None };
-        let clock = if plan.faults.clock_jumps > 0 { Some(Clock::new(&home)?) } else { None };
-        // A loopback address of its own keeps the port free while the server is down.
-        let [.., high, low] = std::process::id().to_be_bytes();
-        let address = format!("127.{}.{low}.{}:0", high.max(1), 1 + plan.seed % 250);
-        let mut world = Self {
+        let mut host = Host::new(&plan.server, &home, plan.seed);
+        host.disk = if plan.faults.power_cuts > 0 { Some(Disk::new(&home)?) } else { None };
+        host.clock = if plan.faults.clock_jumps > 0 { Some(Clock::new(&home)?) } else { None };
+        host.serve()?;
+        Ok(Self {
             plan,
             home,
             random: Random::new(plan.seed),
             progress: Arc::default(),
             clients: BTreeMap::new(),
-            server: None,
-            address,
+            host,
             rooms: Vec::new(),
-            disk,
-            clock,
             history: History::default(),
-        };
-        world.serve()?;
-        Ok(world)
+        })
     }
 
     /// Everything from the first join to the last page.
@@ -148,8 +139,8 @@ impl<'a> World<'a> {
             // What there is can still be wrong.
             self.history.stuck = Some(stuck);
             self.kill_clients()?;
-            self.kill_server()?;
-            if let Err(why) = self.serve() {
+            self.host.kill()?;
+            if let Err(why) = self.host.serve() {
                 self.history.lost.push(why);
             }
         }
@@ -186,49 +177,15 @@ impl<'a> World<'a> {
         Demands { acknowledged: 100, connections: 2, switches: disconnects.min(1), disconnects, faults }
     }
 
-    fn data(&self) -> PathBuf {
-        self.disk.as_ref().map_or(&self.home, |disk| &disk.path).join("data")
-    }
-
-    fn serve(&mut self) -> Result<(), String> {
-        let mut command = Command::new(&self.plan.server);
-        command.arg("serve").arg("--data").arg(self.data()).args(["--listen", &self.address]);
-        command.arg("--invite-file").arg(self.home.join("invite"));
-        command.stderr(
-            std::fs::File::options()
-                .append(true)
-                .create(true)
-                .open(self.home.join("server.log"))
-                .map_err(|error| error.to_string())?,
-        );
-        if let Some(clock) = &self.clock {
-            clock.apply(&mut command);
-        }
-        let (server, address) = serve(command)?;
-        self.server = Some(server);
-        self.address = address;
-        Ok(())
-    }
-
     /// Everybody joins, rooms are made, clients begin.
     fn settle(&mut self) -> Result<(), String> {
-        let binary = self.plan.server.clone();
-        let invite = std::fs::read_to_string(self.home.join("invite")).map_err(|error| error.to_string())?;
         let names: Vec<String> = (0..self.plan.clients).map(|number| format!("c{number}")).collect();
         let all: Vec<String> = names.into_iter().chain([REVOKED.to_owned()]).collect();
-        let owner = self.home.join("c0");
-        let join = |who: &str, link: &str| {
-            hikyaku(&binary, &self.home.join(who), &["join", "-", "--name", who, "--device", "d"], link)
-        };
-        join("c0", &invite)?;
-        let link = hikyaku(&binary, &owner, &["invite", "create", "--uses", &all.len().to_string()], "")?;
-        for who in all.iter().skip(1) {
-            join(who, &link)?;
-        }
+        self.host.join(&all)?;
         for number in 0..self.plan.rooms {
-            hikyaku(&binary, &owner, &["room", "create", &format!("r{number}")], "")?;
+            self.host.once("c0", &["room", "create", &format!("r{number}")], "")?;
         }
-        let list = hikyaku(&binary, &owner, &["room", "list", "--json"], "")?;
+        let list = self.host.once("c0", &["room", "list", "--json"], "")?;
         let rooms = list.lines().map(|line| {
             let room: serde_json::Value = serde_json::from_str(line).ok()?;
             Some((room["name"].as_str()?.to_owned(), room["id"].as_str()?.to_owned()))
@@ -260,10 +217,7 @@ impl<'a> World<'a> {
             .iter()
             .flat_map(|(what, count)| std::iter::repeat_n(*what, usize::try_from(*count).unwrap_or(0)))
             .collect();
-        for last in (1..all.len()).rev() {
-            let with = self.random.below(last as u64 + 1);
-            all.swap(last, usize::try_from(with).unwrap_or(0));
-        }
+        self.random.shuffle(&mut all);
         all
     }
 
@@ -284,23 +238,12 @@ impl<'a> World<'a> {
     fn fault(&mut self, what: &'static str) -> Result<(), String> {
         match what {
             KILL_SERVER => {
-                self.kill_server()?;
-                self.serve()?;
+                self.host.kill()?;
+                self.host.serve()?;
             }
             CUT => {
-                // Stopped first: a sync that is under way while a file system goes down may come back as if it were
-                // done, and nobody goes on computing behind a power cut.
-                if let Some(server) = &self.server {
-                    server.signal(Signal::STOP)?;
-                }
-                if let Some(disk) = &self.disk {
-                    disk.cut()?;
-                }
-                self.kill_server()?;
-                if let Some(disk) = &self.disk {
-                    disk.heal()?;
-                }
-                self.serve()?;
+                self.host.cut()?;
+                self.host.serve()?;
             }
             KILL_CLIENT => {
                 let who = self.somebody();
@@ -317,36 +260,25 @@ impl<'a> World<'a> {
                 }
             }
             STOP_SERVER => {
-                if let Some(server) = &self.server {
-                    stop(server, self.plan.stop_for)?;
-                }
+                self.host.signal(Signal::STOP)?;
+                std::thread::sleep(self.plan.stop_for);
+                self.host.signal(Signal::CONT)?;
             }
             JUMP => {
                 let seconds = i64::try_from(self.random.below(2 * 86_400)).unwrap_or(0) - 86_400;
-                if let Some(clock) = &self.clock {
+                if let Some(clock) = &self.host.clock {
                     clock.set(seconds)?;
                 }
             }
             LULL => self.lull()?,
             REVOKE => {
-                let data = self.data();
-                let data = data.to_str().ok_or("the path is no text")?;
-                hikyaku(
-                    &self.plan.server,
-                    &self.home.join("c0"),
-                    &["user", "revoke", REVOKED, "--data", data],
-                    "",
-                )?;
+                self.host.revoke("c0", REVOKED)?;
                 self.history.revoked.insert(REVOKED.to_owned(), history::now());
             }
             other => return Err(format!("there is no fault '{other}'")),
         }
         *self.history.faults.entry(what).or_default() += 1;
         Ok(())
-    }
-
-    fn kill_server(&mut self) -> Result<(), String> {
-        self.server.as_mut().map_or(Ok(()), Program::kill)
     }
 
     /// Any client but the one that is revoked.
@@ -358,8 +290,8 @@ impl<'a> World<'a> {
     fn heal(&mut self) -> Result<(), String> {
         let waiting = self.settle_down()?;
         // Whatever was still on its way in the server is decided when it starts again.
-        self.kill_server()?;
-        self.serve()?;
+        self.host.kill()?;
+        self.host.serve()?;
         self.history.faults.entry(KILL_SERVER).and_modify(|count| *count += 1).or_insert(1);
         let places = self.newest()?.into_iter().map(|(room, last)| format!(" {room} {last}"));
         let order = format!("until{}", places.collect::<String>());
@@ -441,7 +373,7 @@ impl<'a> World<'a> {
     /// A room's log as pages of history show it, and its times.
     fn log(&self, room: &str, which: &[&str]) -> Result<(Vec<Event>, Vec<String>), String> {
         let arguments = [&["tail", room, "--json"], which].concat();
-        let text = hikyaku(&self.plan.server, &self.home.join("c0"), &arguments, "")?;
+        let text = self.host.once("c0", &arguments, "")?;
         let events = text.lines().map(|line| {
             let event: serde_json::Value = serde_json::from_str(line).ok()?;
             let is_message = event["kind"] == "message";

@@ -5,6 +5,8 @@ mod connections;
 mod files;
 mod fuzz;
 mod long_tests;
+mod mutants;
+mod vault;
 
 use crate::Outcome;
 
@@ -31,6 +33,14 @@ const RUNS: &[Soak] = &[
         about: "10,000 trees received under an attacker at either end, every call to the disk failed, 200 kills of either end \
                 of 2 GiB and 5,000 small files, 60 power cuts (as root), and a check of every name after each",
         run: files::run,
+    },
+    Soak {
+        name: "vault",
+        arguments: "[--mutants [WORD]…] [--NAME VALUE]…",
+        about: "parcels sent to rooms and people, fetched while they are sent and later, under kills of everybody, power cuts \
+                and full disks (as root), files that expire within seconds and a sender that is revoked; --mutants: mistakes \
+                made on purpose must be found",
+        run: vault::run,
     },
     Soak {
         name: "fuzz",

@@ -2,10 +2,11 @@
 
 #![forbid(unsafe_code)]
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::ExitCode;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
+use hikyaku_checker::soaking::{beside, number, soak};
 use hikyaku_checker::{Faults, Plan, run};
 
 const USAGE: &str = "chat-soak [--NAME VALUE]…
@@ -32,52 +33,19 @@ const USAGE: &str = "chat-soak [--NAME VALUE]…
     --late-cursor 1      with clients that are wrong on purpose";
 
 fn main() -> ExitCode {
-    match soak() {
-        Ok(true) => ExitCode::SUCCESS,
-        Ok(false) => ExitCode::FAILURE,
-        Err(sentence) => {
-            eprintln!("chat-soak: {sentence}");
-            ExitCode::from(2)
-        }
-    }
+    let plan = Plan::small(beside("hikyaku"), beside("chat-client"), std::env::temp_dir(), 0);
+    soak(USAGE, plan, set, |plan, seed| {
+        let outcome = run::run(&Plan { seed, ..plan.clone() })?;
+        Ok((outcome.report.is_good(), Box::new(outcome)))
+    })
 }
 
-/// Whether all runs were good.
-fn soak() -> Result<bool, String> {
-    let own = std::env::current_exe().map_err(|error| error.to_string())?;
-    let beside = |name: &str| own.parent().unwrap_or(Path::new(".")).join(name);
-    let seed = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(0, |time| time.as_secs());
-    let mut plan = Plan::small(beside("hikyaku"), beside("chat-client"), std::env::temp_dir(), seed);
-    let mut rounds = 1;
-    let mut arguments = std::env::args().skip(1);
-    while let Some(name) = arguments.next() {
-        if name == "--help" {
-            println!("{USAGE}");
-            return Ok(true);
-        }
-        let value = arguments.next().ok_or_else(|| format!("{name} needs a value\n{USAGE}"))?;
-        set(&mut plan, &mut rounds, &name, &value)?;
-    }
-    let mut good = true;
-    for round in 0..rounds {
-        let plan = Plan { seed: plan.seed + round, ..plan.clone() };
-        println!("== round {} of {rounds}, seed {}", round + 1, plan.seed);
-        let outcome = run::run(&plan)?;
-        println!("{outcome}");
-        good &= outcome.report.is_good();
-    }
-    println!("== {rounds} rounds: {}", if good { "good" } else { "NOT GOOD" });
-    Ok(good)
-}
-
-fn set(plan: &mut Plan, rounds: &mut u64, name: &str, value: &str) -> Result<(), String> {
-    let number = || value.parse::<u64>().map_err(|_| format!("{name}: '{value}' is no number"));
+fn set(plan: &mut Plan, name: &str, value: &str) -> Result<bool, String> {
+    let number = || number(name, value);
     let Plan { faults, .. } = plan;
     let Faults { server_kills, client_kills, power_cuts, client_stops, server_stops, clock_jumps, lulls } =
         faults;
     match name {
-        "--seed" => plan.seed = number()?,
-        "--rounds" => *rounds = number()?,
         "--clients" => plan.clients = number()?,
         "--rooms" => plan.rooms = number()?,
         "--server-kills" => *server_kills = number()?,
@@ -97,7 +65,7 @@ fn set(plan: &mut Plan, rounds: &mut u64, name: &str, value: &str) -> Result<(),
         "--directory" => plan.directory = PathBuf::from(value),
         "--keep" => plan.keep = number()? > 0,
         "--late-cursor" => plan.late_cursor = number()? > 0,
-        _ => return Err(format!("there is no {name}\n{USAGE}")),
+        _ => return Ok(false),
     }
-    Ok(())
+    Ok(true)
 }

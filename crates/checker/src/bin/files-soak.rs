@@ -2,11 +2,12 @@
 
 #![forbid(unsafe_code)]
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::ExitCode;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use hikyaku_checker::files::{FilesPlan, run};
+use hikyaku_checker::soaking::{beside, number, soak};
 
 const USAGE: &str = "files-soak [--NAME VALUE]…
     --seed N             where randomness begins [default: the time]
@@ -21,49 +22,16 @@ const USAGE: &str = "files-soak [--NAME VALUE]…
     --keep 1             keep everything";
 
 fn main() -> ExitCode {
-    match soak() {
-        Ok(true) => ExitCode::SUCCESS,
-        Ok(false) => ExitCode::FAILURE,
-        Err(sentence) => {
-            eprintln!("files-soak: {sentence}");
-            ExitCode::from(2)
-        }
-    }
+    let plan = FilesPlan::small(beside("hikyaku"), std::env::temp_dir(), 0);
+    soak(USAGE, plan, set, |plan, seed| {
+        let outcome = run(&FilesPlan { seed, ..plan.clone() })?;
+        Ok((outcome.is_good(), Box::new(outcome)))
+    })
 }
 
-/// Whether all runs were good.
-fn soak() -> Result<bool, String> {
-    let own = std::env::current_exe().map_err(|error| error.to_string())?;
-    let seed = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(0, |time| time.as_secs());
-    let server = own.parent().unwrap_or(Path::new(".")).join("hikyaku");
-    let mut plan = FilesPlan::small(server, std::env::temp_dir(), seed);
-    let mut rounds = 1;
-    let mut arguments = std::env::args().skip(1);
-    while let Some(name) = arguments.next() {
-        if name == "--help" {
-            println!("{USAGE}");
-            return Ok(true);
-        }
-        let value = arguments.next().ok_or_else(|| format!("{name} needs a value\n{USAGE}"))?;
-        set(&mut plan, &mut rounds, &name, &value)?;
-    }
-    let mut good = true;
-    for round in 0..rounds {
-        let plan = FilesPlan { seed: plan.seed + round, ..plan.clone() };
-        println!("== round {} of {rounds}, seed {}", round + 1, plan.seed);
-        let outcome = run(&plan)?;
-        println!("{outcome}");
-        good &= outcome.is_good();
-    }
-    println!("== {rounds} rounds: {}", if good { "good" } else { "NOT GOOD" });
-    Ok(good)
-}
-
-fn set(plan: &mut FilesPlan, rounds: &mut u64, name: &str, value: &str) -> Result<(), String> {
-    let number = || value.parse::<u64>().map_err(|_| format!("{name}: '{value}' is no number"));
+fn set(plan: &mut FilesPlan, name: &str, value: &str) -> Result<bool, String> {
+    let number = || number(name, value);
     match name {
-        "--seed" => plan.seed = number()?,
-        "--rounds" => *rounds = number()?,
         "--large" => plan.large = number()?,
         "--small" => plan.small = number()?,
         "--kills" => plan.kills = number()?,
@@ -72,7 +40,7 @@ fn set(plan: &mut FilesPlan, rounds: &mut u64, name: &str, value: &str) -> Resul
         "--server" => plan.server = PathBuf::from(value),
         "--directory" => plan.directory = PathBuf::from(value),
         "--keep" => plan.keep = number()? > 0,
-        _ => return Err(format!("there is no {name}\n{USAGE}")),
+        _ => return Ok(false),
     }
-    Ok(())
+    Ok(true)
 }

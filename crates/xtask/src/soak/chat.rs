@@ -4,6 +4,7 @@
 
 mod mutants;
 
+use super::mutants as mistakes;
 use crate::Outcome;
 use crate::workspace::{Workspace, must};
 
@@ -31,7 +32,7 @@ pub(super) fn run(arguments: &[String]) -> Outcome {
     if let Some((first, rest)) = arguments.split_first()
         && first == "--mutants"
     {
-        return mutants::run(&workspace, rest);
+        return mistakes::run(&workspace, "chat-soak", mutants::MUTANTS, rest);
     }
     let mut command = workspace.command(workspace.target.join("debug/chat-soak"));
     let long = LONG.iter().flat_map(|argument| argument.split('=')).map(str::to_owned);

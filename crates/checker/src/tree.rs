@@ -9,7 +9,7 @@ use std::time::{Duration, SystemTime};
 use crate::plan::Random;
 
 /// Makes a tree of one large file and many small ones, with links, empty files and directories, and modes of all kinds.
-pub(super) fn make(at: &Path, large: u64, small: u64, seed: u64) -> io::Result<()> {
+pub(crate) fn make(at: &Path, large: u64, small: u64, seed: u64) -> io::Result<()> {
     let mut random = Random::new(seed ^ 0x5eed);
     fs::create_dir_all(at.join("empty"))?;
     let mut file = io::BufWriter::new(fs::File::create(at.join("large"))?);
@@ -41,14 +41,14 @@ pub(super) fn make(at: &Path, large: u64, small: u64, seed: u64) -> io::Result<(
 }
 
 /// The names in a directory; none when there is none.
-pub(super) fn names(directory: &Path) -> Vec<String> {
+pub(crate) fn names(directory: &Path) -> Vec<String> {
     let entries = fs::read_dir(directory).into_iter().flatten().flatten();
     entries.map(|entry| entry.file_name().to_string_lossy().into_owned()).collect()
 }
 
 /// Compares what has arrived with what was sent. `whole`: nothing is missing. `merged`: it came into a directory that
 /// was there, with something in it that was not sent.
-pub(super) fn compare(sent: &Path, there: &Path, whole: bool, merged: bool) -> Result<(), String> {
+pub(crate) fn compare(sent: &Path, there: &Path, whole: bool, merged: bool) -> Result<(), String> {
     let there_is = fs::symlink_metadata(there).is_ok();
     if !there_is {
         return if whole { Err(format!("{} is not there", there.display())) } else { Ok(()) };
@@ -94,7 +94,6 @@ fn equal(
     finished: bool,
 ) -> Result<(), String> {
     let differs = |what: &str| Err(format!("{} has another {what} than was sent", path.display()));
-    let failed = |error: io::Error| format!("{}: {error}", path.display());
     if ours.file_type() != theirs.file_type() {
         return differs("kind");
     }
@@ -114,17 +113,21 @@ fn equal(
     if ours.len() != theirs.len() {
         return differs("size");
     }
-    let open = |base: &Path| fs::File::open(base.join(path)).map(io::BufReader::new).map_err(failed);
-    let (mut one, mut other) = (open(sent)?, open(there)?);
-    let (mut left, mut right) = (vec![0; 1 << 20], vec![0; 1 << 20]);
+    if same_file(&sent.join(path), &there.join(path))? { Ok(()) } else { differs("content") }
+}
+
+/// Whether two files have the same bytes.
+pub(crate) fn same_file(one: &Path, other: &Path) -> Result<bool, String> {
+    let failed = |error: io::Error| format!("{} or {}: {error}", one.display(), other.display());
+    let mut files = (fs::File::open(one).map_err(failed)?, fs::File::open(other).map_err(failed)?);
+    let (mut ours, mut theirs) = (Vec::new(), Vec::new());
     loop {
-        let length = one.read(&mut left).map_err(failed)?;
-        if length == 0 {
-            return Ok(());
-        }
-        other.read_exact(&mut right[..length]).map_err(failed)?;
-        if left[..length] != right[..length] {
-            return differs("content");
+        ours.clear();
+        theirs.clear();
+        let length = (&mut files.0).take(1 << 20).read_to_end(&mut ours).map_err(failed)?;
+        (&mut files.1).take(1 << 20).read_to_end(&mut theirs).map_err(failed)?;
+        if ours != theirs || length == 0 {
+            return Ok(ours == theirs);
         }
     }
 }
