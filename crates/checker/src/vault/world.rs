@@ -342,8 +342,8 @@ impl<'a> World<'a> {
         if actor.job.is_none() && (!self.quiet || actor.role == Role::Receiver) {
             let (name, role) = (actor.name.clone(), actor.role);
             let job = match role {
-                Role::Sender | Role::Revoked => Some(self.to_send(&name, role)?),
-                Role::Getter => self.to_get(&name),
+                Role::Sender | Role::Revoked => Some(self.next_send(&name, role)?),
+                Role::Getter => self.next_get(&name),
                 Role::Receiver => Some(Job::Receive { into: self.home.join("into").join(&name) }),
             };
             if let Some(actor) = self.actors.get_mut(at) {
@@ -354,7 +354,7 @@ impl<'a> World<'a> {
         actor.start(&self.plan.server, &self.home, |name| self.sources.path(name))
     }
 
-    fn to_send(&mut self, who: &str, role: Role) -> Result<Job, String> {
+    fn next_send(&mut self, who: &str, role: Role) -> Result<Job, String> {
         let random = &mut self.random;
         if role == Role::Revoked {
             let (source, _) = self.sources.fresh(random, 2 * LARGEST).map_err(|error| error.to_string())?;
@@ -370,17 +370,17 @@ impl<'a> World<'a> {
         }
         let to = format!("#{}", ROOMS[usize::from(kind >= 4)]);
         let is_tree = random.below(6) == 0;
-        if is_tree || random.below(3) == 0 {
-            if let Some(source) = self.sources.again(random, is_tree) {
-                return Ok(Job::Send { source, to, rate: None });
-            }
+        if (is_tree || random.below(3) == 0)
+            && let Some(source) = self.sources.again(random, is_tree)
+        {
+            return Ok(Job::Send { source, to, rate: None });
         }
         let (source, size) = self.sources.fresh(random, LARGEST).map_err(|error| error.to_string())?;
         let slow = random.below(2) == 0;
         Ok(Job::Send { source, to, rate: slow.then(|| (size / (1 + random.below(3))).max(64 << 10)) })
     }
 
-    fn to_get(&mut self, who: &str) -> Option<Job> {
+    fn next_get(&mut self, who: &str) -> Option<Job> {
         let (open, others): (Vec<_>, Vec<_>) =
             self.known.iter().filter(|(_, known)| !known.expired).partition(|(_, known)| known.open);
         let newest = others.len().saturating_sub(8);
