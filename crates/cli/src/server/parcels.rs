@@ -5,6 +5,7 @@
 //! its events have ids derived from the transfer, so writing them again is writing them once. The record is what says
 //! whether the vault keeps anything for it ([`Holds`]). Spec: chapter 5, "In a room".
 
+mod announcing;
 mod expiry;
 mod known;
 mod record;
@@ -28,6 +29,7 @@ use minicbor::Decode;
 use super::audit::Audit;
 use super::context::Context;
 use super::quotas;
+use announcing::Announcing;
 use record::{ParcelRecord, Place, end_id, open_key, place_key, record_key, records_prefix};
 
 mod handed;
@@ -47,19 +49,60 @@ pub(crate) struct Parcels {
     chat: ChatServer,
     store: Arc<dyn Store>,
     clock: Clock,
+    announcing: Announcing,
     /// Where it is written down what becomes of offers and requests.
     audit: Option<Audit>,
 }
 
 impl Parcels {
     pub(crate) fn new(chat: ChatServer, store: Arc<dyn Store>) -> Self {
-        Self { chat, store, clock: Arc::new(hikyaku_accounts::system_time), audit: None }
+        let clock = Arc::new(hikyaku_accounts::system_time);
+        Self { chat, store, clock, announcing: Announcing::default(), audit: None }
     }
 
     /// The same, and what becomes of offers and requests is written down.
     pub(crate) fn audited(mut self, audit: Audit) -> Self {
         self.audit = Some(audit);
         self
+    }
+
+    /// The record of a parcel that is to be announced. One without a place is written anew: nobody forgets it any more.
+    async fn recorded(
+        &self,
+        context: &Context,
+        room: &str,
+        parcel: &Parcel,
+    ) -> Result<ParcelRecord, Failure> {
+        let author = context.author();
+        let (record, version) = match self.read(parcel.transfer).await? {
+            Some((record, _)) if record.parcel != *parcel || record.author != author.id => {
+                return Err(Failure::new(
+                    ErrorCode::CONFLICT,
+                    "this transfer was offered before as another parcel",
+                ));
+            }
+            Some((record, _)) if record.place.is_some() => return Ok(record),
+            Some(known) => known,
+            None => {
+                let room = self.meant(context, room).await?;
+                let record = ParcelRecord {
+                    room,
+                    room_name: self.chat.name(room).await?,
+                    parcel: parcel.clone(),
+                    author: author.id,
+                    author_name: author.name.clone(),
+                    device: author.device,
+                    place: None,
+                    end: None,
+                    kept: None,
+                };
+                (record, 0)
+            }
+        };
+        if self.write(&record, version).await? {
+            return Ok(record);
+        }
+        Err(Failure::new(ErrorCode::BUSY, "this transfer is being offered twice at once"))
     }
 
     /// Writes the event `parcel` if it is not there yet, and notes its place.
@@ -78,8 +121,12 @@ impl Parcels {
         self.change(transfer, move |record| record.place = Some(Place { epoch, seq })).await
     }
 
-    /// Notes the place of an event that was written and not noted, or forgets a parcel that has none.
-    async fn settle_place(&self, record: ParcelRecord) -> Result<Option<ParcelRecord>, Failure> {
+    /// Notes the place of an event that was written and not noted, or forgets a parcel that has none: the record of this version.
+    async fn settle_place(
+        &self,
+        record: ParcelRecord,
+        version: u64,
+    ) -> Result<Option<ParcelRecord>, Failure> {
         if record.place.is_some() {
             return Ok(Some(record));
         }
@@ -89,16 +136,12 @@ impl Parcels {
                 let place = Place { epoch, seq };
                 self.change(transfer, move |record| record.place = Some(place)).await.map(Some)
             }
-            None => self.forget(transfer).await.map(|()| None),
+            None => self.forget(transfer, version).await.map(|()| None),
         }
     }
 
     /// Forgets a parcel that nobody has been told of. Whoever offers it again begins anew.
-    async fn forget(&self, transfer: TransferId) -> Result<(), Failure> {
-        let Some((_, version)) = self.read(transfer).await?.filter(|(record, _)| record.place.is_none())
-        else {
-            return Ok(());
-        };
+    async fn forget(&self, transfer: TransferId, version: u64) -> Result<(), Failure> {
         let key = record_key(transfer);
         let batch = Batch::new().check(key.clone(), version).delete(key).delete(open_key(Some(transfer)));
         match self.store.commit(batch).await {
@@ -216,38 +259,8 @@ impl Rooms<Context> for Parcels {
     }
 
     async fn announce(&self, context: &Context, room: &str, parcel: &Parcel) -> Result<Announced, Failure> {
-        let known = self.read(parcel.transfer).await?;
-        let author = context.author();
-        let record = match known {
-            Some((record, _)) if record.parcel != *parcel || record.author != author.id => {
-                return Err(Failure::new(
-                    ErrorCode::CONFLICT,
-                    "this transfer was offered before as another parcel",
-                ));
-            }
-            Some((record, _)) => record,
-            None => {
-                let room = self.meant(context, room).await?;
-                let record = ParcelRecord {
-                    room,
-                    room_name: self.chat.name(room).await?,
-                    parcel: parcel.clone(),
-                    author: author.id,
-                    author_name: author.name.clone(),
-                    device: author.device,
-                    place: None,
-                    end: None,
-                    kept: None,
-                };
-                if !self.write(&record, 0).await? {
-                    return Err(Failure::new(
-                        ErrorCode::BUSY,
-                        "this transfer is being offered twice at once",
-                    ));
-                }
-                record
-            }
-        };
+        let _claim = self.announcing.claim(parcel.transfer);
+        let record = self.recorded(context, room, parcel).await?;
         self.chat.may(context, Operation::Append(Kind::PARCEL), record.room).await?;
         // Asked again in the append's own batch: who is sent away meanwhile announces nothing.
         //= S4.81
@@ -255,7 +268,9 @@ impl Rooms<Context> for Parcels {
         let record = match self.place(record.clone(), authority).await {
             Ok(record) => record,
             Err(failure) => {
-                self.settle_place(record).await?;
+                if let Some((record, version)) = self.read(parcel.transfer).await? {
+                    self.settle_place(record, version).await?;
+                }
                 return Err(failure);
             }
         };
@@ -339,9 +354,12 @@ impl Rooms<Context> for Parcels {
             let Some((last, _)) = page.last() else { return Ok(open) };
             after = Some(last.clone());
             for (_, found) in &page {
-                let Some((record, _)) = self.read(transfer_id(&found.value)?).await? else { continue };
+                let Some((record, version)) = self.read(transfer_id(&found.value)?).await? else { continue };
+                if record.place.is_none() && self.announcing.has(record.parcel.transfer) {
+                    continue;
+                }
                 // What was announced to nobody when the server died needs no end.
-                let Some(record) = self.settle_place(record).await? else { continue };
+                let Some(record) = self.settle_place(record, version).await? else { continue };
                 let place = record.place.ok_or_else(unknown)?;
                 let (transfer, event, counts) =
                     (record.parcel.transfer, record.event(place), record.counts());

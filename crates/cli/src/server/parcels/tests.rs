@@ -104,7 +104,7 @@ impl World {
         let now = Arc::new(AtomicU64::new(1_000));
         let ticking = now.clone();
         let clock: Clock = Arc::new(move || ticking.load(Ordering::SeqCst));
-        let parcels = Parcels { chat, store: store.clone(), clock, audit: None };
+        let parcels = Parcels { clock, ..Parcels::new(chat, store.clone()) };
         Self { store, accounts, parcels, owner, member, client, now }
     }
 
@@ -191,6 +191,51 @@ async fn who_is_removed_while_a_parcel_is_being_announced_announces_nothing() {
     let (announced, ()) = tokio::join!(announce, revoke);
     assert_eq!(announced.unwrap_err().code, ErrorCode::DENIED);
     assert_eq!((world.last().await, world.left().await), (1, (1, 1)), "nothing of it is left");
+}
+
+//= S5.38 (test)
+#[tokio::test]
+async fn what_is_over_is_let_go_of_while_a_parcel_is_being_announced_and_it_has_its_end_in_the_end() {
+    let world = World::new().await;
+    // The first time, and once more as after a crash: then its record is there before.
+    for number in [1, 2] {
+        let parcel = parcel(number);
+        if number == 2 {
+            let (record, _) = world.parcels.read(TransferId([1; 16])).await.unwrap().unwrap();
+            let died = ParcelRecord { parcel: parcel.clone(), place: None, end: None, kept: None, ..record };
+            assert!(world.parcels.write(&died, 0).await.unwrap());
+        }
+        world.store.closed.store(true, Ordering::SeqCst);
+        let announce = world.parcels.announce(&world.member, "ops", &parcel);
+        let sweep = async {
+            world.store.waiting.acquire().await.unwrap().forget();
+            let open = world.parcels.open_parcels().await.unwrap();
+            world.store.closed.store(false, Ordering::SeqCst);
+            world.store.passing.add_permits(1);
+            open
+        };
+        let (announced, open) = tokio::join!(announce, sweep);
+        let announced = announced.unwrap();
+        assert!(open.iter().all(|open| open.transfer != parcel.transfer), "nobody was told of it yet");
+        let open = world.parcels.open_parcels().await.unwrap();
+        assert!(open.iter().any(|open| open.event == announced.event), "it waits for its end: {open:?}");
+    }
+}
+
+//= S5.38 (test)
+#[tokio::test]
+async fn a_parcel_that_is_offered_again_is_not_forgotten_by_who_has_read_it_before() {
+    let world = World::new().await;
+    world.settle(1).await;
+    let (record, _) = world.parcels.read(TransferId([1; 16])).await.unwrap().unwrap();
+    let died = ParcelRecord { parcel: parcel(2), place: None, end: None, kept: None, ..record };
+    assert!(world.parcels.write(&died, 0).await.unwrap());
+    let (_, version) = world.parcels.read(TransferId([2; 16])).await.unwrap().unwrap();
+    world.parcels.recorded(&world.member, "ops", &parcel(2)).await.unwrap();
+    world.parcels.forget(TransferId([2; 16]), version).await.unwrap();
+    let announced = world.parcels.announce(&world.member, "ops", &parcel(2)).await.unwrap();
+    let open = world.parcels.open_parcels().await.unwrap();
+    assert_eq!(open.iter().map(|open| &open.event).collect::<Vec<_>>(), [&announced.event]);
 }
 
 #[tokio::test]

@@ -1,0 +1,47 @@
+//! Parcels that are being announced: their records have no place, and that says nothing yet.
+//!
+//! Between a record and its event, a record without a place looks like what a crash has left. Who is about to forget one reads
+//! it first and asks here next; who announces is here first and then writes the record anew. So either the one sees the other,
+//! or the record that is to be forgotten is no longer the one that was read.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use hikyaku_wire::parcel::TransferId;
+
+/// Which, and how often at once.
+#[derive(Clone, Default)]
+pub(super) struct Announcing(Arc<Mutex<HashMap<TransferId, usize>>>);
+
+/// Held until the event is written and its place is noted, or it is certain that it will not be.
+pub(super) struct Claim {
+    announcing: Announcing,
+    transfer: TransferId,
+}
+
+impl Announcing {
+    pub(super) fn claim(&self, transfer: TransferId) -> Claim {
+        *self.lock().entry(transfer).or_default() += 1;
+        Claim { announcing: self.clone(), transfer }
+    }
+
+    pub(super) fn has(&self, transfer: TransferId) -> bool {
+        self.lock().contains_key(&transfer)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashMap<TransferId, usize>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Drop for Claim {
+    fn drop(&mut self) {
+        let mut claimed = self.announcing.lock();
+        if let Some(count) = claimed.get_mut(&self.transfer) {
+            *count -= 1;
+            if *count == 0 {
+                claimed.remove(&self.transfer);
+            }
+        }
+    }
+}
