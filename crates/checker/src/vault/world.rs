@@ -81,6 +81,8 @@ pub(super) struct Known {
     pub(super) author: String,
     pub(super) open: bool,
     pub(super) expired: bool,
+    /// Somebody has waited for it in vain: nobody begins with it again before it has its end.
+    waited: bool,
 }
 
 /// Somebody who follows a room.
@@ -308,7 +310,9 @@ impl<'a> World<'a> {
     fn give_up(&mut self, at: usize) -> Result<(), String> {
         let Some(actor) = self.actors.get_mut(at) else { return Ok(()) };
         let is_open = |place: &Place| self.known.get(place).is_some_and(|known| known.open);
-        if actor.waits_for(WAITS).is_some_and(is_open) {
+        let place = actor.waits_for(WAITS).filter(|place| is_open(place)).cloned();
+        if let Some(known) = place.and_then(|place| self.known.get_mut(&place)) {
+            known.waited = true;
             actor.kill()?;
             actor.job = None;
         }
@@ -322,7 +326,8 @@ impl<'a> World<'a> {
             for told in lines.iter().filter_map(|line| ending::told(line)) {
                 match told.what {
                     Says::Parcel { name, .. } => {
-                        let known = Known { name, author: told.author, open: true, expired: false };
+                        let known =
+                            Known { name, author: told.author, open: true, expired: false, waited: false };
                         self.known.insert((feed.room.to_owned(), told.seq), known);
                     }
                     Says::End { of, status, .. } => {
@@ -381,8 +386,11 @@ impl<'a> World<'a> {
     }
 
     fn next_get(&mut self, who: &str) -> Option<Job> {
-        let (open, others): (Vec<_>, Vec<_>) =
-            self.known.iter().filter(|(_, known)| !known.expired).partition(|(_, known)| known.open);
+        let (open, others): (Vec<_>, Vec<_>) = self
+            .known
+            .iter()
+            .filter(|(_, known)| !(known.expired || known.open && known.waited))
+            .partition(|(_, known)| known.open);
         let newest = others.len().saturating_sub(8);
         let early = !open.is_empty() && (others.is_empty() || self.random.below(3) > 0);
         let choice = if early { &open[..] } else { &others[newest..] };
