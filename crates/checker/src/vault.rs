@@ -20,7 +20,7 @@ use std::fmt;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-use check::{Broken, check};
+use check::{Broken, check, check_stuck};
 use facts::Facts;
 
 /// How often each thing is to happen.
@@ -153,8 +153,7 @@ pub fn run(plan: &VaultPlan) -> Result<VaultOutcome, String> {
     let mut outcome = VaultOutcome {
         seed: plan.seed,
         processes,
-        // Where there is no end, nothing can be compared with it.
-        violations: if facts.stuck.is_none() { check(&facts) } else { Vec::new() },
+        violations: if facts.stuck.is_none() { check(&facts) } else { check_stuck(&facts) },
         vacuous,
         checked,
         faults: facts.faults,

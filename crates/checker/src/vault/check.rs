@@ -45,6 +45,19 @@ pub fn check(facts: &Facts) -> Vec<Broken> {
     found.0
 }
 
+/// Checks a run that did not come to its end: what receivers have, what was settled, and who complains.
+pub fn check_stuck(facts: &Facts) -> Vec<Broken> {
+    let mut found = Found(Vec::new());
+    for Got { who, place, wrong, .. } in &facts.got {
+        if let Some(wrong) = wrong {
+            found.add(1, format!("{who} has {} otherwise than it was sent: {wrong}", shown(place)));
+        }
+    }
+    kept(facts, &Parcels::of(&facts.end), &mut found);
+    facts.complaints.iter().for_each(|complaint| found.add(7, complaint.clone()));
+    found.0
+}
+
 struct Found(Vec<Broken>);
 
 impl Found {

@@ -1,6 +1,6 @@
 //! The end of a run: everybody comes to an end, everything is asked for once more, and then again after a week.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::io::Read as _;
 use std::path::PathBuf;
@@ -124,12 +124,15 @@ impl World<'_> {
             .filter(|got| !got.poured && !expired.contains(&got.place))
             .cloned()
             .collect();
+        let left: BTreeSet<_> = self.facts.left.difference(&expired).cloned().collect();
         for round in 0..20 {
             let missing = |world: &Self, got: &Got| {
                 world.facts.hands.get(&got.place).is_none_or(|hands| !hands.contains(&got.who))
             };
             let todo: BTreeSet<_> =
                 got.iter().filter(|got| missing(self, got)).map(|got| got.place.clone()).collect();
+            // What was given up is asked for once.
+            let todo = if round == 0 { todo.union(&left).cloned().collect() } else { todo };
             if todo.is_empty() {
                 break;
             }
@@ -199,13 +202,7 @@ impl World<'_> {
 
     /// Everything that is said and lies there, while nothing moves.
     fn rest(&mut self, after: &'static str, later: i64) -> Result<Rest, String> {
-        let mut rest = Rest::default();
-        let rooms = ROOMS.iter().map(|room| (*room).to_owned());
-        let direct = self.direct.iter().map(|(sender, receiver)| direct(sender, receiver));
-        for room in rooms.chain(direct).collect::<Vec<_>>() {
-            let told = self.log(&room)?;
-            rest.rooms.insert(room, told);
-        }
+        let mut rest = Rest { rooms: self.rooms()?, ..Rest::default() };
         rest.look = look(&self.host.data(), &self.sources, after, then(later), self.collections());
         let senders: Vec<String> = self
             .actors
@@ -257,6 +254,26 @@ impl World<'_> {
             Some(said) if is_meant => Ok(Counted { account, said }),
             _ => Err(format!("the server does not say what it counts of {account:?}: {said}")),
         }
+    }
+
+    /// What all rooms say of parcels.
+    fn rooms(&self) -> Result<BTreeMap<String, Vec<Told>>, String> {
+        let rooms = ROOMS.iter().map(|room| (*room).to_owned());
+        let direct = self.direct.iter().map(|(sender, receiver)| direct(sender, receiver));
+        let rooms = rooms.chain(direct).map(|room| self.log(&room).map(|told| (room, told)));
+        rooms.collect()
+    }
+
+    /// The run does not come to its end: what rooms say can still be compared with what was seen.
+    pub(super) fn break_off(&mut self) -> Result<(), String> {
+        for actor in &mut self.actors {
+            actor.kill()?;
+        }
+        self.host.kill()?;
+        self.look("the end that was none");
+        self.host.serve()?;
+        self.facts.end.rooms = self.rooms()?;
+        Ok(())
     }
 
     /// The parcels of a room, as pages of history tell of them.

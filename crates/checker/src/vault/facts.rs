@@ -138,6 +138,8 @@ pub struct Facts {
     pub sent: Vec<Sent>,
     /// What receivers have.
     pub got: Vec<Got>,
+    /// Parcels that somebody has given up to fetch: no receipt may say that they are there.
+    pub left: BTreeSet<Place>,
     /// What lay on the disk right after faults.
     pub looks: Vec<Look>,
     /// After the last fault, with transfers that nobody will end.

@@ -171,6 +171,11 @@ impl<'a> World<'a> {
     pub(super) fn play(&mut self) -> Result<Facts, String> {
         let ended = self.suffer().and_then(|()| self.finish());
         self.facts.stuck = ended.err();
+        if self.facts.stuck.is_some()
+            && let Err(why) = self.break_off()
+        {
+            self.facts.complaints.push(format!("after the run was stuck: {why}"));
+        }
         let lost = self.host.log();
         let lost =
             lost.lines().filter(|line| line.contains("is not in the vault") || line.contains("has decayed"));
@@ -241,12 +246,25 @@ impl<'a> World<'a> {
             return Ok(());
         };
         actor.kill()?;
-        // A file in a room may be given up: nobody waits for it.
-        if let (true, Some(Job::Send { source, to, .. })) = (gives_up, &actor.job)
-            && Sources::is_file(source)
-            && to.starts_with('#')
-        {
-            actor.job = None;
+        // A file of a room may be given up: nobody waits for it, and nobody has it who has it not now.
+        match &actor.job {
+            Some(Job::Send { source, to, .. })
+                if gives_up && Sources::is_file(source) && to.starts_with('#') =>
+            {
+                actor.job = None;
+            }
+            Some(Job::Get { place, name, into, early }) if gives_up && Sources::is_file(name) => {
+                let there = into.join(name);
+                if there.exists() {
+                    let (wrong, early) = (self.sources.wrong(name, &there), *early);
+                    let (who, place) = (actor.name.clone(), place.clone());
+                    self.facts.got.push(Got { who, place, at: now(), wrong, early, poured: false });
+                } else {
+                    self.facts.left.insert(place.clone());
+                }
+                actor.job = None;
+            }
+            _ => {}
         }
         Ok(())
     }
