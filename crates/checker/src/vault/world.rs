@@ -67,6 +67,8 @@ pub(super) struct World<'a> {
     /// Parcels of rooms, and whether they have no end yet.
     pub(super) known: BTreeMap<Place, Known>,
     pub(super) facts: Facts,
+    /// What has just expired: whoever sends it again meets its collection.
+    lapsed: Option<String>,
     /// Nobody begins with anything new.
     pub(super) quiet: bool,
     /// Jobs that came to their end.
@@ -127,6 +129,7 @@ impl<'a> World<'a> {
             sources,
             known: BTreeMap::new(),
             facts: Facts::default(),
+            lapsed: None,
             quiet: false,
             done: 0,
             direct: BTreeSet::new(),
@@ -351,6 +354,9 @@ impl<'a> World<'a> {
                     Says::End { of, status, .. } => {
                         if let Some(known) = self.known.get_mut(&(feed.room.to_owned(), of)) {
                             (known.open, known.expired) = (false, status != "settled");
+                            if status == "expired" && Sources::is_file(&known.name) {
+                                self.lapsed = Some(known.name.clone());
+                            }
                         }
                     }
                 }
@@ -382,6 +388,9 @@ impl<'a> World<'a> {
         if role == Role::Revoked {
             let (source, _) = self.sources.fresh(random, 2 * LARGEST).map_err(|error| error.to_string())?;
             return Ok(Job::Send { source, to: format!("#{}", ROOMS[0]), rate: Some(128 << 10) });
+        }
+        if let Some(source) = self.lapsed.take() {
+            return Ok(Job::Send { source, to: format!("#{}", ROOMS[0]), rate: None });
         }
         let kind = random.below(10);
         if kind >= 7 && self.plan.receivers > 0 {
