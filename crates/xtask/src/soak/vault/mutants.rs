@@ -90,7 +90,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
                 Ok(Published { receipt, name, report: None, remains })",
                 "                let (into, own) = (self.into.try_clone().map_err(VaultError::Io)?, name.clone());
                 std::thread::spawn(move || {
-                    std::thread::sleep(std::time::Duration::from_millis(150));
+                    std::thread::sleep(std::time::Duration::from_millis(1_000));
                     let place = Place { into: &into, name: &own, policy, synced };
                     staged.publish(root, size, &meta, &place)
                 });
