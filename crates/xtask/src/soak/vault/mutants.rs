@@ -22,6 +22,22 @@ const CUTS: &[&str] = &[
 const RECEIVERS: &[&str] =
     &["--server-kills", "0", "--sender-kills", "0", "--getter-kills", "14", "--receiver-kills", "6"];
 
+/// Time between the faults, and many who send: what has just expired is sent again and again.
+const CALM: &[&str] = &[
+    "--gap",
+    "4000",
+    "--senders",
+    "4",
+    "--server-kills",
+    "4",
+    "--sender-kills",
+    "0",
+    "--getter-kills",
+    "0",
+    "--receiver-kills",
+    "0",
+];
+
 const INCOMING: &str = "crates/files/src/client/incoming.rs";
 
 pub(super) const MUTANTS: &[Mutant] = &[
@@ -74,7 +90,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
         let size =",
             ),
         ],
-        arguments: KILLS,
+        arguments: CALM,
     },
     Mutant {
         name: "receipt before rename",
