@@ -61,7 +61,7 @@ impl Prints {
     pub(crate) fn from(at: u64) -> Self {
         let mut prints = Self::default();
         let groups = at.div_ceil(GROUP_LEN);
-        (0..groups).for_each(|_| prints.push(UNSEEN));
+        prints.push_run(UNSEEN, groups);
         prints.unseen = groups * GROUP_LEN - at;
         prints
     }
@@ -93,7 +93,7 @@ impl Prints {
     pub(crate) fn zeros(&mut self, len: u64) {
         let skipped = self.unseen.min(len);
         self.unseen -= skipped;
-        (0..(len - skipped).div_ceil(GROUP_LEN)).for_each(|_| self.push(ZEROS));
+        self.push_run(ZEROS, (len - skipped).div_ceil(GROUP_LEN));
     }
 
     /// The next bytes of a file, with the chaining values that they are verified by: those of the groups in which they lie,
@@ -125,9 +125,22 @@ impl Prints {
         }
     }
 
-    fn push(&mut self, mut digest: Cv) {
-        self.groups += 1;
-        let mut level = 0;
+    fn push(&mut self, digest: Cv) {
+        self.push_at(0, digest);
+    }
+
+    /// Many groups of which two are as one: a hole costs what its size has digits, and not what a peer says that it is long.
+    fn push_run(&mut self, digest: Cv, mut groups: u64) {
+        while let Some(most) = groups.checked_ilog2() {
+            let level = self.groups.trailing_zeros().min(most).min(u32::from(self.level));
+            self.push_at(u8::try_from(level).unwrap_or(0), digest);
+            groups -= 1 << level;
+        }
+    }
+
+    /// The digest of `1 << level` groups, of which no smaller ones are pending.
+    fn push_at(&mut self, mut level: u8, mut digest: Cv) {
+        self.groups += 1 << level;
         while level < self.level
             && let Some((_, left)) = self.pending.pop_if(|(pending, _)| *pending == level)
         {

@@ -22,7 +22,8 @@ pub struct Limits {
     /// The largest DATA frame accepted, in bytes; its payload is never buffered as a whole. At least 16 MiB.
     pub max_data_frame: u64,
     /// Bytes a peer may send on one stream before they are read here. At least 256 KiB, at most `connection_window`.
-    /// Over QUIC never more than 11 MiB: of a larger window a slow reader would hold twice as much.
+    /// Over QUIC never more than 11 MiB: of a larger window a slow reader would hold twice as much, as it does of this one if
+    /// the peer sends it in small pieces.
     pub stream_window: u64,
     /// Bytes a peer may send on one connection before they are read here.
     pub connection_window: u64,

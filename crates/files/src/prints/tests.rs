@@ -96,6 +96,31 @@ fn holes_are_zeros_and_cost_nothing_and_what_was_not_seen_is_said() {
 }
 
 #[test]
+fn a_hole_is_as_if_each_of_its_groups_had_come_and_a_claimed_length_costs_nothing() {
+    for before in [0, 1, 3, 63, 64, 65, 200] {
+        for groups in [0, 1, 2, 5, 63, 64, 65, 127, 128, 1_000] {
+            let mut prints = Prints::default();
+            prints.update(&noise(before * GROUP));
+            let (mut run, mut each) = (prints.clone(), prints);
+            run.zeros(groups as u64 * GROUP_LEN);
+            (0..groups).for_each(|_| each.push(ZEROS));
+            for prints in [&mut run, &mut each] {
+                prints.update(&noise(3 * GROUP + 5));
+            }
+            let size = ((before + groups + 3) * GROUP + 5) as u64;
+            let run = run.finish(size, (0, 0));
+            assert_eq!(run, each.finish(size, (0, 0)), "{groups} behind {before}");
+            assert_eq!(Print::decode(&run.encode()), Some(run));
+        }
+    }
+    let mut vast = Prints::default();
+    vast.zeros(1 << 53);
+    let vast = vast.finish(1 << 53, (0, 0));
+    assert_eq!(Print::decode(&vast.encode()), Some(vast), "and this test comes to an end");
+    assert_eq!(Prints::from(1 << 53).groups, 1 << 37);
+}
+
+#[test]
 fn what_is_no_print_is_none() {
     let good = Prints::default().finish(0, (0, 0)).encode();
     assert!(Print::decode(&good).is_some());

@@ -56,9 +56,10 @@ impl Tally {
             Self::Connection(counts) => {
                 let Some(count) = counts.get(name as usize) else { return };
                 let times = u32::try_from(times).unwrap_or(u32::MAX);
-                if count.fetch_add(times, Ordering::Relaxed).checked_add(times).is_none() {
-                    count.store(u32::MAX, Ordering::Relaxed);
-                }
+                // Never `None`: there is always another value.
+                let _ = count.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |count| {
+                    Some(count.saturating_add(times))
+                });
             }
             Self::Endpoint(counts) => {
                 if let Some(count) = counts.get(name as usize) {

@@ -179,9 +179,12 @@ impl Sender {
     /// Whether a message of this size may be sent. What not every peer takes waits for HELLO, which tells whether this one does:
     /// an exchange may be here before it.
     //= S3.30
-    async fn check_message(&self, size: u64) -> Result<()> {
+    async fn check_message(&mut self, size: u64) -> Result<()> {
         self.check_open()?;
         if size > self.connection.peer_limits().max_message {
+            // It lies here meanwhile, and takes its room as one does that waits for credit.
+            let inner = self.connection.inner();
+            self.waiting.grow_answer(&inner.share, size).map_err(|full| no_room(inner, full, false))?;
             within(self.deadline, established(&self.connection)).await?;
         }
         let limit = self.connection.peer_limits().max_message;

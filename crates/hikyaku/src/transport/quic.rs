@@ -36,7 +36,7 @@ const MAX_PACKET: u16 = 6500;
 ///
 /// quinn keeps what is unread in the pieces it came in. When they are more than 2,048 it copies them into one buffer,
 /// which stays until its last byte is read, and takes as much again meanwhile: behind a slow reader a stream would hold
-/// twice its window.
+/// twice its window. (A peer that sends small pieces on purpose can still have that, of this window.)
 const STREAM_WINDOW: u64 = 11 * 1024 * 1024;
 /// How often a side that has closed looks whether the peer has heard of it.
 const LOOK: Duration = Duration::from_millis(1);

@@ -19,4 +19,5 @@ mod sealed;
 mod seeing;
 mod session;
 mod strangers;
+mod unread;
 mod wire;

@@ -91,18 +91,29 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Raw<S> {
                     self.flush().await;
                     return found;
                 }
-                self.hear_once().await;
+                if !self.hear_once().await {
+                    let Some(found) = done(&mut self.mux) else {
+                        panic!("nothing more comes: {:?}", self.mux.close_reason())
+                    };
+                    return found;
+                }
             }
         })
         .await
     }
 
-    /// Takes in what the next read gives.
-    pub async fn hear_once(&mut self) {
+    /// Takes in what the next read gives. Whether more may come.
+    pub async fn hear_once(&mut self) -> bool {
         let mut buffer = vec![0; 64 * 1024];
         match self.io.read(&mut buffer).await {
-            Ok(0) | Err(_) => self.mux.handle_end(Instant::now()),
-            Ok(count) => self.mux.handle_input(Instant::now(), Bytes::from(buffer).slice(..count)),
+            Ok(0) | Err(_) => {
+                self.mux.handle_end(Instant::now());
+                false
+            }
+            Ok(count) => {
+                self.mux.handle_input(Instant::now(), Bytes::from(buffer).slice(..count));
+                true
+            }
         }
     }
 
@@ -136,7 +147,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Raw<S> {
             match self.mux.write(id, &mut bytes) {
                 Ok(_) => self.flush().await,
                 Err(_) if self.mux.close_reason().is_some() => return,
-                Err(_) => self.hear_once().await,
+                Err(_) => {
+                    self.hear_once().await;
+                }
             }
         }
         self.flush().await;

@@ -294,7 +294,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Driver<S> {
                     *self.timer_at.insert(next)
                 }
             };
-            ready!(self.timer.as_mut().poll(cx));
+            // Out of the task's budget: where that is spent the timer would say Pending without knowing the task.
+            ready!(pin!(tokio::task::unconstrained(self.timer.as_mut())).poll(cx));
             self.timer_at = None;
             // What is due may have something to send: one more turn. The timer's clock is the one that counts.
             now = now.max(at);
