@@ -29,7 +29,8 @@ use minicbor::Decode;
 use super::audit::Audit;
 use super::context::Context;
 use super::quotas;
-use announcing::Announcing;
+use crate::reference::place;
+use announcing::{Announcing, Claim};
 use record::{ParcelRecord, Place, end_id, open_key, place_key, record_key, records_prefix};
 
 mod handed;
@@ -103,6 +104,24 @@ impl Parcels {
             return Ok(record);
         }
         Err(Failure::new(ErrorCode::BUSY, "this transfer is being offered twice at once"))
+    }
+
+    /// Writes the event `parcel` and notes its place, or forgets the record: it is claimed until either is done.
+    async fn place_claimed(
+        self,
+        claim: Claim,
+        record: ParcelRecord,
+        authority: Authority,
+    ) -> Result<ParcelRecord, Failure> {
+        let transfer = record.parcel.transfer;
+        let placed = self.place(record, authority).await;
+        if placed.is_err()
+            && let Some((record, version)) = self.read(transfer).await?
+        {
+            self.settle_place(record, version).await?;
+        }
+        drop(claim);
+        placed
     }
 
     /// Writes the event `parcel` if it is not there yet, and notes its place.
@@ -259,21 +278,15 @@ impl Rooms<Context> for Parcels {
     }
 
     async fn announce(&self, context: &Context, room: &str, parcel: &Parcel) -> Result<Announced, Failure> {
-        let _claim = self.announcing.claim(parcel.transfer);
+        let claim = self.announcing.claim(parcel.transfer);
         let record = self.recorded(context, room, parcel).await?;
         self.chat.may(context, Operation::Append(Kind::PARCEL), record.room).await?;
         // Asked again in the append's own batch: who is sent away meanwhile announces nothing.
         //= S4.81
         let authority = Authority::Member(Arc::new(context.again()));
-        let record = match self.place(record.clone(), authority).await {
-            Ok(record) => record,
-            Err(failure) => {
-                if let Some((record, version)) = self.read(parcel.transfer).await? {
-                    self.settle_place(record, version).await?;
-                }
-                return Err(failure);
-            }
-        };
+        // An append that is on its way does not end with the request, and neither does what keeps its record.
+        let placed = tokio::spawn(self.clone().place_claimed(claim, record, authority)).await;
+        let record = placed.map_err(|error| broken(&error))??;
         let place = record.place.ok_or_else(unknown)?;
         Ok(Announced { event: record.event(place), end: record.end })
     }
@@ -431,7 +444,7 @@ pub(crate) async fn settled(store: &dyn Store) -> Result<(Vec<SettledParcel>, Ve
             match decode::<ParcelRecord>(&found.value) {
                 Ok(record) => {
                     let Some(Content { root: id, .. }) = record.content() else { continue };
-                    let place = record.place.map(|place| format!("#{}:{}", record.room_name, place.seq));
+                    let place = record.place.map(|at| format!("{}:{}", place(&record.room_name), at.seq));
                     let (kind, bytes) = (record.parcel.kind, record.end.and_then(|end| end.bytes));
                     let name = String::from_utf8_lossy(record.parcel.name.as_ref()).into_owned();
                     parcels.push(SettledParcel { name, place, kind, id, root: id.to_string(), bytes });
@@ -461,6 +474,11 @@ fn unknown() -> Failure {
 fn damaged() -> Failure {
     tracing::error!("a record of a parcel cannot be read");
     Failure::new(ErrorCode::CORRUPT, "the server's record of this parcel cannot be read")
+}
+
+fn broken(error: &tokio::task::JoinError) -> Failure {
+    tracing::error!(%error, "a parcel was not announced");
+    Failure::new(ErrorCode::INTERNAL, "the server could not announce this parcel; its log says why")
 }
 
 fn store_failure(error: &StoreError) -> Failure {

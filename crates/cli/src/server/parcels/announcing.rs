@@ -2,7 +2,8 @@
 //!
 //! Between a record and its event, a record without a place looks like what a crash has left. Who is about to forget one reads
 //! it first and asks here next; who announces is here first and then writes the record anew. So either the one sees the other,
-//! or the record that is to be forgotten is no longer the one that was read.
+//! or the record that is to be forgotten is no longer the one that was read. A claim belongs to a task of its own, not to the
+//! request: what a store has begun to write it writes, whoever still waits for it.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};

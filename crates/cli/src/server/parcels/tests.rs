@@ -15,7 +15,11 @@ use super::*;
 
 /// A store in memory in which appends can be held up.
 struct Gated {
-    inner: MemoryStore,
+    inner: Arc<MemoryStore>,
+    gate: Arc<Gate>,
+}
+
+struct Gate {
     closed: AtomicBool,
     /// One permit for each append that has come to the gate.
     waiting: Semaphore,
@@ -25,13 +29,16 @@ struct Gated {
 
 impl Store for Gated {
     fn commit(&self, batch: Batch) -> Pending<'_, Committed> {
-        Box::pin(async move {
-            if !batch.appends.is_empty() && self.closed.load(Ordering::SeqCst) {
-                self.waiting.add_permits(1);
-                self.passing.acquire().await.unwrap().forget();
+        let (inner, gate) = (self.inner.clone(), self.gate.clone());
+        let commit = async move {
+            if !batch.appends.is_empty() && gate.closed.load(Ordering::SeqCst) {
+                gate.waiting.add_permits(1);
+                gate.passing.acquire().await.unwrap().forget();
             }
-            self.inner.commit(batch).await
-        })
+            inner.commit(batch).await
+        };
+        // As on a disk: what was begun is done, whether or not anybody still waits for it.
+        Box::pin(async move { tokio::spawn(commit).await.unwrap() })
     }
 
     fn get(&self, key: &Key) -> Pending<'_, Option<Versioned>> {
@@ -86,8 +93,8 @@ fn key(number: u8) -> KeyId {
 impl World {
     async fn new() -> Self {
         let (waiting, passing) = (Semaphore::new(0), Semaphore::new(0));
-        let store =
-            Arc::new(Gated { inner: MemoryStore::new(), closed: AtomicBool::new(false), waiting, passing });
+        let gate = Arc::new(Gate { closed: AtomicBool::new(false), waiting, passing });
+        let store = Arc::new(Gated { inner: Arc::new(MemoryStore::new()), gate });
         let accounts = Accounts::new(store.clone());
         let invite = accounts.first_invite(NOW).await.unwrap().unwrap();
         let owner = enrol(&accounts, &invite, 1, "ada").await;
@@ -179,14 +186,14 @@ async fn who_is_removed_while_a_parcel_is_being_announced_announces_nothing() {
     // The right to write is remembered from here on.
     let first = world.parcels.announce(&world.member, "ops", &parcel(1)).await.unwrap();
     assert_eq!((first.event.seq, world.left().await), (1, (1, 1)));
-    world.store.closed.store(true, Ordering::SeqCst);
+    world.store.gate.closed.store(true, Ordering::SeqCst);
     let parcel = parcel(2);
     let announce = world.parcels.announce(&world.member, "ops", &parcel);
     let revoke = async {
-        world.store.waiting.acquire().await.unwrap().forget();
+        world.store.gate.waiting.acquire().await.unwrap().forget();
         world.revoke_member().await;
-        world.store.closed.store(false, Ordering::SeqCst);
-        world.store.passing.add_permits(1);
+        world.store.gate.closed.store(false, Ordering::SeqCst);
+        world.store.gate.passing.add_permits(1);
     };
     let (announced, ()) = tokio::join!(announce, revoke);
     assert_eq!(announced.unwrap_err().code, ErrorCode::DENIED);
@@ -205,13 +212,13 @@ async fn what_is_over_is_let_go_of_while_a_parcel_is_being_announced_and_it_has_
             let died = ParcelRecord { parcel: parcel.clone(), place: None, end: None, kept: None, ..record };
             assert!(world.parcels.write(&died, 0).await.unwrap());
         }
-        world.store.closed.store(true, Ordering::SeqCst);
+        world.store.gate.closed.store(true, Ordering::SeqCst);
         let announce = world.parcels.announce(&world.member, "ops", &parcel);
         let sweep = async {
-            world.store.waiting.acquire().await.unwrap().forget();
+            world.store.gate.waiting.acquire().await.unwrap().forget();
             let open = world.parcels.open_parcels().await.unwrap();
-            world.store.closed.store(false, Ordering::SeqCst);
-            world.store.passing.add_permits(1);
+            world.store.gate.closed.store(false, Ordering::SeqCst);
+            world.store.gate.passing.add_permits(1);
             open
         };
         let (announced, open) = tokio::join!(announce, sweep);
@@ -220,6 +227,28 @@ async fn what_is_over_is_let_go_of_while_a_parcel_is_being_announced_and_it_has_
         let open = world.parcels.open_parcels().await.unwrap();
         assert!(open.iter().any(|open| open.event == announced.event), "it waits for its end: {open:?}");
     }
+}
+
+//= S5.38 (test)
+#[tokio::test]
+async fn a_parcel_whose_offer_is_given_up_while_it_is_being_announced_is_not_forgotten() {
+    let world = World::new().await;
+    let (parcel, transfer) = (parcel(1), TransferId([1; 16]));
+    world.store.gate.closed.store(true, Ordering::SeqCst);
+    tokio::select! {
+        _ = world.parcels.announce(&world.member, "ops", &parcel) => panic!("the gate is closed"),
+        begun = world.store.gate.waiting.acquire() => begun.unwrap().forget(),
+    }
+    assert_eq!(world.parcels.open_parcels().await.unwrap(), [], "nobody was told of it yet");
+    world.store.gate.closed.store(false, Ordering::SeqCst);
+    world.store.gate.passing.add_permits(1);
+    while world.last().await == 0 || world.parcels.announcing.has(transfer) {
+        tokio::task::yield_now().await;
+    }
+    let open = world.parcels.open_parcels().await.unwrap();
+    assert_eq!(open.iter().map(|open| (open.transfer, open.event.seq)).collect::<Vec<_>>(), [(transfer, 1)]);
+    let wanted = Wanted::Event(open[0].event.clone());
+    assert_eq!(world.parcels.resolve(&world.member, &wanted).await.unwrap().transfer, transfer);
 }
 
 //= S5.38 (test)
