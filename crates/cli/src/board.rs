@@ -1,8 +1,8 @@
 //! What stands on a terminal above the row that is written next: where the cards of parcels are, so that they can be
 //! written again in their places. Pure: what is to be written is given back as text.
 //!
-//! A card that is out of reach (scrolled away, or moved by something that this program did not write) is not written to:
-//! whoever asks shows it again below. So nothing but cards is ever written over.
+//! A card that is out of reach (scrolled away, moved by something that this program did not write, or on a terminal so narrow
+//! that rows are the terminal's) is not written to: whoever asks shows it again below. So nothing but cards is ever written over.
 
 use std::fmt::Write as _;
 
@@ -67,6 +67,10 @@ impl Board {
         let written = self.line(text);
         let rows = written.trim_end_matches('\n').split('\n').map(str::to_owned).collect();
         self.cards.retain(|card| card.seq != seq);
+        if self.columns < wrap::LEAST {
+            // The terminal breaks the rows, and nobody knows how many they are.
+            return written;
+        }
         if self.cards.len() == MOST {
             self.cards.remove(0);
         }
@@ -138,6 +142,20 @@ mod tests {
         assert_eq!(picture(20, 8, &written), "ana sends it\n\nbelow");
         assert_eq!(board.again(1, "ana sends something that takes three rows at least", 1), None);
         assert_eq!(board.again(1, "ana sends it", 1).unwrap(), "", "what is there is not written again");
+    }
+
+    #[test]
+    fn on_a_terminal_that_is_too_narrow_for_rows_nothing_is_written_over() {
+        let mut board = Board::new(wrap::LEAST - 1, 8);
+        let mut written = board.line("20:03 ana: a line of two rows");
+        written += &board.card(1, "20:04 ana sends something (2 B)");
+        assert_eq!(board.again(1, "20:04 ana sends something, here", 1), None);
+        board.sized(wrap::LEAST, 8);
+        written += &board.card(2, "20:05 card");
+        board.sized(wrap::LEAST - 1, 8);
+        assert_eq!(board.again(2, "20:05 here", 1), None);
+        let shown = "20:03 ana: a line of two rows\n20:04 ana sends something (2 B)\n20:05 card";
+        assert_eq!(picture(19, 8, &written), shown);
     }
 
     #[test]

@@ -50,8 +50,9 @@ impl<'a> Sheet<'a> {
     /// Takes in what the server says of a parcel; only on terminals.
     pub(crate) fn hear(&mut self, hands: Hands) -> Result {
         match self.cards.hear(hands) {
-            Ok(_) => self.again(hands.seq),
-            Err(_) => Ok(()),
+            Ok(_) if !wrap::is_narrow() => self.again(hands.seq),
+            // Below, each time, it would be all that is seen.
+            Ok(_) | Err(_) => Ok(()),
         }
     }
 

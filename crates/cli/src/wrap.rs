@@ -7,7 +7,7 @@ use unicode_width::{UnicodeWidthChar as _, UnicodeWidthStr as _};
 /// What stands before every row but the first.
 const INDENT: &str = "    ";
 /// On fewer columns nothing is broken but by the terminal.
-const LEAST: usize = 20;
+pub(crate) const LEAST: usize = 20;
 
 /// A text for standard output: in rows if that is a terminal, as it is if not.
 pub(crate) fn for_output(text: String) -> String {
@@ -17,6 +17,11 @@ pub(crate) fn for_output(text: String) -> String {
 /// The columns of the terminal.
 pub(crate) fn columns() -> usize {
     size_of(io::stdout()).0
+}
+
+/// Whether the terminal is so narrow that nothing is broken for it, and nothing is written again in its place.
+pub(crate) fn is_narrow() -> bool {
+    columns() < LEAST
 }
 
 /// The columns and rows of the terminal.
