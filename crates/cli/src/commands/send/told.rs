@@ -10,6 +10,7 @@ use super::source::Source;
 use crate::event;
 use crate::exit::Result;
 use crate::output;
+use crate::reference::place;
 use crate::transfer::events::{self, Done, Events};
 
 /// Tells the receipt.
@@ -110,7 +111,14 @@ pub(super) fn not_kept(events: &mut Events, source: &Source, receipt: &Receipt) 
 /// Where it is now, as a person would name it.
 pub(super) fn reference(target: &Target, source: &Source, receipt: &Receipt) -> Option<String> {
     match (&receipt.event, target, receipt.name.as_ref().filter(|_| source.is_one())) {
-        (Some(event), ..) => Some(format!("{}:{}", crate::reference::place(&event.room), event.seq)),
+        (Some(event), ..) => {
+            // A direct room has the name of both; here it is the other's.
+            let room = match target {
+                Target::Room(name) | Target::Device(name, _) if event.room.starts_with('@') => name,
+                _ => &event.room,
+            };
+            Some(format!("{}:{}", place(room), event.seq))
+        }
         (None, Target::Drop(directory), Some(name)) => {
             let parts = directory.iter().map(|part| part.0.as_slice()).chain([name.as_slice()]);
             Some(format!(":{}", escape(&parts.collect::<Vec<_>>().join(&b'/'))))
