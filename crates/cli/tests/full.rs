@@ -215,6 +215,14 @@ fn what_one_user_may_have_is_set_by_the_operator_and_told_to_nobody_else() {
     assert_eq!(own(&bob, &["@ana"]).code(), 5);
     assert_eq!(own(&bob, &["#own"]).code(), 6);
     bob.run(["quota", "@bob", "--rooms", "2M"]).fails(2, &["--data"]);
+    operator(&["#ops", "--rooms", "2M"]).fails(2, &["'@name'"]);
+    // Himself he may name, however he writes it, and with the server in front.
+    let servers = common::json(bob.run(["server", "list", "--json"]).ok());
+    let with_server = format!("{}/@BOB", servers["name"].as_str().unwrap());
+    for name in ["@bob", "@BOB", with_server.as_str()] {
+        let told = bob.run(["quota", name]);
+        assert!(told.ok().starts_with("@bob in rooms: 0 B of 1.00 MiB"), "{told:#?}");
+    }
     let all = operator(&["--json"]);
     let all: Vec<_> = all.ok().lines().map(|line| say(&common::json(line))).collect();
     assert!(all.contains(&"\"store\" 700352 null null".to_owned()), "{all:?}");

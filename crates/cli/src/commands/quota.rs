@@ -26,7 +26,7 @@ What everybody may have is said when the server starts: 'serve --quota --user-qu
   hikyaku quota @ana --directory none --data DIR  … and in the server's directory: as much as there is room for
   hikyaku quota @ana --rooms default --data DIR   as everybody again")]
 pub(crate) struct Quota {
-    /// '@name' of a user, or a room [default: you; with --data: everything]
+    /// '@name' of a user, or a room, each with 'SERVER/' in front where several are known [default: you; with --data: everything]
     who: Option<String>,
     /// What this user may have in rooms: 500M, 20G (of 1,024), 'none' for no bound, 'default' for what everybody may
     #[arg(long, value_name = "SIZE", value_parser = bound, requires = "who", requires = "data")]
@@ -60,23 +60,25 @@ struct JsonQuota {
 
 impl Quota {
     pub(crate) async fn run(self, global: &Global) -> Result {
-        let user = self.who.as_deref().and_then(|who| who.strip_prefix('@'));
-        let room = match (&self.who, user) {
-            (Some(who), None) => {
-                Some(reference::room(who).map_err(|error| Trouble::usage(error.to_string()))?)
+        let named = self.who.as_deref().map(reference::room).transpose();
+        let named = named.map_err(|error| Trouble::usage(error.to_string()))?;
+        let user = named.as_ref().and_then(|named| named.what.person());
+        let set = match (self.rooms.is_some() || self.directory.is_some(), user) {
+            (false, _) => None,
+            (true, None) => {
+                return Err(Trouble::usage("--rooms and --directory are for a user: '@name'"));
             }
-            _ => None,
+            (true, Some(user)) => {
+                Some(SetQuota { user: user.to_owned(), rooms: self.rooms, directory: self.directory })
+            }
         };
-        let server = room.as_ref().and_then(|room| room.server.as_deref());
+        let server = named.as_ref().and_then(|named| named.server.as_deref());
         let connection = self.via.connection(global, server).await?;
-        if self.rooms.is_some() || self.directory.is_some() {
-            let user =
-                user.ok_or_else(|| Trouble::usage("--rooms and --directory are for a user: '@name'"))?;
-            let set = SetQuota { user: user.to_owned(), rooms: self.rooms, directory: self.directory };
-            set_quota(&connection, &set).await?;
+        if let Some(set) = &set {
+            set_quota(&connection, set).await?;
         }
         let ask = AskQuotas {
-            room: room.map(|room| room.what.as_str().to_owned()),
+            room: named.as_ref().filter(|_| user.is_none()).map(|room| room.what.as_str().to_owned()),
             user: user.map(str::to_owned),
             all: None,
         };

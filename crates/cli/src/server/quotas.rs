@@ -4,7 +4,7 @@
 //! `allowance/<user>` in the store is what one user may have.
 
 use hikyaku::{Connection, ErrorCode, Exchange, Failure};
-use hikyaku_accounts::Accounts;
+use hikyaku_accounts::{Accounts, UserName};
 use hikyaku_chat::{ChatServer, Operation};
 use hikyaku_files::rooms::Allowance;
 use hikyaku_files::{FilesServer, Quotas};
@@ -112,17 +112,20 @@ impl Desk {
         let ask: AskQuotas = exchange.receive().await?;
         let context = exchange.shared_context();
         let session = context.session();
-        let own = session.name.as_ref().map(ToString::to_string);
-        let is_own = ask.user.is_none() || ask.user == own;
+        let is_own = ask.user.as_deref().is_none_or(|asked| is_called(session.name.as_ref(), asked));
         if !session.operator && (ask.all == Some(true) || !is_own) {
             let only = "only the operator of the server sees what others have";
             return Err(Failure::new(ErrorCode::DENIED, only).into());
         }
         let told = match (&ask.room, &ask.user, session.user) {
             (Some(room), _, _) => vec![self.of_room(&context, room).await?],
-            (None, Some(name), _) => self.of_user(self.named(name).await?, name).await?,
+            (None, Some(name), _) => {
+                let (user, name) = self.named(name).await?;
+                self.of_user(user, name.as_str()).await?
+            }
             (None, None, Some(user)) if ask.all != Some(true) => {
-                self.of_user(user_id(user), &own.unwrap_or_default()).await?
+                let own = session.name.as_ref().map_or("", UserName::as_str);
+                self.of_user(user_id(user), own).await?
             }
             _ => self.of_all(&context).await?,
         };
@@ -141,7 +144,7 @@ impl Desk {
                        whom nothing else is set";
             return Err(Failure::new(ErrorCode::CONFLICT, why).into());
         }
-        let user = self.named(&user).await?;
+        let (user, _) = self.named(&user).await?;
         let before = allowance(&*self.store, user).await?;
         let record = Record {
             rooms: rooms.map_or(before.rooms, Bound::own),
@@ -155,10 +158,12 @@ impl Desk {
         exchange.reply(&Done {}).await
     }
 
-    async fn named(&self, name: &str) -> Result<UserId, Failure> {
+    /// The user of a name, and the name as it is kept.
+    async fn named(&self, name: &str) -> Result<(UserId, UserName), Failure> {
         let unknown = || Failure::new(ErrorCode::NOT_FOUND, "there is no user of that name");
         let name = name.parse().map_err(|_| unknown())?;
-        self.accounts.user_of_name(&name).await?.map(user_id).ok_or_else(unknown)
+        let user = self.accounts.user_of_name(&name).await?.map(user_id).ok_or_else(unknown)?;
+        Ok((user, name))
     }
 
     async fn of_room(&self, context: &Context, name: &str) -> hikyaku::Result<Quota> {
@@ -216,6 +221,11 @@ impl Desk {
     }
 }
 
+/// Whether this is somebody's name, however it is written.
+fn is_called(own: Option<&UserName>, asked: &str) -> bool {
+    own.is_some_and(|own| asked.parse().is_ok_and(|asked: UserName| asked == *own))
+}
+
 fn quota(
     scope: u64,
     name: Option<String>,
@@ -235,4 +245,19 @@ fn user_id(user: hikyaku_wire::enroll::UserId) -> UserId {
 pub(crate) async fn set(connection: &Connection, set: &Set) -> Outcome {
     let Done {} = connection.call(super::backup::PROTOCOL, SET, set).await?;
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_user_is_called_by_the_name_however_it_is_written() {
+        let ana: UserName = "ana".parse().unwrap();
+        assert_eq!(
+            ["ana", "ANA", "Ana", "anna", "", "a a"].map(|asked| is_called(Some(&ana), asked)),
+            [true, true, true, false, false, false]
+        );
+        assert!(!is_called(None, "ana"));
+    }
 }
