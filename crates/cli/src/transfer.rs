@@ -7,6 +7,7 @@ mod interrupt;
 mod limit;
 mod pause;
 mod rate;
+mod rows;
 mod show;
 
 pub(crate) use count::Counted;

@@ -13,6 +13,7 @@ use tokio::task::JoinHandle;
 
 use super::events::{self, Far};
 use super::rate::{Rate, clock};
+use super::rows::Rows;
 use super::{Counted, pause};
 use crate::event;
 use crate::output;
@@ -90,7 +91,7 @@ impl Watch {
         }
         let files = Arc::new(Files::default());
         let observer = files.observer(json, moments.clone());
-        let bars = (!json).then(Bars::new);
+        let bars = (!json).then(|| Bars::on(Rows::of_stderr()));
         let drawn = bars.clone();
         let say = move |line: String| drawn.iter().for_each(|bars| bars.say(&line));
         let telling = tokio::spawn(pause::tell(json, here, moments.clone(), say));
@@ -150,20 +151,22 @@ impl Files {
 
 /// The lines on a terminal: of a tree the file that is passing, and the whole.
 #[derive(Clone)]
-struct Bars {
+pub(super) struct Bars {
+    rows: Rows,
     all: MultiProgress,
     file: Arc<OnceLock<ProgressBar>>,
     whole: ProgressBar,
 }
 
 impl Bars {
-    fn new() -> Self {
-        let all = MultiProgress::with_draw_target(ProgressDrawTarget::stderr());
+    /// Bars on rows of their own.
+    pub(super) fn on(rows: Rows) -> Self {
+        let all = MultiProgress::with_draw_target(ProgressDrawTarget::term_like(Box::new(rows.clone())));
         let whole = all.add(bar("{bar:12} {msg}"));
-        Self { all, file: Arc::default(), whole }
+        Self { rows, all, file: Arc::default(), whole }
     }
 
-    fn draw(&self, file: Option<String>, whole: String, share: Option<f64>) {
+    pub(super) fn draw(&self, file: Option<String>, whole: String, share: Option<f64>) {
         if let Some(file) = file {
             let line = self.file.get_or_init(|| self.all.insert_before(&self.whole, bar("{msg}")));
             line.set_message(cut(&file, 0));
@@ -173,18 +176,19 @@ impl Bars {
     }
 
     /// A line that stays, above.
-    fn say(&self, line: &str) {
+    pub(super) fn say(&self, line: &str) {
         // Nobody looking is no reason to fail.
         let _ = self.all.println(line);
     }
 
-    fn clear(self) {
+    pub(super) fn clear(self) {
         if let Some(file) = self.file.get() {
             file.finish_and_clear();
         }
         self.whole.finish_and_clear();
         // Nobody looking is no reason to fail.
         let _ = self.all.clear();
+        let _ = self.rows.end();
     }
 }
 
