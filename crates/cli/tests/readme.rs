@@ -66,7 +66,7 @@ fn what_is_written_beside_scp_and_rsync_does_what_it_says() {
     assert!(lines.len() >= 11, "{lines:#?}");
     for line in &lines {
         empty(&drop);
-        let done = shell(&place, &line.replace("#ops:18", "#ops:1"));
+        let done = shell(&place, &line.replace("#ops:19", "#ops:1"));
         assert_eq!(done.code(), 0, "{line}: {done:#?}");
     }
     let sent = |line: &str, there: &str| {
