@@ -1,7 +1,7 @@
 //! `hikyaku chat`: a room, line by line. What others write appears; what you type is sent; the line being typed survives
 //! what comes in between.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -17,7 +17,7 @@ use hikyaku_wire::files::receipts::Hands;
 use tokio::sync::{mpsc, watch};
 
 use super::random;
-use super::tail::{Past, Start, following_with, remark};
+use super::tail::{End, Past, Start, following_with, remark};
 use crate::args::Global;
 use crate::backlog::{self, Held};
 use crate::board::Board;
@@ -62,14 +62,9 @@ impl Chat {
         let me = UserId(me.map_or([0; 16], |me| me.0));
         let past = Past::new(&connection, name.clone(), false);
         let mut store = client.server.store()?;
-        let head = past.head(&mut store).await?;
         let mut page = Page::new();
-        page.line(&format!("{} on {}; Ctrl-D leaves", name, client.name()))?;
-        let mut window = Window::new(|shown| page.show(shown));
-        let end = past.print(&mut store, head, Start::Newest(SHOWN), |passage| window.take(passage)).await?;
-        let told = hands::of(&connection, name.as_str(), &window.parcels()).await;
-        window.finish_with(told.clone())?;
-        drop(window);
+        let title = format!("{} on {}; Ctrl-D leaves", name, client.name());
+        let (end, told) = page.fill(&title, &past, &connection, &mut store).await?;
         tokio::spawn(async move { connection.close().await });
 
         let (connected, connections) = watch::channel(None);
@@ -79,14 +74,9 @@ impl Chat {
         let mut cards = page.cards;
         let own = Own::default();
         let (saying, mut said) = mpsc::channel(NOTES);
-        let mut outbox = Outbox {
-            client: client.clone(),
-            store,
-            room: end.room,
-            name: name.clone(),
-            own: own.clone(),
-            notes: saying,
-        };
+        let (room, name_there) = (end.room, name.clone());
+        let mut outbox =
+            Outbox { client: client.clone(), store, room, name: name_there, own: own.clone(), notes: saying };
         let mut sending = tokio::spawn(async move { outbox.run(typed).await });
         let mut following = following_with(&client, &end, move |connection| {
             connected.send_replace(Some(connection.clone()));
@@ -98,21 +88,13 @@ impl Chat {
                     Some(Ok(News::Event(delivery))) => {
                         reading.saw(Position { epoch: delivery.epoch, next: delivery.seq + 1 });
                         let shown = Shown::delivered(name.as_str(), &delivery);
-                        if let (Some(company), Some(event)) = (&company, &shown.event) {
-                            // One that is left out is forgotten by itself.
-                            let _ = company.notices.try_send(Notice::Said(event.envelope.author));
-                        }
+                        has_said(company.as_ref(), &shown);
                         // What was typed on this terminal stands there already.
-                        let typed_here = shown.event.as_ref().is_some_and(|event| own.take(event.envelope.id));
-                        if !typed_here || !screen.is_terminal() {
+                        if !own.has(&shown) || !screen.is_terminal() {
                             show(&mut screen, &mut cards, &shown)?;
                         }
                     }
-                    Some(Ok(news)) => {
-                        if let Some(note) = remark(&name, &news)? {
-                            screen.note(&note)?;
-                        }
-                    }
+                    Some(Ok(news)) => remark(&name, &news)?.map_or(Ok(()), |note| screen.note(&note))?,
                     Some(Err(error)) => return Err(error.into()),
                     None => return Ok(()),
                 },
@@ -123,14 +105,27 @@ impl Chat {
                     while let Ok(note) = said.try_recv() {
                         screen.note(&note)?;
                     }
-                    reading.finish().await;
-                    if let Some(company) = company {
-                        company.leave().await;
-                    }
+                    leave(reading, company).await;
                     return done.unwrap_or_else(|error| Err(Trouble::new(Exit::Failed, error.to_string())));
                 }
             }
         }
+    }
+}
+
+/// Whoever has said something does not type any more.
+fn has_said(company: Option<&Company>, shown: &Shown<'_>) {
+    if let (Some(company), Some(event)) = (company, &shown.event) {
+        // One that is left out is forgotten by itself.
+        let _ = company.notices.try_send(Notice::Said(event.envelope.author));
+    }
+}
+
+/// The last that others are told.
+async fn leave(reading: Reading, company: Option<Company>) {
+    reading.finish().await;
+    if let Some(company) = company {
+        company.leave().await;
     }
 }
 
@@ -144,6 +139,23 @@ impl<'a> Page<'a> {
     fn new() -> Self {
         let (columns, rows) = wrap::size();
         Self { board: Board::new(columns, rows), cards: Cards::default() }
+    }
+
+    /// Shows a title and the newest events. Where they end, and what was said of parcels among them.
+    async fn fill(
+        &mut self,
+        title: &str,
+        past: &'a Past,
+        connection: &Connection,
+        store: &mut ClientStore,
+    ) -> Result<(End, HashMap<u64, Hands>)> {
+        let head = past.head(store).await?;
+        self.line(title)?;
+        let mut window = Window::new(|shown| self.show(shown));
+        let end = past.print(store, head, Start::Newest(SHOWN), |passage| window.take(passage)).await?;
+        let told = hands::of(connection, past.name.as_str(), &window.parcels()).await;
+        window.finish_with(told.clone())?;
+        Ok((end, told))
     }
 
     fn line(&mut self, text: &str) -> Result {
@@ -176,7 +188,7 @@ fn hear(screen: &mut Screen, cards: &mut Cards<'_>, name: &RoomName, now: Hands)
     let before = cards.get(now.seq).and_then(|card| card.hands).map_or(0, |hands| hands.hands);
     let heard = cards.hear(now).map(Shown::drawn_short_line);
     match heard {
-        Ok(line) if screen.is_terminal() => screen.show_again(now.seq, line),
+        Ok(line) if screen.is_terminal() && !wrap::is_narrow() => screen.show_again(now.seq, line),
         // It comes with its event.
         Err(true) if screen.is_terminal() => Ok(()),
         _ if now.hands > before => hands::line(name, &now).map_or(Ok(()), |line| screen.show(&line)),
@@ -203,8 +215,10 @@ impl Own {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).insert(id);
     }
 
-    fn take(&self, id: MessageId) -> bool {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).remove(&id)
+    /// Whether this is one of them; then it has come back.
+    fn has(&self, shown: &Shown<'_>) -> bool {
+        let id = shown.event.as_ref().map(|event| event.envelope.id);
+        id.is_some_and(|id| self.0.lock().unwrap_or_else(PoisonError::into_inner).remove(&id))
     }
 }
 

@@ -3,34 +3,29 @@
 
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
 
 use clap::Args;
-use hikyaku_files::{FilesClient, FilesError, OutgoingTree, Pace, Progress, WalkOptions};
-use hikyaku_sqlite::client::{ClientStore, Direction, Transfer};
-use hikyaku_wire::files::{Overwrite, PutOptions, Receipt, Synced, Target};
+use hikyaku_wire::files::{Overwrite, PutOptions, Synced, Target};
 
 use crate::args::Global;
-use crate::client::{Client, Patience};
+use crate::client::Client;
 use crate::exit::{Exit, Result, Trouble};
 use crate::failures::{Failures, Id};
 use crate::output;
-use crate::receipts::{self, Kept};
 use crate::reference;
 use crate::selection::{self, List, Listed, Rules, Twins};
-use crate::transfer::events::{self, Events, Start};
-use crate::transfer::{Counted, Interrupts, Limit, Pausing, Subject, Watch, interrupted};
+use crate::transfer::events::{self, Events};
+use crate::transfer::{Limit, Pausing};
 
 mod renewed;
+mod sending;
 mod source;
 mod told;
 
-use source::Source;
+use sending::Sending;
 
 /// What is said where nothing is missing but links that lead out.
 pub(super) const ALL_LINKS: &str = "--all-links makes links that lead out, too";
-/// How long the last word may take.
-const GOODBYE: Duration = Duration::from_secs(2);
 
 #[derive(Debug, Args)]
 #[command(after_help = "\
@@ -161,13 +156,45 @@ impl Send {
         let mut sending =
             Sending { store, client, target: target.what, to, put, walk, pace, pausing: self.pausing };
         let retried = if self.retry_failed { Some(Failures::of(&sending.store, &id)?) } else { None };
-        let (all, mut failures) = (sending.walk.clone(), Failures::default());
         // A room shows each path as a parcel; a directory takes them all at once. So does a list, which is one thing.
         let at_once = matches!(sending.target, Target::Drop(_)) || self.files_from.is_some();
         let at_once = if at_once { self.paths.len().max(1) } else { 1 };
-        let (mut failed, mut only_links) = (Vec::new(), vanished.is_empty());
+        let mut fate =
+            Fate { failed: Vec::new(), failures: Failures::default(), only_links: vanished.is_empty() };
+        self.send_each(&mut sending, (at_once, is_piped), retried.as_ref(), &mut fate, events).await?;
+        let is_retried = |path: &Path| {
+            let again = retried.as_ref().map(|retried| retried.get(0));
+            again.is_none_or(|again| {
+                again.is_some_and(|again| {
+                    again.more || again.paths.iter().any(|one| one == path.as_os_str().as_bytes())
+                })
+            })
+        };
+        let vanished: Vec<_> = vanished.into_iter().filter(|path| is_retried(path)).collect();
+        for path in &vanished {
+            fate.failures.add(0, path.as_os_str().as_bytes());
+            events.missing(path.as_os_str().as_encoded_bytes(), "the list names it, and it is not there")?;
+        }
+        events.count_missing(vanished.len() as u64, vanished.len() as u64);
+        if !self.dry_run && !is_piped {
+            fate.failures.remember(&mut sending.store, &id)?;
+        }
+        let hint = if fate.only_links { ALL_LINKS } else { "--retry-failed sends what failed again alone" };
+        self.ending(&fate.failed, vanished.len(), self.paths.len() <= at_once, hint)
+    }
+
+    /// Sends so many paths at once, or tells what would become of them, and notes what failed.
+    async fn send_each(
+        &self,
+        sending: &mut Sending,
+        (at_once, is_piped): (usize, bool),
+        retried: Option<&Failures>,
+        fate: &mut Fate,
+        events: &mut Events,
+    ) -> Result {
+        let all = sending.walk.clone();
         for (number, paths) in self.paths.chunks(at_once).enumerate() {
-            if let Some(retried) = &retried {
+            if let Some(retried) = retried {
                 let Some(again) = retried.get(number) else { continue };
                 sending.walk = match again.more {
                     true => all.clone(),
@@ -181,46 +208,21 @@ impl Send {
             let source = if is_piped { sending.piped(self.name.as_deref()) } else { sending.outgoing(paths) };
             let trouble = match sending.send(source, paths, events).await {
                 Ok(missing) => {
-                    failed.extend((missing.count > 0).then_some(Exit::PartlyFailed));
-                    only_links &= missing.count == missing.links_out;
-                    missing.paths.iter().for_each(|path| failures.add(number, path));
-                    if missing.count > missing.paths.len() as u64 {
-                        failures.add_more(number);
-                    }
+                    fate.missing(number, &missing);
                     continue;
                 }
                 Err(trouble) => trouble,
             };
             let first = paths.first().map_or(Path::new(""), |path| path);
-            only_links = false;
-            failures.add_more(number);
             events.failed(&events::path(first.as_os_str()), &trouble)?;
             let is_alone = self.paths.len() <= at_once && !self.json;
             if is_alone || trouble.exit == Exit::Interrupted {
                 return Err(trouble);
             }
             trouble.report();
-            failed.push(trouble.exit);
+            fate.failed(number, trouble.exit);
         }
-        let is_retried = |path: &Path| {
-            let again = retried.as_ref().map(|retried| retried.get(0));
-            again.is_none_or(|again| {
-                again.is_some_and(|again| {
-                    again.more || again.paths.iter().any(|one| one == path.as_os_str().as_bytes())
-                })
-            })
-        };
-        let vanished: Vec<_> = vanished.into_iter().filter(|path| is_retried(path)).collect();
-        for path in &vanished {
-            failures.add(0, path.as_os_str().as_bytes());
-            events.missing(path.as_os_str().as_encoded_bytes(), "the list names it, and it is not there")?;
-        }
-        events.count_missing(vanished.len() as u64, vanished.len() as u64);
-        if !self.dry_run && !is_piped {
-            failures.remember(&mut sending.store, &id)?;
-        }
-        let hint = if only_links { ALL_LINKS } else { "--retry-failed sends what failed again alone" };
-        self.ending(&failed, vanished.len(), self.paths.len() <= at_once, hint)
+        Ok(())
     }
 
     /// Under what is remembered what failed: what was sent, and where to.
@@ -299,224 +301,37 @@ impl Send {
     }
 }
 
-/// What all files of one command share.
-struct Sending {
-    client: Client,
-    store: ClientStore,
-    target: Target,
-    to: String,
-    put: PutOptions,
-    walk: WalkOptions,
-    pace: Option<Pace>,
-    pausing: Pausing,
-}
-
-impl Sending {
-    /// Sends one parcel, or everything that goes into a directory; what of it is missing there.
-    async fn send(
-        &mut self,
-        source: Result<Source>,
-        paths: &[PathBuf],
-        events: &mut Events,
-    ) -> Result<told::NotKept> {
-        let mut outgoing = source?;
-        let shown = events::path(outgoing.path().as_os_str());
-        let told = paths.iter().map(|path| events::path(path.as_os_str())).collect();
-        events.start(&Start { paths: told, to: Some(self.to.clone()), reference: None })?;
-        let begun = Instant::now();
-        if let Some(renewed) = self.renewed(&outgoing).await {
-            self.store.change(|changes| changes.remove_transfer(outgoing.transfer().0))?;
-            outgoing = renewed;
-            self.remember(&outgoing)?;
-        }
-        let mut receipt = self.deliver(&outgoing, events.is_json()).await;
-        if let Err(Ending::Failed(error)) = &receipt
-            && error.code() == hikyaku::ErrorCode::ALREADY_EXISTS
-            && let Some(tree) = outgoing.as_tree(&self.target, self.put, &self.walk)?
-        {
-            // What has its name may be this very file: a tree of one is compared before anything is sent.
-            self.store.change(|changes| changes.remove_transfer(outgoing.transfer().0))?;
-            outgoing = tree;
-            self.remember(&outgoing)?;
-            receipt = self.deliver(&outgoing, events.is_json()).await;
-        }
-        match receipt {
-            Ok(receipt) => {
-                self.store.change(|changes| changes.remove_transfer(outgoing.transfer().0))?;
-                self.keep(&outgoing, paths, &receipt)?;
-                told::sent(events, paths, &self.target, (&outgoing, &receipt), begun.elapsed())?;
-                told::not_kept(events, &outgoing, &receipt)
-            }
-            Err(Ending::Interrupted(trouble)) => {
-                // What is known of the file so far spares reading it again.
-                self.remember(&outgoing)?;
-                Err(trouble)
-            }
-            Err(Ending::Failed(error)) => Err(self.failed(error, &outgoing)?.during(shown)),
-        }
-    }
-
-    /// Tells what would become of each file, and does nothing.
-    async fn preview(&mut self, paths: &[PathBuf], events: &mut Events) -> Result {
-        if !matches!(self.target, Target::Drop(_)) {
-            return Err(Trouble::usage("--dry-run is for the server's directory: a room has nothing yet"));
-        }
-        let tree =
-            OutgoingTree::new(&absolute(paths)?, None, self.target.clone(), self.put, self.walk.clone())?;
-        let connection = self.client.connected().await?;
-        let mut told = Ok(());
-        let tell = |item| {
-            if told.is_ok() {
-                told = events.would(&item);
-            }
-        };
-        let troubles = FilesClient::new(connection.clone()).preview_tree(&tree, tell).await?;
-        connection.close().await;
-        told?;
-        troubles.iter().try_for_each(|(path, why)| events.missing(path, &why.to_string()))
-    }
-
-    /// Keeps the receipt, where it says what this path was as a whole.
-    fn keep(&mut self, source: &Source, paths: &[PathBuf], receipt: &Receipt) -> Result {
-        // The root of what was sent while some of it was there is not that of the whole. (Also where all of it was
-        // there: directories may have been touched, and names may be gone.)
-        let is_kept = receipt.tree.as_ref().is_some_and(|tree| tree.kept.is_some());
-        let is_whole = receipt.tree.as_ref().is_none_or(|tree| tree.missing == 0) && source.troubles().1 == 0;
-        if source.is_piped() || paths.len() != 1 || self.walk.filter.is_some() {
-            return Ok(());
-        }
-        if !is_whole {
-            // An older one would say that what was sent just now is not what it was.
-            return receipts::forget(&mut self.store, source.path());
-        }
-        let reference = told::reference(&self.target, source, receipt);
-        let kept = Kept::new(source.path(), receipt.root.to_string(), reference, self.walk.attributes);
-        let kept = match is_kept {
-            true => kept.after_parts(receipts::known(&self.store, source.path())?),
-            false => kept,
-        };
-        kept.keep(&mut self.store)
-    }
-
-    async fn deliver(&mut self, outgoing: &Source, json: bool) -> Result<Receipt, Ending> {
-        let (progress, moments) = Progress::new();
-        let name = outgoing.path().file_name().unwrap_or_default();
-        let counted = match outgoing.tops() {
-            Some(tops) if Watch::is_drawn(json) => Some(Counted::begin(&tops, &self.walk)),
-            _ => None,
-        };
-        let subject = Subject { name: events::path(name), counted, here: false };
-        let (watch, progress) =
-            Watch::begin(json, subject, progress.paced(self.pace.clone()), moments.clone());
-        let patience = Patience::new().with_full_limit(self.pausing.pause_timeout);
-        let (mut interrupts, mut patience) = (Interrupts::listen(), patience);
-        if outgoing.is_piped() {
-            patience = patience.with_pauses();
-        }
-        let sent = loop {
-            let attempt = self.attempt(outgoing, &progress);
-            let ended = tokio::select! {
-                ended = patience.attempt(moments.clone(), attempt) => ended,
-                () = interrupts.come() => {
-                    let trouble = interrupted(*moments.borrow(), !outgoing.is_piped());
-                    break Err(Ending::Interrupted(trouble));
-                }
-            };
-            let error = match ended {
-                Ok(receipt) => break Ok(receipt),
-                Err(error) if !error.is_retryable() => break Err(Ending::Failed(error)),
-                Err(error) => error,
-            };
-            let reached = moments.borrow().bytes;
-            if patience.has_moved(reached) {
-                // What is known of the file so far spares reading it again, should this process end too.
-                self.remember(outgoing).map_err(Ending::Interrupted)?;
-            }
-            if !patience.wait(&error).await {
-                break Err(Ending::Failed(error));
-            }
-        };
-        watch.finish();
-        if outgoing.tops().is_none() && json && sent.is_ok() {
-            events::file(outgoing.path(), moments.borrow().bytes);
-        }
-        sent
-    }
-
-    /// What is said of a transfer that ended early, and whether it is remembered.
-    fn failed(&mut self, error: FilesError, outgoing: &Source) -> Result<Trouble> {
-        let full = error.code() == hikyaku::ErrorCode::FULL;
-        let again = error.is_retryable() && !outgoing.is_piped();
-        if !again && !full {
-            self.store.change(|changes| changes.remove_transfer(outgoing.transfer().0))?;
-        }
-        let trouble = Trouble::from(error);
-        // A full disk has a hint of its own.
-        Ok(if again && !full {
-            trouble.hint("type the same command again: it goes on where it stopped")
-        } else {
-            trouble
-        })
-    }
-
-    async fn attempt(&self, outgoing: &Source, progress: &Progress) -> Result<Receipt, FilesError> {
-        let connection = self.client.connect().await?;
-        let receipt = outgoing.send(&connection, progress).await?;
-        // Not closed but drained: the receiver hears that its receipt has arrived, and need not keep it.
-        connection.drain_within(GOODBYE).await;
-        Ok(receipt)
-    }
-
-    /// Standard input, under a name.
-    fn piped(&self, name: Option<&std::ffi::OsStr>) -> Result<Source> {
-        Ok(Source::piped(name.unwrap_or_default(), self.target.clone(), self.put)?)
-    }
-
-    /// The transfer that these paths began earlier, if it is still the same; else a new one. Remembered either way.
-    fn outgoing(&mut self, paths: &[PathBuf]) -> Result<Source> {
-        let paths = absolute(paths)?;
-        let fresh = Source::new(&paths, self.target.clone(), self.put, self.walk.clone())?;
-        let begun = self.store.transfers()?.into_iter().filter(|transfer| {
-            transfer.direction == Direction::Send
-                && transfer.path == fresh.path()
-                && transfer.target == self.to
-        });
-        for transfer in begun {
-            if let Some(known) = Source::decode(&transfer.state, self.walk.clone())
-                && (known.is_same(&fresh) || known.is_same_renewed(&fresh, self.put))
-            {
-                return Ok(known);
-            }
-            self.store.change(|changes| changes.remove_transfer(transfer.id))?;
-        }
-        self.remember(&fresh)?;
-        Ok(fresh)
-    }
-
-    fn remember(&mut self, outgoing: &Source) -> Result {
-        let Some(state) = outgoing.encode() else { return Ok(()) };
-        let transfer = Transfer {
-            id: outgoing.transfer().0,
-            direction: Direction::Send,
-            path: outgoing.path().to_owned(),
-            target: self.to.clone(),
-            state: state.into(),
-            updated_ms: hikyaku_accounts::system_time(),
-        };
-        Ok(self.store.change(|changes| changes.put_transfer(&transfer))?)
-    }
-}
-
 fn absolute(paths: &[PathBuf]) -> Result<Vec<PathBuf>> {
     let absolute =
         |path: &PathBuf| std::path::absolute(path).map_err(|error| crate::exit::io(path.display(), &error));
     paths.iter().map(absolute).collect()
 }
 
-/// Why a transfer ended early.
-enum Ending {
-    /// By the person, or by this computer's own store.
-    Interrupted(Trouble),
-    /// By itself.
-    Failed(FilesError),
+/// What became of what was sent.
+struct Fate {
+    /// How each that failed did.
+    failed: Vec<Exit>,
+    /// What of it is to be sent again.
+    failures: Failures,
+    /// Nothing is missing but links that lead out.
+    only_links: bool,
+}
+
+impl Fate {
+    /// It is there, but for this.
+    fn missing(&mut self, number: usize, missing: &told::NotKept) {
+        self.failed.extend((missing.count > 0).then_some(Exit::PartlyFailed));
+        self.only_links &= missing.count == missing.links_out;
+        missing.paths.iter().for_each(|path| self.failures.add(number, path));
+        if missing.count > missing.paths.len() as u64 {
+            self.failures.add_more(number);
+        }
+    }
+
+    /// It is not there.
+    fn failed(&mut self, number: usize, exit: Exit) {
+        self.only_links = false;
+        self.failures.add_more(number);
+        self.failed.push(exit);
+    }
 }

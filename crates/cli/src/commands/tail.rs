@@ -7,7 +7,7 @@ use hikyaku::{Connection, ErrorCode, Failure};
 use hikyaku_chat::client::{Backoff, Follower, Following, News, Position};
 use hikyaku_chat::{Chain, ChatClient, RoomName};
 use hikyaku_sqlite::client::ClientStore;
-use hikyaku_wire::chat::{Head, History, Mode, Page, Records, RoomId};
+use hikyaku_wire::chat::{Head, History, Mode, Page, RoomId};
 use hikyaku_wire::files::receipts::Hands;
 use tokio::sync::watch;
 
@@ -74,15 +74,26 @@ impl Tail {
         }
         // The future has a connection of its own, made again as often as it takes, and need not wait for this one.
         tokio::spawn(async move { connection.close().await });
+        // Nobody needs it where nothing is written again.
+        let told = (!self.json && sheet.is_terminal()).then_some(told);
+        self.go_on(&client, (&room.what, &end), told, (&mut links, &mut sheet)).await
+    }
+
+    /// Shows what comes, with what is said of parcels by those who have them: `told` until now, where that is of use.
+    async fn go_on<'a>(
+        &self,
+        client: &Client,
+        (room, end): (&'a RoomName, &End),
+        told: Option<HashMap<u64, Hands>>,
+        (links, sheet): (&mut Links, &mut Sheet<'a>),
+    ) -> Result {
         let after = self.after.unwrap_or(0);
         let (connected, connections) = watch::channel(None);
-        let mut following = following_with(&client, &end, move |connection| {
+        let mut following = following_with(client, end, move |connection| {
             connected.send_replace(Some(connection.clone()));
         });
-        // Nobody needs it where nothing is written again.
-        let is_watched = !self.json && sheet.is_terminal();
-        let room_name = room.what.as_str().to_owned();
-        let mut hands = is_watched.then(|| hands::Following::start(room_name, told, connections));
+        let name = room.as_str().to_owned();
+        let mut hands = told.map(|told| hands::Following::start(name, told, connections));
         loop {
             let news = tokio::select! {
                 Some(now) = next(hands.as_mut()) => {
@@ -96,10 +107,10 @@ impl Tail {
             links.hear(&news);
             match news {
                 News::Event(delivery) if delivery.seq <= after => {
-                    links.link(&Shown::delivered(room.what.as_str(), &delivery));
+                    links.link(&Shown::delivered(room.as_str(), &delivery));
                 }
                 News::Event(delivery) => {
-                    let shown = Shown::delivered(room.what.as_str(), &delivery);
+                    let shown = Shown::delivered(room.as_str(), &delivery);
                     if self.json {
                         links.print(Passage::Event(Box::new(shown)))?
                     } else {
@@ -107,7 +118,7 @@ impl Tail {
                     }
                 }
                 news => {
-                    if let Some(note) = remark(&room.what, &news)? {
+                    if let Some(note) = remark(room, &news)? {
                         output::note(note);
                         sheet.disturbed();
                     }
@@ -215,26 +226,15 @@ impl Past {
         }
         // A page may be shorter than asked for: only reaching the newest event of this moment is the end.
         while ask.since_ms.is_some() || next <= head.last {
-            let page = match self.chat.history(&ask).await {
+            let page = match self.fetch(&head, &ask).await? {
                 Ok(page) => page,
-                Err(error) if error.is_retryable() && ask.since_ms.is_none() => {
-                    cut = Some(self.trouble(error));
+                Err(trouble) => {
+                    cut = Some(trouble);
                     break;
                 }
-                Err(error) => return Err(self.trouble(error)),
             };
-            if page.head.epoch != head.epoch {
-                let changed = Trouble::new(Exit::Failed, "the server's history was replaced meanwhile");
-                cut = Some(changed.during(format_args!("{}", self.name)));
-                break;
-            }
-            match judge(&head, ask.since_ms.is_none().then_some(next), &page) {
-                Ok(first) if ask.since_ms.is_none() && first > next => gone(&self.name, next, first - 1),
-                Ok(_) => {}
-                Err(lie) => {
-                    let trouble = Trouble::new(Exit::Corrupt, lie);
-                    return Err(trouble.during(format_args!("{}", self.name)));
-                }
+            if ask.since_ms.is_none() && page.first > next {
+                gone(&self.name, next, page.first - 1);
             }
             if ask.chain || page.first > next {
                 show(Passage::Chain(page.chain.map(Chain)))?;
@@ -272,7 +272,7 @@ impl Past {
         while let Some(gap) = filling.gap(store, &head, from.max(lost + 1))? {
             let limit = u32::try_from(gap.end() - gap.start() + 1).ok();
             let ask = History { limit, ..self.ask(head.room, Some(*gap.start())) };
-            let (first, records) = match self.fetch(&head, &ask).await? {
+            let Page { first, records, .. } = match self.fetch(&head, &ask).await? {
                 Ok(page) => page,
                 Err(trouble) => {
                     cut = Some(trouble);
@@ -309,10 +309,12 @@ impl Past {
     }
 
     /// One page; the inner error is one after which following may go on.
-    async fn fetch(&self, head: &Head, ask: &History) -> Result<Result<(u64, Records), Trouble>> {
+    async fn fetch(&self, head: &Head, ask: &History) -> Result<Result<Page, Trouble>> {
         let page = match self.chat.history(ask).await {
             Ok(page) => page,
-            Err(error) if error.is_retryable() => return Ok(Err(self.trouble(error))),
+            Err(error) if error.is_retryable() && ask.since_ms.is_none() => {
+                return Ok(Err(self.trouble(error)));
+            }
             Err(error) => return Err(self.trouble(error)),
         };
         if page.head.epoch != head.epoch {
@@ -320,7 +322,7 @@ impl Past {
             return Ok(Err(changed.during(format_args!("{}", self.name))));
         }
         match judge(head, ask.from, &page) {
-            Ok(first) => Ok(Ok((first, page.records))),
+            Ok(_) => Ok(Ok(page)),
             Err(lie) => Err(Trouble::new(Exit::Corrupt, lie).during(format_args!("{}", self.name))),
         }
     }
