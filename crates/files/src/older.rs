@@ -5,18 +5,16 @@
 
 use std::fs::File;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
 
 use hikyaku_storage::vault::{Mark, Object, VaultError};
 use hikyaku_wire::files::{Composed, Older, Pieces};
+use tokio::time::Instant;
 
 use crate::error::{FilesError, Result};
 use crate::vault::read_at;
 use crate::versions::{self, OLDER_FROM, Telling};
 use crate::writer::Sink;
 
-/// What is not read after so long is not told: the sender waits for it.
-const TELL_FOR: Duration = Duration::from_secs(60);
 /// How much is read at a time.
 const READ: usize = 512 * 1024;
 
@@ -81,24 +79,42 @@ impl OlderVersion {
         self.older
     }
 
-    /// Reads it and tells of its pieces, until `tell` wants no more. Blocks. What cannot be read is not told of.
-    pub(crate) fn tell(&self, mut tell: impl FnMut(Pieces) -> bool) {
-        let Ok(mut telling) = Telling::new(self.older.average) else { return };
-        let (begun, mut offset, mut buffer) = (Instant::now(), 0, vec![0; READ]);
-        while !telling.is_over() {
-            let read = self.content.read(offset, &mut buffer).unwrap_or_else(|error| {
+    /// Reads it from its beginning on, and as long as that is not too late.
+    pub(crate) fn cut(&self, until: Instant) -> Result<Cutting> {
+        let telling = Telling::new(self.older.average)?;
+        Ok(Cutting { content: self.content.clone(), telling, until, offset: 0, buffer: Vec::new() })
+    }
+}
+
+/// An older version that is read to be told of.
+pub(crate) struct Cutting {
+    content: Arc<dyn Content>,
+    telling: Telling,
+    until: Instant,
+    offset: u64,
+    buffer: Vec<u8>,
+}
+
+impl Cutting {
+    /// The next pieces; `None` after the last. Blocks. What cannot be read is not told of, nor what is not read until it is
+    /// too late: the sender waits for it.
+    pub(crate) fn next(&mut self) -> Option<Pieces> {
+        self.buffer.resize(READ, 0);
+        loop {
+            if let Some(pieces) = self.telling.next_pieces() {
+                return Some(pieces);
+            }
+            if self.telling.is_over() {
+                return None;
+            }
+            let read = self.content.read(self.offset, &mut self.buffer).unwrap_or_else(|error| {
                 tracing::warn!(%error, "an older version cannot be read: the newer one is sent whole from here on");
                 0
             });
-            offset += read as u64;
-            telling.take(buffer.get(..read).unwrap_or_default());
-            if read < buffer.len() || begun.elapsed() >= TELL_FOR {
-                telling.end();
-            }
-            while let Some(pieces) = telling.next_pieces() {
-                if !tell(pieces) {
-                    return;
-                }
+            self.offset += read as u64;
+            self.telling.take(self.buffer.get(..read).unwrap_or_default());
+            if read < READ || Instant::now() >= self.until {
+                self.telling.end();
             }
         }
     }

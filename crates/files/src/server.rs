@@ -32,6 +32,7 @@ use crate::passage::End;
 use crate::rooms::Rooms;
 use active::Active;
 use known::Decayed;
+use older::Hearing;
 use passages::Passages;
 use quotas::Quotas;
 
@@ -46,8 +47,8 @@ pub struct FilesLimits {
     pub max_puts: usize,
     /// The most files sent at once.
     pub max_gets: usize,
-    /// The most older versions that are read at once to tell senders what of them they need not send; nobody waits for
-    /// his turn.
+    /// The most older versions that are read at once to tell senders what of them they need not send, one for each user;
+    /// nobody waits for his turn.
     pub max_indexed: usize,
     /// The largest file taken, in bytes.
     pub max_size: u64,
@@ -97,8 +98,8 @@ struct Shared<R> {
     passages: Passages,
     underway: Underway,
     gets: Semaphore,
-    /// A place for each older version that may be read at once.
-    indexing: Arc<Semaphore>,
+    /// Who may be told of an older version.
+    hearing: Hearing,
     /// Contents that were found to have decayed since the server began; they are not named as known.
     decayed: Decayed,
     quotas: Quotas,
@@ -115,7 +116,7 @@ impl<C: Send + Sync + 'static, R: Rooms<C>> FilesServer<C, R> {
     pub fn new(rooms: R, vault: Arc<dyn Vault>, drop_dir: Option<DropDir>, limits: FilesLimits) -> Self {
         let passages = Passages::default();
         let (active, gets) = (Active::new(limits.max_puts), Semaphore::new(limits.max_gets));
-        let indexing = Arc::new(Semaphore::new(limits.max_indexed));
+        let hearing = Hearing::new(limits.max_indexed);
         let (decayed, quotas) = (Decayed::default(), Quotas::default());
         let underway = Underway::new(passages.clone());
         let shared = Shared {
@@ -127,7 +128,7 @@ impl<C: Send + Sync + 'static, R: Rooms<C>> FilesServer<C, R> {
             passages,
             underway,
             gets,
-            indexing,
+            hearing,
             decayed,
             quotas,
         };

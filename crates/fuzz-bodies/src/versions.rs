@@ -84,7 +84,7 @@ fn put_together(input: &mut Input<'_>) {
     for _ in 0..input.below(20) {
         let gap = if input.below(8) == 0 { number(input) } else { input.below(64) };
         at = at.wrapping_add(gap);
-        let part = Part { at, len: number(input) % 2_048, from: number(input) };
+        let part = Part { at, len: 2_040 + number(input) % 2_048, from: number(input) };
         at = at.wrapping_add(part.len);
         parts.push(part);
     }

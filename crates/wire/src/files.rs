@@ -19,8 +19,8 @@ mod versions;
 
 pub use listing::{List, Listed, MAX_AHEAD, MAX_LISTED, Verdict, Wants};
 pub use versions::{
-    Composed, MAX_AVERAGE, MAX_INDEX, MAX_PARTS, MAX_PIECES, MIN_AVERAGE, Older, PIECE_LEN, Packed, Part,
-    Pieces,
+    Composed, MAX_AVERAGE, MAX_INDEX, MAX_PARTS, MAX_PIECES, MIN_AVERAGE, MIN_PART, Older, PIECE_LEN, Packed,
+    Part, Pieces,
 };
 
 /// The application protocol named in OPEN.

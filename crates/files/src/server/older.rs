@@ -2,29 +2,49 @@
 //!
 //! In a room, what the newest parcel of the same name has there, if the sender may read it; in the drop directory, the file
 //! that the offer will replace, for which the sender needs that right. Nothing that anybody says leads to other content: a
-//! hash names nothing here. Spec: S5.100.
+//! hash names nothing here. Whoever may replace a file and not read it can still compare guesses with it (`hearing`
+//! bounds how many): that belongs to the right to replace, and SECURITY.md says so. Spec: S5.100, S5.106.
 
-use std::sync::Arc;
+mod hearing;
+
+use std::time::Duration;
 
 use hikyaku_storage::vault::{ObjectId, VaultError};
-use hikyaku_wire::files::{Answer, Offer};
-use tokio::sync::{OwnedSemaphorePermit, mpsc};
+use hikyaku_wire::files::{Answer, Offer, Pieces};
+use tokio::sync::mpsc;
+use tokio::time::{Instant, timeout_at};
 
 use super::put::From;
-use super::{FilesServer, blocking};
+use super::{FilesServer, blocking, joined};
 use crate::drop_dir::Dropping;
 use crate::error::Result;
 use crate::older::OlderVersion;
-use crate::rooms::Rooms;
+use crate::rooms::{Owner, Rooms};
+use crate::versions::OLDER_FROM;
+
+use hearing::Place;
+pub(super) use hearing::{Guess, Hearing};
+
+/// What is not read and heard after so long is not told: the sender waits for it.
+const TELL_FOR: Duration = Duration::from_secs(60);
 
 /// An older version with a place among those that are read at once, if there is one.
-pub(super) struct Offered(Option<(OlderVersion, OwnedSemaphorePermit)>);
+pub(super) struct Offered(Option<Named>);
+
+struct Named {
+    older: OlderVersion,
+    place: Place,
+    /// What the sender says of it may be a guess.
+    guess: Option<Guess>,
+}
 
 impl<C: Send + Sync + 'static, R: Rooms<C>> FilesServer<C, R> {
     /// What the room has of it.
     //= S5.100
     pub(super) async fn older(&self, from: &From<'_, C>) -> Result<Offered> {
-        let Some(place) = self.place(from.offer) else { return Ok(Offered(None)) };
+        let Some(place) = self.place(self.shared.rooms.owner(from.context), from.offer) else {
+            return Ok(Offered(None));
+        };
         let (name, kind) = (&from.offer.name, from.offer.kind);
         let Some(root) = self.shared.rooms.older(from.context, from.room, name, kind).await? else {
             return Ok(Offered(None));
@@ -35,23 +55,33 @@ impl<C: Send + Sync + 'static, R: Rooms<C>> FilesServer<C, R> {
             opened => Ok(Some(opened?)),
         });
         let older = opened.await?.and_then(OlderVersion::of_object);
-        Ok(Offered(older.map(|older| (older, place))))
+        Ok(Offered(older.map(|older| Named { older, place, guess: None })))
     }
 
     /// What it will take the place of.
     //= S5.100
-    pub(super) async fn replaced(&self, dropping: Box<Dropping>) -> Result<(Box<Dropping>, Offered)> {
-        let Some(place) = self.place(dropping.offer()) else { return Ok((dropping, Offered(None))) };
+    //= S5.106
+    pub(super) async fn replaced(
+        &self,
+        owner: Owner,
+        dropping: Box<Dropping>,
+    ) -> Result<(Box<Dropping>, Offered)> {
+        let place = self.place(owner, dropping.offer());
+        let guess = self.shared.hearing.guess(owner, Instant::now().into_std());
+        let (Some(place), Some(guess)) = (place, guess) else { return Ok((dropping, Offered(None))) };
         blocking(move || {
             let older = dropping.replaced().and_then(OlderVersion::of_file);
-            Ok((dropping, Offered(older.map(|older| (older, place)))))
+            let named = older.map(|older| Named { older, place, guess: Some(guess) });
+            Ok((dropping, Offered(named)))
         })
         .await
     }
 
-    fn place(&self, offer: &Offer) -> Option<OwnedSemaphorePermit> {
+    /// What is too small to have an older version that is worth it takes nobody's place.
+    fn place(&self, owner: Owner, offer: &Offer) -> Option<Place> {
         let is_asked = offer.options.is_some_and(|options| options.parts == Some(true));
-        is_asked.then(|| Arc::clone(&self.shared.indexing).try_acquire_owned().ok()).flatten()
+        let is_worth_it = offer.size.is_none_or(|size| size >= OLDER_FROM);
+        (is_asked && is_worth_it).then(|| self.shared.hearing.place(owner)).flatten()
     }
 }
 
@@ -60,21 +90,47 @@ impl Offered {
     pub(super) fn named_in(&self, answer: Answer) -> Answer {
         match answer {
             Answer::Accept(mut accept) => {
-                accept.older = self.0.as_ref().map(|(older, _)| older.named());
+                accept.older = self.0.as_ref().map(|named| named.older.named());
                 Answer::Accept(accept)
             }
             answer => answer,
         }
     }
 
-    /// Reads it on a thread of its own, and tells of it until nobody listens any more.
-    pub(super) fn told_to(self, teller: mpsc::Sender<Answer>) -> Option<OlderVersion> {
-        let (older, place) = self.0?;
-        let read = older.clone();
-        tokio::task::spawn_blocking(move || {
-            read.tell(|pieces| teller.blocking_send(Answer::Pieces(pieces)).is_ok());
-            drop(place);
-        });
-        Some(older)
+    /// Reads it beside everything else, and tells of it until nobody listens any more.
+    pub(super) fn told_to(self, teller: mpsc::Sender<Answer>) -> (Option<OlderVersion>, Option<Guess>) {
+        let Some(Named { older, place, guess }) = self.0 else { return (None, None) };
+        tokio::spawn(tell(older.clone(), place, teller, Instant::now() + TELL_FOR));
+        (Some(older), guess)
     }
 }
+
+/// Tells of each part when what was told before it is heard, but not for ever: neither a thread nor the place waits for
+/// somebody who does not listen.
+async fn tell(older: OlderVersion, place: Place, teller: mpsc::Sender<Answer>, until: Instant) -> Result<()> {
+    let mut cutting = older.cut(until)?;
+    loop {
+        let next = tokio::task::spawn_blocking(move || {
+            let pieces = cutting.next();
+            Ok((cutting, pieces))
+        });
+        let (back, pieces) = joined(next.await)?;
+        cutting = back;
+        let Some(pieces) = pieces else { return Ok(()) };
+        match timeout_at(until, teller.reserve()).await {
+            Ok(Ok(heard)) => heard.send(Answer::Pieces(pieces)),
+            // Nobody is left to hear of it.
+            Ok(Err(_)) => return Ok(()),
+            Err(_) => {
+                drop(place);
+                // One who is slow and means well waits for the last of them: when he has heard the rest, this is it.
+                let last = Pieces { pieces: Vec::new(), last: Some(true), ..pieces };
+                let _ = teller.send(Answer::Pieces(last)).await;
+                return Ok(());
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Instant;
 
 use hikyaku::{Exchange, Receiver, Sender};
 use hikyaku_storage::vault::{Mark, ObjectId, Partial, Reference, Reserved, Sealed, Transfer};
@@ -12,7 +13,7 @@ use tokio::sync::{Notify, mpsc};
 use tokio::task::JoinHandle;
 
 use super::active::Guard;
-use super::older::Offered;
+use super::older::{Guess, Offered};
 use super::{FilesServer, blocking, joined};
 use crate::drop_dir::{DroppingTree, Prepared};
 use crate::error::{FilesError, Result};
@@ -153,12 +154,12 @@ impl<C: Send + Sync + 'static, R: Rooms<C>> FilesServer<C, R> {
             }
             Prepared::Open(dropping) => dropping,
         };
-        let (dropping, older) = self.replaced(dropping).await?;
+        let (dropping, older) = self.replaced(owner, dropping).await?;
         let receiving = self.accept(sender, bid, dropping.staged.mark(), &older).await?;
         let (to, work) = mpsc::channel(QUEUE);
         let stop = Stop::of(&guard);
         let (teller, told) = mpsc::channel(ANSWERS);
-        let older = older.told_to(teller.clone());
+        let (older, guess) = older.told_to(teller.clone());
         let mut waiting = self.waiting(offer, teller, &stop);
         let thread = tokio::task::spawn_blocking(move || {
             // Declared before what it guards, so that the file is let go of first.
@@ -170,6 +171,11 @@ impl<C: Send + Sync + 'static, R: Rooms<C>> FilesServer<C, R> {
                 Err(error @ FilesError::RootMismatch { .. }) => {
                     dropping.discard()?;
                     Err(error)
+                }
+                //= S5.106
+                Err(FilesError::OlderChanged) => {
+                    guess.into_iter().for_each(|guess: Guess| guess.was_wrong(Instant::now()));
+                    Err(FilesError::OlderChanged)
                 }
                 Err(error) => Err(error),
             }
@@ -343,7 +349,7 @@ impl<C: Send + Sync + 'static, R: Rooms<C>> FilesServer<C, R> {
         let (to, mut work) = mpsc::channel(QUEUE);
         let (stop, reference) = (Stop::of(&guard), Reference(offer.transfer.0));
         let (teller, told) = mpsc::channel(ANSWERS);
-        let older = older.told_to(teller.clone());
+        let (older, _) = older.told_to(teller.clone());
         let mut waiting = self.waiting(offer, teller, &stop);
         let (server, transfer) = (self.clone(), offer.transfer);
         let thread = tokio::task::spawn_blocking(move || {

@@ -2,7 +2,7 @@
 //!
 //! What comes of it is verified as if it had come whole.
 
-use hikyaku_wire::files::{Block, Composed, MAX_BLOCK_LEN};
+use hikyaku_wire::files::{Block, Composed, MAX_BLOCK_LEN, MIN_PART};
 
 use crate::error::{FilesError, Result};
 
@@ -18,6 +18,9 @@ pub fn check(composed: &Composed, older: Option<u64>) -> Result<u64> {
     }
     if parts.iter().any(|part| part.from.checked_add(part.len).is_none_or(|end| end > older)) {
         return range("a part of it lies beyond the end of the older version");
+    }
+    if parts.iter().any(|part| part.len < MIN_PART) {
+        return range("a part of the older version has 2,048 bytes at least");
     }
     match composed.carried() {
         Some(carried) => Ok(carried),

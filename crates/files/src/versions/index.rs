@@ -1,6 +1,6 @@
 //! What the pieces of the older version are, as the receiver tells it and as the sender hears it.
 
-use hikyaku_wire::files::{MAX_INDEX, MAX_PIECES, Older, PIECE_LEN, Pieces};
+use hikyaku_wire::files::{MAX_INDEX, MAX_PIECES, MIN_PART, Older, PIECE_LEN, Pieces};
 
 use super::cut::{Cutter, Digest};
 use crate::error::{FilesError, Result};
@@ -62,6 +62,8 @@ impl Telling {
                 return Some(self.tell(false));
             }
             match self.cutter.next_piece() {
+                // The last one is as short as it happens to be: who knows its digest could try what it is.
+                Some((len, _)) if (len as u64) < MIN_PART => return Some(self.tell(true)),
                 Some((len, digest)) => {
                     self.pieces.extend(u32::try_from(len).unwrap_or(u32::MAX).to_be_bytes());
                     self.pieces.extend(digest);
@@ -133,6 +135,9 @@ impl Index {
         }
         if !rest.is_empty() || told.len() > MAX_PIECES {
             return range("what is told of the older version is not whole pieces, 2,048 at most");
+        }
+        if told.is_empty() && pieces.last != Some(true) {
+            return range("what is told of the older version is nothing, and more is to follow");
         }
         if known + told.len() > MAX_INDEX {
             return Err(FilesError::Limit { name: "pieces of an older version", limit: MAX_INDEX as u64 });

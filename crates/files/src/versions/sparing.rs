@@ -5,7 +5,7 @@
 use std::collections::VecDeque;
 
 use bytes::{Bytes, BytesMut};
-use hikyaku_wire::files::{Block, MAX_PARTS, Part};
+use hikyaku_wire::files::{Block, MAX_PARTS, MIN_PART, Part};
 
 use super::cut::Cutter;
 use super::index::Index;
@@ -99,8 +99,8 @@ impl Sparing {
         let mut parts = Vec::new();
         while let Some(part) = self.parts.front_mut().filter(|part| part.at < end) {
             let here = part.len.min(end - part.at);
-            // More are not taken: the others are sent.
-            if parts.len() < MAX_PARTS {
+            // Shorter ones and more are not taken: they are sent.
+            if here >= MIN_PART && parts.len() < MAX_PARTS {
                 parts.push(Part { len: here, ..*part });
             }
             *part = Part { at: part.at + here, len: part.len - here, from: part.from + here };

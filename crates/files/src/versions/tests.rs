@@ -2,8 +2,8 @@
 
 use bytes::Bytes;
 use hikyaku_wire::files::{
-    BLOCK_LEN, Block, Composed, GROUP_LEN, MAX_AVERAGE, MAX_INDEX, MAX_PIECES, MIN_AVERAGE, Older, PIECE_LEN,
-    Part, Pieces,
+    BLOCK_LEN, Block, Composed, GROUP_LEN, MAX_AVERAGE, MAX_INDEX, MAX_PIECES, MIN_AVERAGE, MIN_PART, Older,
+    PIECE_LEN, Part, Pieces,
 };
 
 use super::*;
@@ -85,7 +85,8 @@ fn sent(old: &[u8], new: &[u8], from: usize) -> usize {
 #[test]
 fn what_did_not_change_is_not_sent_wherever_something_was_put_in_or_taken_out() {
     let old = content(1, 8 * 1024 * KIB);
-    assert_eq!(sent(&old, &old, 0), 0);
+    let tail = usize::try_from(MIN_PART).unwrap();
+    assert!(sent(&old, &old, 0) < tail);
     let mut new = old.clone();
     new.splice(3_000_001..3_000_001, content(2, 1_001));
     new.drain(5_000_000..5_000_777);
@@ -112,7 +113,7 @@ fn parts_that_touch_in_the_new_version_alone_are_told_apart() {
     let mut new = first.clone();
     new[len + KIB] ^= 1;
     let old = [first, new.clone()].concat();
-    assert_eq!(sent(&old, &new, 0), 0);
+    assert!(sent(&old, &new, 0) < usize::try_from(MIN_PART).unwrap());
 }
 
 //= S5.104 (test)
@@ -200,6 +201,8 @@ fn pieces_that_cannot_be_are_refused() {
         pieces(1, &[50_001], None),
         pieces(1, &[50_000, 1], None),
         pieces(1, &[u32::MAX], None),
+        pieces(1, &[], None),
+        pieces(1, &[], Some(false)),
         Pieces { first: 1, pieces: vec![0; PIECE_LEN - 1], last: None },
         Pieces { first: 1, pieces: vec![1; PIECE_LEN * (MAX_PIECES + 1)], last: None },
     ] {
@@ -225,36 +228,67 @@ fn no_more_pieces_are_heard_than_the_bound() {
     index.hear(&pieces(MAX_INDEX as u64, &[], Some(true))).unwrap();
 }
 
+//= S5.101 (test)
+//= S5.103 (test)
+#[test]
+fn neither_pieces_nor_parts_are_so_short_that_they_could_be_guessed() {
+    // Long enough in all its pieces but the last, whatever that is.
+    for len in (256 * KIB..).step_by(977).take(40) {
+        let old = content(6, len);
+        let told = told(&old, 64 * KIB);
+        let lens = told.iter().flat_map(|pieces| pieces.pieces.chunks(PIECE_LEN));
+        let lens: Vec<_> =
+            lens.map(|piece| u64::from(u32::from_be_bytes(piece[..4].try_into().unwrap()))).collect();
+        assert!(lens.iter().all(|len| *len >= MIN_PART), "{lens:?}");
+        assert!(lens.iter().sum::<u64>() > len as u64 - MIN_PART);
+    }
+    // What lies across the edges of many small blocks.
+    let old = content(1, 512 * KIB);
+    let mut sparing = Sparing::new(index(&old), 0).unwrap();
+    let mut parts = Vec::new();
+    for (number, bytes) in old.chunks(3_000).enumerate() {
+        let block =
+            Block { entry: None, offset: number as u64 * 3_000, len: bytes.len() as u64, cvs: Vec::new() };
+        sparing.take(block, Bytes::copy_from_slice(bytes));
+        parts.extend(std::iter::from_fn(|| sparing.next_block()).flat_map(|spared| spared.parts));
+    }
+    assert!(parts.len() > 50 && parts.iter().all(|part| part.len >= MIN_PART), "{parts:?}");
+}
+
 //= S5.103 (test)
 #[test]
 fn a_block_whose_parts_cannot_be_is_refused() {
-    let block = Block { entry: None, offset: GROUP_LEN, len: 1_000, cvs: Vec::new() };
-    let part = |at, len, from| Part { at, len, from };
+    const LEN: u64 = 10 * MIN_PART;
+    let block = Block { entry: None, offset: GROUP_LEN, len: LEN, cvs: Vec::new() };
+    let part = |at, len, from| Part { at: GROUP_LEN + at, len, from };
     let of = |parts: &[Part]| Composed { block: block.clone(), parts: parts.to_vec() };
-    let good = of(&[part(GROUP_LEN, 10, 90), part(GROUP_LEN + 10, 5, 0), part(GROUP_LEN + 999, 1, 99)]);
-    assert_eq!(check(&good, Some(100)).unwrap(), 984);
-    assert!(check(&good, Some(99)).is_err() && check(&good, None).is_err());
+    let (size, least) = (5 * MIN_PART, MIN_PART);
+    let good =
+        of(&[part(0, 2 * least, 3 * least), part(2 * least, least, 0), part(9 * least, least, 4 * least)]);
+    assert_eq!(check(&good, Some(size)).unwrap(), 6 * least);
+    assert!(check(&good, Some(size - 1)).is_err() && check(&good, None).is_err());
     for bad in [
-        of(&[part(GROUP_LEN, 0, 0)]),
-        of(&[part(GROUP_LEN - 1, 1, 0)]),
-        of(&[part(GROUP_LEN, 11, 90)]),
-        of(&[part(GROUP_LEN, 10, u64::MAX)]),
-        of(&[part(GROUP_LEN, u64::MAX, 1)]),
-        of(&[part(u64::MAX, 1, 1)]),
-        of(&[part(GROUP_LEN + 991, 10, 0)]),
-        of(&[part(GROUP_LEN + 5, 5, 0), part(GROUP_LEN, 5, 0)]),
-        of(&[part(GROUP_LEN, 5, 0), part(GROUP_LEN + 4, 5, 0)]),
+        of(&[part(0, 0, 0)]),
+        of(&[part(0, least - 1, 0)]),
+        of(&[Part { at: GROUP_LEN - 1, len: least, from: 0 }]),
+        of(&[part(0, least + 1, 4 * least)]),
+        of(&[part(0, least, u64::MAX)]),
+        of(&[part(0, u64::MAX, 1)]),
+        of(&[Part { at: u64::MAX, len: least, from: 1 }]),
+        of(&[part(9 * least + 1, least, 0)]),
+        of(&[part(least, least, 0), part(0, least, 0)]),
+        of(&[part(0, least, 0), part(least - 1, least, 0)]),
     ] {
-        assert!(check(&bad, Some(100)).is_err(), "{bad:?}");
+        assert!(check(&bad, Some(size)).is_err(), "{bad:?}");
     }
-    let long =
-        Composed { block: Block { len: 1 << 40, ..block.clone() }, parts: vec![part(GROUP_LEN, 1, 0)] };
-    assert!(check(&long, Some(100)).is_err());
+    let long = Composed { block: Block { len: 1 << 40, ..block.clone() }, parts: vec![part(0, least, 0)] };
+    assert!(check(&long, Some(size)).is_err());
     // More or less than what is announced came, or the older version is shorter than it was.
     let read = |_, part: &mut [u8]| Ok(part.len());
-    for came in [0, 983, 985] {
+    let carried = 6 * usize::try_from(least).unwrap();
+    for came in [0, carried - 1, carried + 1] {
         assert!(compose(&good, &vec![1; came], &mut Vec::new(), read).is_err(), "{came}");
     }
-    let short = compose(&good, &[1; 984], &mut Vec::new(), |_, part| Ok(part.len() - 1));
+    let short = compose(&good, &vec![1; carried], &mut Vec::new(), |_, part| Ok(part.len() - 1));
     assert!(matches!(short, Err(FilesError::OlderChanged)));
 }

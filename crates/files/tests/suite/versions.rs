@@ -3,6 +3,7 @@
 
 use bytes::Bytes;
 use hikyaku::{Connection, ErrorCode, Exchange};
+use hikyaku_files::rooms::Owner;
 use hikyaku_files::tree::{self, GROUP};
 use hikyaku_files::versions::{Index, Spared, Sparing};
 use hikyaku_files::{DropOptions, FilesClient, FilesError, FilesLimits, Outgoing, OutgoingTree, Progress};
@@ -317,4 +318,56 @@ async fn who_finds_no_place_to_be_told_sends_all_of_it() {
         drop(exchange);
         assert_eq!(send(&world, &newer).await.unwrap().root, root(&new));
     }
+}
+
+#[tokio::test]
+async fn what_is_too_small_to_be_a_newer_version_has_no_older_one() {
+    for (target, options) in places() {
+        let (world, old) = (World::new(), bytes(LEN));
+        send(&world, &outgoing(&world, &old, target.clone(), options)).await.unwrap();
+        let connection = world.connect().await;
+        for (len, is_told) in [(256 * 1024 - 1, false), (256 * 1024, true)] {
+            let newer = outgoing(&world, &old[..len], target.clone(), options);
+            let asking = PutOptions { parts: Some(true), ..newer.offer().options.unwrap_or_default() };
+            let (_, accept) = offered(&connection, &newer.with_options(asking)).await;
+            assert_eq!(accept.older.is_some(), is_told, "{len} bytes");
+        }
+    }
+}
+
+/// One byte of a file that a user may replace and not read, as he thinks it is: the end of a part that he knows.
+async fn guess(world: &World, who: Owner, known: &[u8], byte: u8) -> Result<(), hikyaku::Error> {
+    let data = [known, &[byte]].concat();
+    let connection = world.connect_as(who).await;
+    let newer = outgoing(world, &bytes(300_001), here(), Some(replacing()));
+    let (mut exchange, accept) = offered(&connection, &newer).await;
+    if accept.older.is_some() {
+        told(&mut exchange, &accept).await;
+    }
+    let (block, _) = blocks(&data, 0).next().unwrap();
+    let parts = vec![Part { at: 0, len: block.len, from: 0 }];
+    exchange.send(&Step::Composed(Composed { block, parts })).await?;
+    // What comes behind it is of no kind at all: that is refused where the guess was right.
+    let _ = exchange.send_data(Bytes::from_static(b"?")).await;
+    exchange.receive::<Answer>().await.map(drop)
+}
+
+//= S5.106 (test)
+#[tokio::test]
+async fn who_may_replace_a_file_and_not_read_it_does_not_find_it_out_byte_by_byte() {
+    let (world, secret) = (World::new(), bytes(300_000));
+    std::fs::write(world.path("drop/f"), &secret).unwrap();
+    let known = &secret[..2_047];
+    for (wrong, byte) in (0..=255).filter(|byte| *byte != secret[2_047]).take(9).enumerate() {
+        let refused = guess(&world, ADA, known, byte).await.unwrap_err();
+        let expected = if wrong < 8 { ErrorCode::UNAVAILABLE } else { ErrorCode::RANGE_INVALID };
+        assert_eq!(refused.code(), expected, "guess {wrong}: {refused}");
+    }
+    let right = guess(&world, ADA, known, secret[2_047]).await.unwrap_err();
+    assert_eq!(right.code(), ErrorCode::RANGE_INVALID, "also a right one is no longer compared");
+    // Whoever knows less than that cannot even ask, and whoever never guessed is told as before.
+    let short = guess(&world, BOB, &secret[..2_046], secret[2_046]).await.unwrap_err();
+    assert_eq!(short.code(), ErrorCode::RANGE_INVALID);
+    let right = guess(&world, BOB, known, secret[2_047]).await.unwrap_err();
+    assert_eq!(right.code(), ErrorCode::INVALID_MESSAGE);
 }

@@ -15,7 +15,9 @@ pub const MAX_INDEX: usize = 262_144;
 pub const MAX_PARTS: usize = 256;
 /// The shortest average length of pieces.
 pub const MIN_AVERAGE: u64 = 8 * 1024;
-/// The longest one.
+/// The shortest part of an older version, and the shortest piece that is told of: of fewer bytes there is nothing to guess.
+pub const MIN_PART: u64 = MIN_AVERAGE / 4;
+/// The longest average.
 pub const MAX_AVERAGE: u64 = 1024 * 1024;
 
 /// What the receiver has of an older version, and how it is cut to be compared.
@@ -67,7 +69,7 @@ pub struct Part {
     /// Where they belong in the new one.
     #[n(0)]
     pub at: u64,
-    /// How many.
+    /// How many: [`MIN_PART`] at least.
     #[n(1)]
     pub len: u64,
     /// Where they lie in the older one.

@@ -251,7 +251,7 @@ fn versions() -> Vec<Sample> {
     let part = |at, len, from| Part { at: 2 * GROUP_LEN + at, len, from };
     let all = Composed { block: block.clone(), parts: vec![part(0, GROUP_LEN, 1 << 30)] };
     let packed = Packed { block: block.clone(), parts: Vec::new(), len: 1_234 };
-    let both = Packed { parts: vec![part(0, 1, 0)], ..packed.clone() };
+    let both = Packed { parts: vec![part(0, 2_048, 0)], ..packed.clone() };
     let some = Composed { block, parts: vec![part(7, 20_000, 0), part(30_000, 35_536, 1 << 30)] };
     let last = Pieces { first: 4_098, pieces: Vec::new(), last: Some(true) };
     vec![
