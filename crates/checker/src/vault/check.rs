@@ -5,21 +5,19 @@
 //! 3. every parcel has exactly one end that says settled or aborted, and what senders were told is what the room says;
 //! 4. no object without a reference survives two collections, and in the end there is exactly what rooms stand for;
 //! 5. what the server counts is what there is;
-//! 6. who was revoked begins and ends nothing any more;
-//! 7. nobody complains: neither the server of lost content nor its doctor of anything.
+//! 6. who was revoked begins and ends nothing any more, from what was said next in the room on;
+//! 7. nobody complains: neither the server of lost content nor its doctor of anything, and every time can be read.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::Timestamp;
 
-use super::facts::{Account, Facts, Got, Look, Place, Rest, Says, Sent, Told};
+use super::facts::{Account, Facts, Got, Look, Place, Rest, Revoked, Says, Sent, Told};
 
 /// What a parcel counts at least.
 const LEAST: u64 = 1024;
 /// What a group of so many bytes has as its chaining value.
 const GROUP: (u64, u64) = (65_536, 32);
-/// How long a connection may live after its device was revoked, in milliseconds.
-const CLOSING_MS: i64 = 1_000;
 
 /// An invariant that does not hold, and what shows it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -41,6 +39,7 @@ pub fn check(facts: &Facts) -> Vec<Broken> {
     counted(&facts.calm, &calm, &mut found);
     counted(&facts.end, &end, &mut found);
     revoked(facts, &mut found);
+    readable(facts, &mut found);
     facts.complaints.iter().for_each(|complaint| found.add(7, complaint.clone()));
     found.0
 }
@@ -54,6 +53,7 @@ pub fn check_stuck(facts: &Facts) -> Vec<Broken> {
         }
     }
     kept(facts, &Parcels::of(&facts.end), &mut found);
+    readable(facts, &mut found);
     facts.complaints.iter().for_each(|complaint| found.add(7, complaint.clone()));
     found.0
 }
@@ -173,12 +173,12 @@ fn kept(facts: &Facts, end: &Parcels<'_>, found: &mut Found) {
             };
             found.add(2, format!("{} ({root}) {what} after {} at {}", shown(place), look.after, look.at));
         }
-        let lived = expired.map(|expired| milliseconds(since, expired));
-        match (lived, facts.retention.get(&place.0)) {
-            (Some(_), None) => {
+        let lived = expired.and_then(|expired| milliseconds(since, expired));
+        match (expired, lived, facts.retention.get(&place.0)) {
+            (Some(_), _, None) => {
                 found.add(2, format!("{} has expired in a room that keeps files for ever", shown(place)));
             }
-            (Some(lived), Some(keeps)) if lived < *keeps => {
+            (Some(_), Some(lived), Some(keeps)) if lived < *keeps => {
                 found.add(2, format!("{} has expired after {lived} ms of {keeps}", shown(place)));
             }
             _ => {}
@@ -186,9 +186,25 @@ fn kept(facts: &Facts, end: &Parcels<'_>, found: &mut Found) {
     }
 }
 
-fn milliseconds(from: &str, to: &str) -> i64 {
-    let parse = |text: &str| text.parse::<Timestamp>().map_or(0, |time| time.as_millisecond());
-    parse(to) - parse(from)
+/// How long it is from one time to another; `None` where one of them is none, which is told by itself.
+fn milliseconds(from: &str, to: &str) -> Option<i64> {
+    let parse = |text: &str| text.parse::<Timestamp>().ok().map(|time| time.as_millisecond());
+    Some(parse(to)? - parse(from)?)
+}
+
+/// Whoever compares times needs times: without one, nothing that was said of it is proved.
+fn readable(facts: &Facts, found: &mut Found) {
+    // A run that was stuck never came to rest.
+    let rests = || [&facts.calm, &facts.end].into_iter().filter(|_| facts.stuck.is_none());
+    let told = rests().flat_map(|rest| &rest.rooms).flat_map(|(room, told)| {
+        told.iter().map(move |told| (format!("{room}:{}", told.seq), told.ts.as_str()))
+    });
+    let looks = facts.looks.iter().chain(rests().map(|rest| &rest.look));
+    let looks = looks.map(|look| (format!("a look after {}", look.after), look.at.as_str()));
+    let got = facts.got.iter().map(|got| (format!("what {} has", got.who), got.at.as_str()));
+    for (what, time) in told.chain(looks).chain(got).filter(|(_, time)| time.parse::<Timestamp>().is_err()) {
+        found.add(7, format!("the time of {what} cannot be read: '{time}'"));
+    }
 }
 
 fn ended(facts: &Facts, calm: &Parcels<'_>, end: &Parcels<'_>, found: &mut Found) {
@@ -296,17 +312,17 @@ fn counted(rest: &Rest, parcels: &Parcels<'_>, found: &mut Found) {
 }
 
 fn revoked(facts: &Facts, found: &mut Found) {
-    let Some((who, since)) = &facts.revoked else { return };
+    let Some(Revoked { who, before: (sent_to, seq) }) = &facts.revoked else { return };
     for (room, told) in &facts.end.rooms {
-        let late =
-            told.iter().filter(|told| told.author == *who && milliseconds(since, &told.ts) > CLOSING_MS);
+        let late = told.iter().filter(|told| told.author == *who && (room != sent_to || told.seq > *seq));
         for told in late {
             let is_more = match &told.what {
                 Says::Parcel { .. } => true,
                 Says::End { status, .. } => status == "settled",
             };
             if is_more {
-                found.add(6, format!("{room}:{} is of {who}, who was revoked at {since}", told.seq));
+                let says = format!("{room}:{} is of {who}, who was revoked before {sent_to}:{seq}", told.seq);
+                found.add(6, says);
             }
         }
     }

@@ -131,6 +131,15 @@ pub struct Rest {
     pub counted: Vec<Counted>,
 }
 
+/// A revocation that the server had acknowledged.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Revoked {
+    /// Who was revoked.
+    pub who: String,
+    /// What somebody else said after that in the room to which this one sends: whatever has a later place came later.
+    pub before: Place,
+}
+
 /// A whole run.
 #[derive(Clone, Debug, Default)]
 pub struct Facts {
@@ -150,8 +159,8 @@ pub struct Facts {
     pub hands: BTreeMap<Place, BTreeSet<String>>,
     /// Rooms that keep files for a time only, and how many milliseconds.
     pub retention: BTreeMap<String, i64>,
-    /// Who was revoked, and when the server had said so.
-    pub revoked: Option<(String, String)>,
+    /// Who was revoked, if that was done.
+    pub revoked: Option<Revoked>,
     /// Places of which somebody was told that there is nothing.
     pub gone: BTreeSet<Place>,
     /// How often a sender was told that there is no room.

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use jiff::Timestamp;
 
 use super::actors::{Actor, Ended, Job, Role, place};
-use super::facts::{Facts, Got, Place, Says, Sent};
+use super::facts::{Facts, Got, Place, Revoked, Says, Sent};
 use super::look::look;
 use super::sources::{Sources, news};
 use super::{VaultFaults, VaultPlan, ending};
@@ -228,7 +228,8 @@ impl<'a> World<'a> {
                     |world: &Self| world.known.values().any(|known| known.open && known.author == REVOKED);
                 self.until("a parcel is on its way that is not to come to its end", open)?;
                 self.host.revoke(OWNER, REVOKED)?;
-                self.facts.revoked = Some((REVOKED.to_owned(), now()));
+                let before = (ROOMS[0].to_owned(), self.say(ROOMS[0])?);
+                self.facts.revoked = Some(Revoked { who: REVOKED.to_owned(), before });
                 let gone = |world: &Self| {
                     world.actors.iter().all(|actor| actor.role != Role::Revoked || actor.retired)
                 };
@@ -236,6 +237,13 @@ impl<'a> World<'a> {
             }
             other => Err(format!("there is no fault '{other}'")),
         }
+    }
+
+    /// Somebody says a word in a room; the place that it got.
+    fn say(&self, room: &str) -> Result<u64, String> {
+        let said = self.host.once(OWNER, &["say", room, "--json"], "so far\n")?;
+        let seq = serde_json::from_str::<serde_json::Value>(&said).ok().and_then(|said| said["seq"].as_u64());
+        seq.ok_or_else(|| format!("it was not told where it stands: {said}"))
     }
 
     /// `kill -9` of somebody who is doing something.

@@ -118,8 +118,7 @@ fn soak(workspace: &Workspace, copy: &Path, checker: &str, mutant: &Mutant) -> O
     match done.status.code() {
         Some(0) if broken.is_empty() => Ok((String::new(), seed)),
         Some(1) if !broken.is_empty() => Ok((broken.join(" "), seed)),
-        // A server that does not come back with what it has on its disk is found out, too.
-        Some(2) if !mutant.replacements.is_empty() => Ok(("the run could not go on".to_owned(), seed)),
+        // Nothing else is a verdict: a run that could not begin, or ended early, has found nothing.
         code => Err(format!("no verdict: {checker} ended with {code:?}")),
     }
 }

@@ -75,7 +75,7 @@ fn good() -> Facts {
         end,
         hands: BTreeMap::from([(place, BTreeSet::from(["g0".to_owned()]))]),
         retention: BTreeMap::from([("short".to_owned(), 3_000)]),
-        revoked: Some(("rev".to_owned(), ts(5))),
+        revoked: Some(Revoked { who: "rev".to_owned(), before: ("keep".to_owned(), 3) }),
         ..Facts::default()
     }
 }
@@ -155,10 +155,25 @@ fn what_is_counted_is_what_is_there_and_what_is_on_its_way() {
 
 #[test]
 fn who_was_revoked_does_nothing_more_and_nobody_complains() {
-    for what in [begun(9, 8), ended(9, 1, 8, "settled")] {
-        breaks(6, |facts| {
-            facts.end.rooms.get_mut("short").unwrap().push(Told { author: "rev".to_owned(), ..what });
-        });
+    for room in ["keep", "short"] {
+        for what in [begun(9, 8), ended(9, 1, 8, "settled")] {
+            breaks(6, |facts| {
+                facts.end.rooms.get_mut(room).unwrap().push(Told { author: "rev".to_owned(), ..what });
+            });
+        }
     }
+    // What is before the first word after it may have been acknowledged before, whatever the clock says; what is given up ends.
+    let mut facts = good();
+    let keep = facts.end.rooms.get_mut("keep").unwrap();
+    keep.iter_mut().filter(|told| told.seq <= 3).for_each(|told| told.author = "rev".to_owned());
+    keep.iter_mut().filter(|told| told.seq == 4).for_each(|told| told.author = "rev".to_owned());
+    assert!(check(&facts).iter().all(|broken| broken.invariant != 6));
     breaks(7, |facts| facts.complaints.push("the doctor: damaged".to_owned()));
+}
+
+#[test]
+fn a_time_that_cannot_be_read_proves_nothing() {
+    breaks(7, |facts| facts.end.rooms.get_mut("short").unwrap()[2].ts = "yesterday".to_owned());
+    breaks(7, |facts| facts.got[0].at = String::new());
+    breaks(7, |facts| facts.looks[0].at = "0".to_owned());
 }
