@@ -6,8 +6,8 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use hikyaku::Transport;
 
 use crate::commands::{
-    backup, chat, device, doctor, get, inspect, invite, join, ping, quota, receipts, receive, restore, room,
-    say, send, serve, servers, status, tail, tour, user, verify, who,
+    backup, chat, device, doctor, get, inspect, invite, join, ping, quota, receipts, receive, repair,
+    restore, room, say, send, serve, servers, status, tail, tour, user, verify, who,
 };
 use crate::seeing::SeeingOptions;
 
@@ -86,6 +86,8 @@ pub(crate) enum Command {
     Receive(receive::Receive),
     /// Check that what lies here is what was sent, byte for byte
     Verify(verify::Verify),
+    /// Give a server back what of a parcel has decayed there
+    Repair(repair::Repair),
     /// Rooms: create, list, topic, pin, invite, members, retention and more
     #[command(subcommand)]
     Room(room::Room),

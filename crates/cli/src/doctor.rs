@@ -254,11 +254,11 @@ fn clock(newest_ms: u64, now_ms: u64, found: &mut Findings) {
 }
 
 /// Whoever still has the bytes mends them.
-const MEND: &str = "whoever still has it mends it by sending it again, to that room or to another ('hikyaku send'); or restore a backup";
+const MEND: &str = "whoever still has it mends it: 'hikyaku repair #room:SEQ PATH' gives back what has decayed, 'hikyaku send' all of it, to any room; or restore a backup";
 
 /// Every file that a room promises is there; what is there belongs to somebody.
 async fn files(data: &Path, store: &dyn Store, hash: bool, found: &mut Findings) -> Result<(), StoreError> {
-    let (parcels, mut damage) = server::settled_parcels(store).await?;
+    let (parcels, damage) = server::settled_parcels(store).await?;
     let objects = data.join("vault/objects");
     let (mut named, mut bytes) = (std::collections::HashSet::new(), 0_u64);
     let mut decayed = Vec::new();
@@ -266,20 +266,20 @@ async fn files(data: &Path, store: &dyn Store, hash: bool, found: &mut Findings)
         let path = objects.join(&parcel.root);
         let tree = objects.join(format!("{}.tree", parcel.root));
         match fs::metadata(&path) {
-            Err(_) => damage.push(format!(
+            Err(_) => decayed.push(format!(
                 "'{}' is not in the vault ({})",
                 hikyaku::printable(&parcel.name),
                 parcel.root
             )),
             Ok(there) if parcel.bytes.is_some_and(|bytes| bytes != there.len()) => {
-                damage.push(format!(
+                decayed.push(format!(
                     "'{}' has {} bytes in the vault",
                     hikyaku::printable(&parcel.name),
                     there.len()
                 ));
             }
             Ok(_) if !tree.exists() => {
-                damage.push(format!("'{}' has no tree in the vault", hikyaku::printable(&parcel.name)))
+                decayed.push(format!("'{}' has no tree in the vault", hikyaku::printable(&parcel.name)))
             }
             Ok(there) => {
                 if named.insert(parcel.root.clone()) {

@@ -129,6 +129,46 @@ fn a_tree_that_decayed_names_its_file_and_is_mended_by_whoever_sends_it_again() 
     assert_eq!(fs::read(into.join("tree/b")).unwrap(), noise(2, 400_000));
 }
 
+/// Flips a bit of the object that is stored, or of its chaining values.
+fn flip(server: &Path, values: bool, at: usize) {
+    let stored = fs::read_dir(server.join("vault/objects")).unwrap().map(|entry| entry.unwrap().path());
+    let path = stored.into_iter().find(|path| path.extension().is_some() == values).unwrap();
+    let mut bytes = fs::read(&path).unwrap();
+    bytes[at] ^= 1;
+    fs::remove_file(&path).unwrap();
+    fs::write(&path, bytes).unwrap();
+}
+
+#[test]
+fn what_decayed_is_repaired_with_that_alone_by_whoever_has_it() {
+    let place = Place::new();
+    let (server, ana) = server_with_room(&place, &[], "ops");
+    let (file, other) = (place.file("plan.bin", &noise(1, 8 << 20)), place.file("other", &noise(2, 8 << 20)));
+    let into = place.join("into");
+    fs::create_dir(&into).unwrap();
+    ana.run(["send", file.to_str().unwrap(), "--to", "#ops"]).ok();
+    ana.run(["get", "#ops:1", "--into", into.to_str().unwrap()]).ok();
+    let repair = |path: &Path| ana.run(["repair", "#ops:1", path.to_str().unwrap(), "--json"]);
+    let fetched = into.join("plan.bin");
+    for (values, from, bytes) in [(false, &fetched, 65_536), (false, &file, 65_536), (true, &file, 0)] {
+        flip(&server.data, values, 1000);
+        let found = doctor(&ana, &server.data);
+        assert_eq!(found.code(), 7);
+        assert!(found.out.contains("hikyaku repair #room:SEQ PATH"), "{found:#?}");
+        if !values {
+            repair(&other).fails(7, &["#ops:1", "not what was sent"]);
+            assert_eq!(doctor(&ana, &server.data).code(), 7);
+        }
+        let done = json(repair(from).ok().lines().next().unwrap());
+        let told = (done["type"].as_str(), done["bytes"].as_u64(), done["hashes"].as_bool());
+        assert_eq!(told, (Some("repaired"), Some(bytes), Some(values)));
+        assert_eq!(doctor(&ana, &server.data).code(), 0);
+    }
+    let words = ana.run(["repair", "#ops:1", file.to_str().unwrap()]);
+    assert!(words.ok().contains("nothing to repair"), "{words:#?}");
+    ana.run(["repair", "#ops:9", file.to_str().unwrap()]).fails(6, &["#ops:9"]);
+}
+
 async fn damage(data: &Path, what: &str) {
     let objects = data.join("vault/objects");
     let object = || {

@@ -38,9 +38,11 @@ use crate::writer::QUEUE;
 use incoming::{Found, Incoming, Published, Remains};
 
 pub(crate) mod incoming;
+mod mending;
 mod poured;
 mod preview;
 
+pub use mending::Repaired;
 pub use poured::Poured;
 
 /// How long the peer's last word is waited for: why it stops taking bytes, or that it has heard of the receipt.

@@ -77,6 +77,14 @@ pub enum FilesError {
     /// The receiver has no drop directory.
     #[error("this server has no drop directory (it was not started with --into)")]
     DropDisabled,
+    /// Neither the content nor its chaining values are what they were.
+    #[error(
+        "both the content ({size} bytes) and the hashes beside it have decayed, so that nobody can say what is right: send all of it again"
+    )]
+    Lost {
+        /// How many bytes it has.
+        size: u64,
+    },
     /// What need not have been sent has to be sent after all.
     #[error("the receiver does not have that content whole any more: send it")]
     NotHeld,
@@ -140,7 +148,7 @@ impl FilesError {
         match self {
             Self::Range { .. } => ErrorCode::RANGE_INVALID,
             Self::GroupMismatch { .. } | Self::DamagedEntry { .. } => ErrorCode::GROUP_MISMATCH,
-            Self::RootMismatch { .. } => ErrorCode::ROOT_MISMATCH,
+            Self::RootMismatch { .. } | Self::Lost { .. } => ErrorCode::ROOT_MISMATCH,
             Self::Name(_) => ErrorCode::NAME_REFUSED,
             Self::Exists(_) | Self::Collides(..) => ErrorCode::ALREADY_EXISTS,
             Self::Taken => ErrorCode::CONFLICT,

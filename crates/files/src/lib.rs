@@ -18,6 +18,7 @@ mod error;
 mod folded;
 pub mod jail;
 pub mod journal;
+mod mending;
 pub mod names;
 mod object_tree;
 mod older;

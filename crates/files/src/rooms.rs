@@ -31,7 +31,7 @@ pub struct Resolved {
     pub name: Vec<u8>,
     /// Its root; `None` as long as it is still being sent.
     pub root: Option<Root>,
-    /// Its size, where the sender said it.
+    /// Its size: of one that is settled, and where the sender said it.
     pub size: Option<u64>,
     /// Whether it is a file or a tree.
     pub kind: EntryKind,

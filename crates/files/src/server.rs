@@ -8,6 +8,7 @@ mod active;
 mod get;
 mod known;
 mod live;
+mod mend;
 mod older;
 pub(crate) mod passages;
 pub(crate) mod put;
@@ -21,6 +22,7 @@ use std::time::Duration;
 
 use hikyaku::{ErrorCode, Exchange, Failure};
 use hikyaku_storage::vault::{Sealed, Transfer, Vault, VaultError};
+use hikyaku_wire::files::mending::MEND;
 use hikyaku_wire::files::{Arrival, GET, PUT};
 use hikyaku_wire::parcel::{EndStatus, EventRef, ParcelEnd, Root, TransferId};
 use tokio::sync::Semaphore;
@@ -141,7 +143,11 @@ impl<C: Send + Sync + 'static, R: Rooms<C>> FilesServer<C, R> {
         let done = match exchange.method() {
             PUT => self.put(exchange).await,
             GET => self.get(exchange).await,
-            _ => Err(Failure::new(ErrorCode::UNKNOWN_METHOD, "files/1 has the methods put and get").into()),
+            MEND => self.mend(exchange).await,
+            _ => {
+                let methods = "files/1 has the methods put, get and mend";
+                Err(Failure::new(ErrorCode::UNKNOWN_METHOD, methods).into())
+            }
         };
         Ok(done?)
     }

@@ -14,14 +14,16 @@ use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 use hikyaku_storage::vault::{
-    Collected, Mark, Object, ObjectId, Partial, Peeked, Reference, Remembered, Reserved, Sealed, Transfer,
-    Vault, VaultError,
+    Collected, Mark, Mending, Object, ObjectId, Partial, Peeked, Reference, Remembered, Reserved, Sealed,
+    Transfer, Vault, VaultError,
 };
 use hikyaku_wire::parcel::{Root, TransferId};
 
 use crate::jail::Dir;
 use crate::names::SafeName;
 use crate::staging::{Layout, Left, Opened, Peek, Settled, Staged, Staging};
+
+mod mending;
 
 /// Objects in a directory of the server's own. Clones share it; processes must not.
 #[derive(Clone)]
@@ -196,6 +198,10 @@ impl Vault for FsVault {
 
     fn open(&self, root: ObjectId) -> Result<Box<dyn Object>, VaultError> {
         open_object(&self.0.objects, Root(root.0))
+    }
+
+    fn mend(&self, root: ObjectId) -> Result<Box<dyn Mending>, VaultError> {
+        Ok(Box::new(mending::FsMending::open(self.0.clone(), Root(root.0))?))
     }
 
     fn reference(&self, root: ObjectId, reference: Reference) -> Result<(), VaultError> {

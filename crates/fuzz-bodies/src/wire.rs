@@ -158,6 +158,9 @@ pub fn file_messages(data: &[u8]) {
     again::<files::Head>(data);
     again::<files::quotas::AskQuotas>(data);
     again::<files::quotas::Quota>(data);
+    again::<files::mending::MendRequest>(data);
+    again::<files::mending::Lacking>(data);
+    again::<files::mending::Mended>(data);
     again::<files::receipts::Statement>(data);
     again::<files::receipts::SignedReceipt>(data);
     again::<files::receipts::Given>(data);

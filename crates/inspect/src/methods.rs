@@ -34,9 +34,19 @@ const METHODS: &[(&str, &str, &str, &str)] = &[
 /// The messages that carry files are told apart by their place and shape.
 const PUT: (&str, [&str; 3]) = ("put", ["offer", "step", "answer"]);
 const GET: (&str, [&str; 3]) = ("get", ["file-request", "answer", "file-head"]);
+const MEND: (&str, [&str; 4]) = ("mend", ["mend-request", "step", "lacking", "mended"]);
 
 /// The rule of a message: its method, whether the opener says it, and how many that side said before.
 pub(crate) fn rule(protocol: &str, method: &str, by_opener: bool, nth: u64) -> Option<&'static str> {
+    if protocol == "files/1" && method == MEND.0 {
+        let [request, step, lacking, mended] = MEND.1;
+        return Some(match (by_opener, nth) {
+            (true, 0) => request,
+            (true, _) => step,
+            (false, 0) => lacking,
+            (false, _) => mended,
+        });
+    }
     if protocol == "files/1" && [PUT.0, GET.0].contains(&method) {
         return match (by_opener, nth) {
             _ if method == PUT.0 => Some(match (by_opener, nth) {
@@ -63,7 +73,7 @@ mod tests {
     #[test]
     fn every_rule_named_here_stands_in_the_specification() {
         let listed = METHODS.iter().flat_map(|(_, _, asks, answers)| [*asks, *answers]);
-        for name in listed.chain(PUT.1).chain(GET.1) {
+        for name in listed.chain(PUT.1).chain(GET.1).chain(MEND.1) {
             assert!(cddl::rule(name).is_some(), "{name}");
         }
     }

@@ -153,6 +153,22 @@ pub trait Object: Send + Sync {
     fn read_outboard(&self, offset: u64, into: &mut [u8]) -> Result<usize, VaultError>;
 }
 
+/// A sealed object of which something has decayed. What it is does not change: whoever writes has verified that the bytes
+/// are those that were sealed. Dropping it keeps what was written.
+pub trait Mending: Object {
+    /// Writes data in its place, and outboard bytes at an offset of their own.
+    fn write(
+        &mut self,
+        offset: u64,
+        data: &[u8],
+        outboard_offset: u64,
+        outboard: &[u8],
+    ) -> Result<(), VaultError>;
+
+    /// Cuts off what lies behind the sizes that it had when it was sealed, and makes everything written durable.
+    fn sync(&mut self, size: u64, outboard_size: u64) -> Result<(), VaultError>;
+}
+
 /// A transfer that somebody may be writing, open for reading.
 pub struct Peeked {
     /// Its bytes and outboard, as far as they were written: [`Object::size`] grows. Once it is sealed, and after its end,
@@ -184,6 +200,12 @@ pub trait Vault: Send + Sync + 'static {
 
     /// Opens an object.
     fn open(&self, root: ObjectId) -> Result<Box<dyn Object>, VaultError>;
+
+    /// Opens an object to write in their place bytes that have decayed. An outboard that is gone is empty.
+    ///
+    /// # Errors
+    /// [`VaultError::Busy`] when somebody else is mending it.
+    fn mend(&self, root: ObjectId) -> Result<Box<dyn Mending>, VaultError>;
 
     /// Adds a reference. The same one again is no error.
     fn reference(&self, root: ObjectId, reference: Reference) -> Result<(), VaultError>;

@@ -13,6 +13,7 @@ use minicbor::{Decode, Decoder, Encode, Encoder};
 use crate::parcel::{EntryKind, EventRef, Metadata, Root, TransferId};
 
 mod listing;
+pub mod mending;
 pub mod quotas;
 pub mod receipts;
 mod versions;

@@ -12,6 +12,7 @@ pub(crate) mod ping;
 pub(crate) mod quota;
 pub(crate) mod receipts;
 pub(crate) mod receive;
+pub(crate) mod repair;
 pub(crate) mod restore;
 pub(crate) mod room;
 pub(crate) mod say;
@@ -65,6 +66,7 @@ async fn run_client(global: &Global, command: Command) -> Result {
         Command::Receive(receive) => receive.run(global).await,
         Command::Receipts(receipts) => receipts.run(global).await,
         Command::Verify(verify) => verify.run(global).await,
+        Command::Repair(repair) => repair.run(global).await,
         Command::Room(room) => room.run(global).await,
         Command::Invite(invite) => invite.run(global).await,
         Command::Device(device) => device.run(global).await,

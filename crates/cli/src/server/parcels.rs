@@ -339,9 +339,11 @@ impl Rooms<Context> for Parcels {
         {
             return Err(no_parcel(event));
         }
-        let root = match record.end {
-            Some(ParcelEnd { status: EndStatus::Settled, root: Some(root), .. }) => Some(root),
-            None => None,
+        let (root, settled) = match record.end {
+            Some(ParcelEnd { status: EndStatus::Settled, root: Some(root), bytes, .. }) => {
+                (Some(root), bytes)
+            }
+            None => (None, None),
             Some(ParcelEnd { status: EndStatus::Expired, .. }) => {
                 return Err(Failure::new(
                     ErrorCode::NOT_FOUND,
@@ -355,7 +357,8 @@ impl Rooms<Context> for Parcels {
                 ));
             }
         };
-        let Parcel { name, kind, bytes: size, meta, .. } = record.parcel;
+        let Parcel { name, kind, bytes, meta, .. } = record.parcel;
+        let size = settled.or(bytes);
         Ok(Resolved { transfer, name, root, size, kind, meta })
     }
 

@@ -35,6 +35,7 @@ use crate::walk::WalkOptions;
 use crate::writer::{Work, write_all};
 
 mod life;
+mod mended;
 
 thread_local! {
     /// How long a full disk is waited for.

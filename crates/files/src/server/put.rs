@@ -507,6 +507,6 @@ fn receipt(offer: &Offer, sealed: Sealed, event: EventRef) -> Receipt {
     Receipt { transfer, root, size, synced: Synced::Each, name: None, event: Some(event), tree: None }
 }
 
-fn sender_of<C, R: Rooms<C>>(context: &C, rooms: &R) -> String {
+pub(super) fn sender_of<C, R: Rooms<C>>(context: &C, rooms: &R) -> String {
     rooms.owner(context).iter().map(|byte| format!("{byte:02x}")).collect()
 }

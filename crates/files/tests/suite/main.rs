@@ -10,6 +10,7 @@ mod hostile;
 mod jail;
 mod known;
 mod memory;
+mod mending;
 mod moving;
 mod packing;
 mod passing;

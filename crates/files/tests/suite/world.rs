@@ -109,13 +109,15 @@ impl Rooms<Owner> for RoomsModel {
         };
         let index = index.ok_or_else(unknown)?;
         let (_, parcel) = log.parcels.get(index).ok_or_else(unknown)?;
-        let root = match log.ends.get(&(index as u64 + 1)) {
-            Some(ParcelEnd { status: EndStatus::Settled, root: Some(root), .. }) => Some(*root),
-            None => None,
+        let (root, settled) = match log.ends.get(&(index as u64 + 1)) {
+            Some(ParcelEnd { status: EndStatus::Settled, root: Some(root), bytes, .. }) => {
+                (Some(*root), *bytes)
+            }
+            None => (None, None),
             Some(_) => return Err(unknown()),
         };
         let Parcel { transfer, name, kind, bytes, meta, .. } = parcel.clone();
-        Ok(Resolved { transfer, name, root, size: bytes, kind, meta })
+        Ok(Resolved { transfer, name, root, size: settled.or(bytes), kind, meta })
     }
 
     async fn open_parcels(&self) -> Result<Vec<OpenParcel>, Failure> {

@@ -14,7 +14,7 @@ type Promise = fn(&dyn Vault);
 
 /// Runs the whole suite, each promise on a vault of its own; `make` is told the promise's name.
 pub fn run(make: &mut dyn FnMut(&str) -> Box<dyn Vault>) {
-    let promises: [(&str, Promise); 14] = [
+    let promises: [(&str, Promise); 15] = [
         ("a sealed object reads back", a_sealed_object_reads_back),
         ("nothing unsealed can be opened", nothing_unsealed_can_be_opened),
         ("a transfer goes on after its mark", a_transfer_goes_on_after_its_mark),
@@ -29,6 +29,7 @@ pub fn run(make: &mut dyn FnMut(&str) -> Box<dyn Vault>) {
         ("a collection takes nothing from a reader", a_collection_takes_nothing_from_a_reader),
         ("a discarded transfer begins anew", a_discarded_transfer_begins_anew),
         ("an empty object is an object", an_empty_object_is_an_object),
+        ("what has decayed is written in its place", what_has_decayed_is_written_in_its_place),
     ];
     for (name, promise) in promises {
         promise(&*make(name));
@@ -274,6 +275,25 @@ pub fn a_discarded_transfer_begins_anew(vault: &dyn Vault) {
 pub fn an_empty_object_is_an_object(vault: &dyn Vault) {
     open(vault, 1).seal(ROOT, 0, REF).expect("a seal");
     assert_eq!(contents(vault, ROOT), b"");
+}
+
+/// An object gets other bytes where it lies, and the sizes that it had; one mends it at a time.
+pub fn what_has_decayed_is_written_in_its_place(vault: &dyn Vault) {
+    assert!(matches!(vault.mend(ROOT), Err(VaultError::NotFound)));
+    put(vault, 1, ROOT, b"abcdef", REF);
+    let mut mending = vault.mend(ROOT).expect("an object");
+    assert!(matches!(vault.mend(ROOT), Err(VaultError::Busy)));
+    mending.write(2, b"XY", 0, &[9; 40]).expect("a write");
+    mending.sync(5, 32).expect("a sync");
+    assert_eq!(mending.size(), 5);
+    assert_eq!(vault.stored().expect("a count"), 5 + 32);
+    drop(mending);
+    assert_eq!(contents(vault, ROOT), b"abXYe");
+    let mut outboard = [0; 40];
+    let object = vault.open(ROOT).expect("an object");
+    assert_eq!(object.read_outboard(0, &mut outboard).expect("a read"), 32);
+    assert_eq!(outboard[..32], [9; 32]);
+    vault.mend(ROOT).map(drop).expect("nobody mends it any more");
 }
 
 /// What is marked, sealed and referenced is there after a crash. `reopen` crashes and opens again.

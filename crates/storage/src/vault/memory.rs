@@ -5,8 +5,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use super::{
-    Collected, MAX_STATE, Mark, Object, ObjectId, Partial, Peeked, Reference, Remembered, Reserved, Sealed,
-    Transfer, Vault, VaultError,
+    Collected, MAX_STATE, Mark, Mending, Object, ObjectId, Partial, Peeked, Reference, Remembered, Reserved,
+    Sealed, Transfer, Vault, VaultError,
 };
 
 /// A vault in memory; clones share it.
@@ -19,6 +19,7 @@ struct Inner {
     transfers: BTreeMap<Transfer, Entry>,
     objects: BTreeMap<ObjectId, Arc<Contents>>,
     references: BTreeSet<(ObjectId, Reference)>,
+    mending: BTreeSet<ObjectId>,
 }
 
 #[derive(Default)]
@@ -132,6 +133,17 @@ impl Vault for MemoryVault {
     fn open(&self, root: ObjectId) -> Result<Box<dyn Object>, VaultError> {
         let object = self.lock().objects.get(&root).cloned().ok_or(VaultError::NotFound)?;
         Ok(Box::new(MemoryObject(object)))
+    }
+
+    fn mend(&self, root: ObjectId) -> Result<Box<dyn Mending>, VaultError> {
+        let mut inner = self.lock();
+        let object = inner.objects.get(&root).cloned().ok_or(VaultError::NotFound)?;
+        if !inner.mending.insert(root) {
+            return Err(VaultError::Busy);
+        }
+        let Contents { data, outboard } = &*object;
+        let contents = Contents { data: data.clone(), outboard: outboard.clone() };
+        Ok(Box::new(MemoryMending { vault: self.clone(), root, contents }))
     }
 
     fn reference(&self, root: ObjectId, reference: Reference) -> Result<(), VaultError> {
@@ -296,6 +308,55 @@ impl Object for MemoryObject {
 
     fn read_outboard(&self, offset: u64, into: &mut [u8]) -> Result<usize, VaultError> {
         Ok(copy(&self.0.outboard, offset, into))
+    }
+}
+
+/// An object that is being mended: others see it when it is durable.
+struct MemoryMending {
+    vault: MemoryVault,
+    root: ObjectId,
+    contents: Contents,
+}
+
+impl Object for MemoryMending {
+    fn size(&self) -> u64 {
+        self.contents.data.len() as u64
+    }
+
+    fn read(&self, offset: u64, into: &mut [u8]) -> Result<usize, VaultError> {
+        Ok(copy(&self.contents.data, offset, into))
+    }
+
+    fn read_outboard(&self, offset: u64, into: &mut [u8]) -> Result<usize, VaultError> {
+        Ok(copy(&self.contents.outboard, offset, into))
+    }
+}
+
+impl Mending for MemoryMending {
+    fn write(
+        &mut self,
+        offset: u64,
+        data: &[u8],
+        outboard_offset: u64,
+        outboard: &[u8],
+    ) -> Result<(), VaultError> {
+        place(&mut self.contents.data, offset, data)?;
+        place(&mut self.contents.outboard, outboard_offset, outboard)
+    }
+
+    fn sync(&mut self, size: u64, outboard_size: u64) -> Result<(), VaultError> {
+        let Contents { data, outboard } = &mut self.contents;
+        data.truncate(usize::try_from(size).unwrap_or(usize::MAX));
+        outboard.truncate(usize::try_from(outboard_size).unwrap_or(usize::MAX));
+        let contents = Contents { data: data.clone(), outboard: outboard.clone() };
+        self.vault.lock().objects.insert(self.root, Arc::new(contents));
+        Ok(())
+    }
+}
+
+impl Drop for MemoryMending {
+    fn drop(&mut self) {
+        self.vault.lock().mending.remove(&self.root);
     }
 }
 

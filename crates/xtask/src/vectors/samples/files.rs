@@ -4,6 +4,7 @@ use hikyaku_wire::bundle::{
     Attribute, Done, Enter, FileEnd, FileHead, HardLink, Leave, LeftOut, Reason, Symlink,
 };
 use hikyaku_wire::chat::{DeviceId, UserId};
+use hikyaku_wire::files::mending::{Lacking, MendRequest, Mended, Span};
 use hikyaku_wire::files::quotas::{AskQuotas, Quota};
 use hikyaku_wire::files::{
     Accept, Answer, Arrival, Block, Close, Component, Composed, GROUP_LEN, Head, List, Listed, MissingEntry,
@@ -22,6 +23,7 @@ pub(super) fn samples() -> Vec<Sample> {
     out.extend(get());
     out.extend(bundle());
     out.extend(quotas());
+    out.extend(mending());
     out.extend(super::receipts::samples());
     out
 }
@@ -386,5 +388,23 @@ fn quotas() -> Vec<Sample> {
         sample("quota", "of a room without one", &quota(Quota::ROOM, Some("lab"))),
         sample("quota", "of a user, and for that user alone", &ana),
         sample("quota", "of the store", &quota(Quota::STORE, None)),
+    ]
+}
+
+fn mending() -> Vec<Sample> {
+    let whole = Lacking { root: root(), size: 200_000, kind: EntryKind::File, spans: Vec::new(), more: None };
+    let last = Span { offset: 3 * GROUP_LEN, len: 200_000 - 3 * GROUP_LEN };
+    let decayed = Lacking {
+        kind: EntryKind::Tree,
+        spans: vec![Span { offset: 0, len: GROUP_LEN }, last],
+        more: Some(true),
+        ..whole.clone()
+    };
+    vec![
+        sample("mend-request", "by its event", &MendRequest { wanted: Wanted::Event(event()) }),
+        sample("lacking", "nothing", &whole),
+        sample("lacking", "two groups, and more", &decayed),
+        sample("mended", "two groups", &Mended { bytes: 68_928, values: None }),
+        sample("mended", "the chaining values", &Mended { bytes: 0, values: Some(true) }),
     ]
 }

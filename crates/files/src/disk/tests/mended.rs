@@ -1,0 +1,88 @@
+//! Mending in its place, with every call to the disk failing once in every way: no group that was right is ever another
+//! one, nobody is told of what is not durable, and whoever comes next finishes.
+
+use hikyaku_wire::files::mending::Span;
+
+use super::*;
+use crate::mending::{Stitching, Survey};
+
+/// Five groups, of which the second, the third and the last one decay.
+const LEN: usize = 4 * tree::GROUP + 1_000;
+const DECAYED: [usize; 3] = [tree::GROUP, 2 * tree::GROUP + 5, LEN - 1];
+
+fn root() -> Root {
+    Root(*blake3::hash(&content(LEN)).as_bytes())
+}
+
+fn object(at: &Path, suffix: &str) -> PathBuf {
+    at.join(format!("vault/objects/{}{suffix}", root()))
+}
+
+/// An object that is sealed, and then decays.
+fn begin(at: &Path, decay: impl FnOnce(&mut Vec<u8>, &mut Vec<u8>)) {
+    let vault = FsVault::open(&at.join("vault"), 0).unwrap();
+    let Ok(Reserved::Open(mut partial)) = vault.reserve(Transfer([1; 16]), Some(LEN as u64)) else {
+        panic!("a new transfer")
+    };
+    let mut receiving = work(&content(LEN), 0);
+    while let Ok(Work::Block(block, pieces)) = receiving.try_recv() {
+        partial.write(block.offset, &pieces[0], block.offset / tree::GROUP_LEN * 32, &block.cvs).unwrap();
+    }
+    partial.seal(ObjectId(root().0), LEN as u64, Reference([1; 16])).unwrap();
+    let (mut data, mut values) = (fs::read(object(at, "")).unwrap(), fs::read(object(at, ".tree")).unwrap());
+    decay(&mut data, &mut values);
+    for (suffix, bytes) in [("", data), (".tree", values)] {
+        fs::remove_file(object(at, suffix)).unwrap();
+        fs::write(object(at, suffix), bytes).unwrap();
+    }
+}
+
+fn attempt(at: &Path) -> Result<()> {
+    let vault = FsVault::open(&at.join("vault"), 0).map_err(hikyaku_storage::vault::VaultError::Io)?;
+    let object = vault.mend(ObjectId(root().0))?;
+    let survey = Survey::of(&*object, root(), LEN as u64)?;
+    let (spans, data) = (survey.spans(), content(LEN));
+    let mut stitching = Stitching::new(object, survey);
+    for Span { offset, len } in spans {
+        let begin = usize::try_from(offset).unwrap();
+        let bytes = &data[begin..begin + usize::try_from(len).unwrap()];
+        let cvs = vec![0; bytes.len().div_ceil(tree::GROUP) * 32];
+        stitching.take(&Block { entry: None, offset, len, cvs }, bytes)?;
+    }
+    stitching.finish(root(), LEN as u64).map(drop)
+}
+
+/// What was right is right, and everything once it was said to be.
+fn check(at: &Path, done: bool, harmless: impl Fn(usize) -> bool) {
+    let (data, good) = (fs::read(object(at, "")).unwrap(), content(LEN));
+    for (number, (found, good)) in data.chunks(tree::GROUP).zip(good.chunks(tree::GROUP)).enumerate() {
+        assert!(found == good || !done && !harmless(number), "group {number}");
+    }
+    if done {
+        let vault = FsVault::open(&at.join("vault"), 0).unwrap();
+        let object = vault.open(ObjectId(root().0)).unwrap();
+        assert!(Survey::of(&*object, root(), LEN as u64).unwrap().is_whole());
+        assert_eq!(vault.stored().unwrap(), LEN as u64 + 5 * 32);
+    }
+}
+
+//= S5.122 (test)
+#[test]
+fn what_is_mended_is_durable_before_it_is_said_and_nothing_gets_worse() {
+    let decay = |data: &mut Vec<u8>, _: &mut Vec<u8>| DECAYED.into_iter().for_each(|at| data[at] ^= 1);
+    let is_right = |number| ![1, 2, 4].contains(&number);
+    let faults = every_call(|at| begin(at, decay), attempt, |at, done| check(at, done, is_right));
+    assert!(faults.values().sum::<u64>() > 20, "{faults:?}");
+}
+
+//= S5.120 (test)
+#[test]
+fn chaining_values_are_made_anew_wherever_that_breaks_off() {
+    for length in [5 * 32, 33, 0] {
+        let decay = |_: &mut Vec<u8>, values: &mut Vec<u8>| {
+            values.truncate(length);
+            values.iter_mut().take(1).for_each(|byte| *byte ^= 1);
+        };
+        every_call(|at| begin(at, decay), attempt, |at, done| check(at, done, |_| true));
+    }
+}

@@ -1,0 +1,185 @@
+//! What decays in a vault is given back by whoever still has it, and by nobody else.
+
+use std::fs;
+use std::path::PathBuf;
+
+use hikyaku::{ErrorCode, Incoming};
+use hikyaku_files::{Destination, FilesClient, Progress, WalkOptions};
+use hikyaku_wire::files::mending::{Lacking, MEND, MendRequest, Mended, Span};
+use hikyaku_wire::files::{Block, Close, GROUP_LEN, PROTOCOL, PutOptions, Step, Wanted};
+use hikyaku_wire::parcel::{EntryKind, Root};
+
+use crate::trees::{garden, outgoing, send};
+use crate::world::{BOB, World, event, names, room};
+
+const LEN: usize = 8 << 20;
+
+/// A file in the vault.
+fn object(world: &World, root: Root, suffix: &str) -> PathBuf {
+    world.path("vault/objects").join(format!("{root}{suffix}"))
+}
+
+/// Changes a file of the vault as a disk would: in its place, whatever its mode.
+fn decay(path: &PathBuf, change: impl FnOnce(&mut Vec<u8>)) {
+    let mut bytes = fs::read(path).unwrap();
+    change(&mut bytes);
+    fs::remove_file(path).unwrap();
+    fs::write(path, bytes).unwrap();
+}
+
+fn root(data: &[u8]) -> Root {
+    Root(*blake3::hash(data).as_bytes())
+}
+
+//= S5.122 (test)
+#[tokio::test]
+async fn what_decayed_is_given_back_by_who_sent_it_or_fetched_it() {
+    let world = World::new();
+    let (path, data) = world.file("f", LEN);
+    world.send(&path, room()).await.unwrap();
+    let fetched = world.get(&event(1)).await.unwrap();
+    let root = root(&data);
+    let (content, values) = (object(&world, root, ""), object(&world, root, ".tree"));
+    let good = (fs::read(&content).unwrap(), fs::read(&values).unwrap());
+    let client = FilesClient::new(world.connect_as(BOB).await);
+    let copy = world.path("into").join(fetched.name.as_os_str());
+    let walk = WalkOptions::default();
+    fs::create_dir(world.path("elsewhere")).unwrap();
+    for (from, bytes, hashes) in
+        [(&path, 65_536, false), (&copy, 65_536, false), (&path, 0, true), (&path, 0, false)]
+    {
+        match (bytes, hashes) {
+            (0, false) => {}
+            (0, true) => decay(&values, |values| values[100] ^= 1),
+            _ => decay(&content, |bytes| bytes[5_000_000] ^= 0x10),
+        }
+        if bytes > 0 {
+            let elsewhere = Destination::new(world.path("elsewhere"));
+            let told = client.get_file(&event(1), &elsewhere, &Progress::none()).await.unwrap_err();
+            assert!(!elsewhere.directory.join("f").exists());
+            assert!(told.to_string().contains("bytes 4980736 to 5046271 are damaged"), "{told}");
+        }
+        let repaired = client.repair(&event(1), from, &walk).await.unwrap();
+        assert_eq!((repaired.bytes, repaired.values, repaired.size), (bytes, hashes, LEN as u64));
+        assert!(repaired.bytes * 100 < LEN as u64);
+        assert_eq!((fs::read(&content).unwrap(), fs::read(&values).unwrap()), good);
+    }
+    // What is cut is longer than that, and comes back too; so does what lost its values as a file.
+    decay(&content, |bytes| bytes.truncate(7 << 20));
+    assert_eq!(client.repair(&event(1), &path, &walk).await.unwrap().bytes, 1 << 20);
+    fs::remove_file(&values).unwrap();
+    assert!(client.repair(&event(1), &path, &walk).await.unwrap().values);
+    assert_eq!((fs::read(&content).unwrap(), fs::read(&values).unwrap()), good);
+    assert_eq!(world.rooms.log().parcels.len(), 1, "nobody is told of it");
+    assert_eq!(names(&world.path("vault/refs").join(root.to_string())).len(), 1);
+}
+
+//= S5.122 (test)
+#[tokio::test]
+async fn other_bytes_mend_nothing() {
+    let world = World::new();
+    let (path, data) = world.file("f", LEN);
+    world.send(&path, room()).await.unwrap();
+    let content = object(&world, root(&data), "");
+    decay(&content, |bytes| bytes[200_000] ^= 1);
+    let decayed = fs::read(&content).unwrap();
+    let client = FilesClient::new(world.connect().await);
+    let walk = WalkOptions::default();
+    let other = world.path("home/other");
+    let mut wrong = data.clone();
+    wrong[196_608] ^= 1;
+    fs::write(&other, &wrong).unwrap();
+    let refused = client.repair(&event(1), &other, &walk).await.unwrap_err();
+    assert_eq!(refused.code(), ErrorCode::GROUP_MISMATCH);
+    assert!(refused.to_string().contains("196608"), "{refused}");
+    fs::write(&other, &data[1..]).unwrap();
+    let refused = client.repair(&event(1), &other, &walk).await.unwrap_err();
+    assert_eq!(refused.code(), ErrorCode::SOURCE_CHANGED);
+    assert!(fs::read(&content).unwrap() == decayed, "nothing of it was written");
+    client.repair(&event(1), &path, &walk).await.unwrap();
+    assert!(fs::read(&content).unwrap() == data);
+    // Both have decayed: it is said to be lost, and sending it again helps.
+    decay(&content, |bytes| bytes[0] ^= 1);
+    decay(&object(&world, root(&data), ".tree"), |values| values[0] ^= 1);
+    let lost = client.repair(&event(1), &path, &walk).await.unwrap_err();
+    assert_eq!(lost.code(), ErrorCode::ROOT_MISMATCH);
+    assert!(lost.to_string().contains("send all of it again"), "{lost}");
+}
+
+//= S5.120 (test)
+//= S5.122 (test)
+#[tokio::test]
+async fn who_breaks_off_leaves_what_was_proved_and_another_goes_on() {
+    let world = World::new();
+    let (path, data) = world.file("f", LEN);
+    world.send(&path, room()).await.unwrap();
+    let content = object(&world, root(&data), "");
+    decay(&content, |bytes| [0, 1_000_000].into_iter().for_each(|at| bytes[at] ^= 1));
+    let connection = world.connect().await;
+    let mut exchange = connection.open(PROTOCOL, MEND).await.unwrap();
+    exchange.send(&MendRequest { wanted: event(1) }).await.unwrap();
+    let lacking: Lacking = exchange.receive().await.unwrap();
+    let spans = vec![Span { offset: 0, len: GROUP_LEN }, Span { offset: 15 * GROUP_LEN, len: GROUP_LEN }];
+    let (size, kind) = (LEN as u64, EntryKind::File);
+    assert_eq!(lacking, Lacking { root: root(&data), size, kind, spans, more: None });
+    // Meanwhile nobody else mends it.
+    let second = FilesClient::new(world.connect_as(BOB).await);
+    let busy = second.repair(&event(1), &path, &WalkOptions::default()).await.unwrap_err();
+    assert_eq!(busy.code(), ErrorCode::BUSY);
+    let block = Block { entry: None, offset: 0, len: GROUP_LEN, cvs: vec![0; 32] };
+    exchange.send(&Step::Block(block)).await.unwrap();
+    exchange.send_data(data[..65_536].to_vec().into()).await.unwrap();
+    // A close before everything came is none.
+    exchange.send(&Step::Close(Close { entry: None, size, root: root(&data) })).await.unwrap();
+    let refused = exchange.receive::<Mended>().await.unwrap_err();
+    assert_eq!(refused.code(), ErrorCode::RANGE_INVALID);
+    drop(exchange);
+    let repaired = second.repair(&event(1), &path, &WalkOptions::default()).await.unwrap();
+    assert_eq!((repaired.bytes, repaired.places), (65_536, 1), "the first group is mended");
+    assert!(fs::read(&content).unwrap() == data);
+}
+
+//= S5.121 (test)
+#[tokio::test]
+async fn a_tree_is_mended_from_its_directory() {
+    let world = World::new();
+    let at = garden(&world);
+    fs::write(at.join("big"), crate::world::bytes(3 << 20)).unwrap();
+    let sent =
+        send(&world, &outgoing(std::slice::from_ref(&at), room(), PutOptions::default())).await.unwrap();
+    let content = object(&world, sent.root, "");
+    let good = fs::read(&content).unwrap();
+    let fetched = world.get(&event(1)).await.unwrap();
+    let copy = world.path("into").join(fetched.name.as_os_str());
+    let client = FilesClient::new(world.connect().await);
+    for from in [&at, &copy] {
+        let last = good.len() - 1;
+        decay(&content, |bytes| [0, 2_000_000, last].into_iter().for_each(|at| bytes[at] ^= 1));
+        let repaired = client.repair(&event(1), from, &WalkOptions::default()).await.unwrap();
+        assert_eq!(repaired.places, 3, "{}", from.display());
+        assert!(fs::read(&content).unwrap() == good);
+    }
+    fs::write(copy.join("small"), b"other words now!").unwrap();
+    decay(&content, |bytes| bytes[2_000_000] ^= 1);
+    let refused = client.repair(&event(1), &copy, &WalkOptions::default()).await;
+    assert!(refused.is_ok() || refused.is_err_and(|error| error.code() == ErrorCode::GROUP_MISMATCH));
+}
+
+//= S5.123 (test)
+#[tokio::test]
+async fn what_is_not_there_or_not_whole_is_not_mended() {
+    let world = World::new();
+    let client = FilesClient::new(world.connect().await);
+    let (path, _) = world.file("f", 1000);
+    let wanted: Wanted = event(9);
+    let refused = client.repair(&wanted, &path, &WalkOptions::default()).await.unwrap_err();
+    assert_eq!(refused.code(), world.get(&wanted).await.unwrap_err().code());
+    // Begun, and not ended.
+    let outgoing = hikyaku_files::Outgoing::new(&path, None, room()).unwrap();
+    let connection = world.connect().await;
+    let mut exchange = connection.open(PROTOCOL, hikyaku_wire::files::PUT).await.unwrap();
+    exchange.send(outgoing.offer()).await.unwrap();
+    assert!(matches!(exchange.next().await.unwrap(), Some(Incoming::Message(_))));
+    let refused = client.repair(&event(1), &path, &WalkOptions::default()).await.unwrap_err();
+    assert_eq!(refused.code(), ErrorCode::UNAVAILABLE);
+}
