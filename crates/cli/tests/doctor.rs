@@ -107,6 +107,11 @@ fn a_tree_that_decayed_names_its_file_and_is_mended_by_whoever_sends_it_again() 
     fs::write(tree.join("b"), noise(2, 400_000)).unwrap();
     let send = || assert_eq!(ana.run(["send", tree.to_str().unwrap(), "--to", "#ops"]).code(), 0);
     send();
+    // The card says how many there are: a directory and two files.
+    let told = ana.run(["tail", "ops", "--after", "0", "--json"]);
+    assert!(told.ok().lines().map(json).any(|event| event["parcel"]["entries"] == 3), "{told:#?}");
+    let card = ana.run(["tail", "ops", "--after", "0"]);
+    assert!(card.ok().contains("in 3 entries"), "{card:#?}");
     let object = fs::read_dir(server.data.join("vault/objects")).unwrap().map(|entry| entry.unwrap().path());
     let object = object.into_iter().find(|path| path.extension().is_none()).unwrap();
     let mut bytes = fs::read(&object).unwrap();

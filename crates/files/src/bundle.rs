@@ -5,9 +5,11 @@
 //! not come. [`Position`] is where a reader stands, small and storable, so that a receiver goes on after a break.
 //! Spec: section 5.6.
 
+mod last;
 mod reader;
 mod writer;
 
+pub use last::{MAX_LAST, last};
 pub use reader::{BundleError, Item, Position, Reader};
 pub use writer::Writer;
 

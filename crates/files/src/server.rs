@@ -28,6 +28,7 @@ use hikyaku_wire::parcel::{EndStatus, EventRef, ParcelEnd, Root, TransferId};
 use tokio::sync::Semaphore;
 
 use crate::BULK_PRIORITY;
+use crate::bundle::{MAX_LAST, last};
 use crate::drop_dir::DropDir;
 use crate::error::{FilesError, Result};
 use crate::passage::End;
@@ -187,12 +188,16 @@ impl<C: Send + Sync + 'static, R: Rooms<C>> FilesServer<C, R> {
         event: &EventRef,
         sealed: Option<Sealed>,
     ) -> Result<ParcelEnd> {
+        let entries = match sealed {
+            Some(sealed) => self.entries(sealed).await?,
+            None => None,
+        };
         let end = ParcelEnd {
             parcel: event.seq,
             status: if sealed.is_some() { EndStatus::Settled } else { EndStatus::Aborted },
             root: sealed.map(|sealed| Root(sealed.root.0)),
             bytes: sealed.map(|sealed| sealed.size),
-            entries: None,
+            entries,
         };
         let end = self.shared.rooms.conclude(event, &end).await?;
         let ended = match end {
@@ -207,6 +212,19 @@ impl<C: Send + Sync + 'static, R: Rooms<C>> FilesServer<C, R> {
         }
         self.shared.passages.end(transfer, ended);
         Ok(end)
+    }
+
+    /// How many entries a bundle says that it has. Of a file it may be anything: rooms know which it is.
+    async fn entries(&self, sealed: Sealed) -> Result<Option<u64>> {
+        let vault = self.shared.vault.clone();
+        blocking(move || {
+            let Ok(object) = vault.open(sealed.root) else { return Ok(None) };
+            let mut tail = [0; MAX_LAST];
+            let from = sealed.size.saturating_sub(MAX_LAST as u64);
+            let read = object.read(from, &mut tail).unwrap_or(0);
+            Ok(last(tail.get(..read).unwrap_or_default()).map(|done| done.entries))
+        })
+        .await
     }
 
     /// Forgets a transfer into the vault, unless somebody writes it.

@@ -1,6 +1,6 @@
 //! What is done with hostile bytes in the crate `hikyaku-files`: names that peers choose, journals that crashes tore.
 
-use hikyaku_files::bundle::{BundleError, Item, Reader};
+use hikyaku_files::bundle::{BundleError, Item, MAX_LAST, Reader, last};
 use hikyaku_files::journal::Contents;
 use hikyaku_files::names::{Dots, SafeName, SafeRelPath};
 use hikyaku_files::receive::Receiving;
@@ -46,6 +46,8 @@ pub fn name(bytes: &[u8]) {
 pub fn bundle(data: &[u8]) {
     let Some(([cut, dots], stream)) = data.split_first_chunk::<2>() else { return };
     let top = if dots & 1 == 0 { Dots::Refused } else { Dots::Allowed };
+    // What it says at its end, to who reads no more.
+    let _ = last(stream.get(stream.len().saturating_sub(MAX_LAST)..).unwrap_or_default());
     let whole = items(stream, usize::MAX, top);
     assert_eq!(items(stream, usize::from(*cut) + 1, top), whole);
 }

@@ -68,6 +68,8 @@ struct JsonParcel {
     #[serde(skip_serializing_if = "Option::is_none")]
     bytes: Option<u64>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    entries: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     device: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     device_name: Option<String>,
@@ -121,6 +123,7 @@ impl Shown<'_> {
                 status: None,
                 root: None,
                 bytes: parcel.bytes,
+                entries: parcel.entries,
                 device: parcel
                     .device
                     .as_ref()
@@ -137,6 +140,7 @@ impl Shown<'_> {
                 }),
                 root: end.root.map(|root| root.to_string()),
                 bytes: end.bytes,
+                entries: end.entries,
                 device: None,
                 device_name: None,
             }),

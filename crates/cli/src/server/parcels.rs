@@ -298,6 +298,8 @@ impl Rooms<Context> for Parcels {
         if let Some(end) = record.end {
             return Ok(end);
         }
+        let entries = end.entries.filter(|_| record.parcel.kind == EntryKind::Tree);
+        let end = &ParcelEnd { entries, ..end.clone() };
         let closing = NewEvent {
             kind: Kind::PARCEL_END,
             id: Some(end_id(transfer)),

@@ -4,9 +4,10 @@ use hikyaku_wire::bundle::{
     Attribute, Done, Enter, FileEnd, FileHead, HardLink, Leave, PIECE_LEN, Reason, Symlink,
 };
 use hikyaku_wire::files::Component;
+use hikyaku_wire::parcel::Root;
 use proptest::prelude::*;
 
-use super::{BundleError, Item, Reader, Writer};
+use super::{BundleError, Item, MAX_LAST, Reader, Writer, last};
 use crate::names::Dots;
 
 const PIECE: usize = PIECE_LEN as usize;
@@ -274,4 +275,25 @@ proptest! {
             while let Ok(Some(_)) = reader.next(&mut input) {}
         }
     }
+}
+
+#[test]
+fn the_end_says_how_much_came_before_it() {
+    let done = Done { entries: 812, bytes: 10, left_out: 2, ..Done::default() };
+    let mut writer = Writer::default();
+    writer.enter(&Enter { name: b"a".to_vec() });
+    writer.leave(&Leave::default());
+    writer.done(&done);
+    let bundle = writer.written().to_vec();
+    assert_eq!(last(&bundle), Some(done));
+    let long = [&[10; 4 * MAX_LAST][..], &bundle].concat();
+    assert_eq!(last(&long[long.len() - MAX_LAST..]), Some(done), "out of its last bytes alone");
+    let counted = Done { kept: Some(u64::from(u32::MAX)), chain: Some(Root([0x0a; 32])), ..done };
+    let mut writer = Writer::default();
+    writer.done(&counted);
+    assert_eq!(last(writer.written()), Some(counted));
+    for end in 0..bundle.len() {
+        assert_eq!(last(&bundle[..end]), None, "cut at {end}");
+    }
+    assert_eq!(last(&[&bundle[..], &[0]].concat()), None);
 }
