@@ -48,7 +48,7 @@ pub(crate) async fn fetch(
         given = files.give_receipt(&receipt).await;
     }
     match given {
-        Err(error) if error.is_retryable() => {}
+        Err(ref error) if is_for_later(error) => {}
         given => {
             report(settled(client, &receipt));
             match given {
@@ -62,6 +62,11 @@ pub(crate) async fn fetch(
         }
     }
     Ok(got.fetched)
+}
+
+/// Whether it waits: also where the server's disk is full, which no word of this side changes.
+fn is_for_later(error: &FilesError) -> bool {
+    error.is_retryable() || error.code() == ErrorCode::FULL
 }
 
 /// Whatever becomes of a receipt is no failure of the transfer.
@@ -102,7 +107,7 @@ fn owe(client: &Client, receipt: SignedReceipt) -> Result {
 pub(crate) async fn settle(client: &Client, files: &FilesClient) -> Result {
     for receipt in read(client)? {
         match files.give_receipt(&receipt).await {
-            Err(error) if error.is_retryable() => return Ok(()),
+            Err(error) if is_for_later(&error) => return Ok(()),
             // Given, or of something that the server does not have any longer.
             _ => settled(client, &receipt)?,
         }

@@ -13,8 +13,9 @@ mod refusals;
 use std::io;
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
-use hikyaku::{ErrorCode, Failure};
+use hikyaku::{ErrorCode, Failure, Retry};
 use hikyaku_files::rooms::{Deed, Fetch, Outcome};
 use hikyaku_wire::files::Wanted;
 use serde::Serialize;
@@ -83,7 +84,8 @@ impl Audit {
             (None, Wanted::Event(_)) => None,
         };
         let (session, told) = (context.session(), (transfer, fetch.address));
-        self.write(&Line::of("fetch", session, told, &fetch.outcome, Fetched::of(fetch))).await
+        let line = Line::of("fetch", session, told, &fetch.outcome, Fetched::of(fetch));
+        self.write(&line).await.map_err(again_when_there_is_room)
     }
 
     /// Whether it is a refusal that has no line, because its user had many. Their number is written a little later.
@@ -117,6 +119,14 @@ impl Audit {
         let gone = || failed(&io::ErrorKind::BrokenPipe.into());
         self.lines.send((line, told)).await.map_err(|_| gone())?;
         durable.await.map_err(|_| gone())?.map_err(|error| failed(&error))
+    }
+}
+
+/// Nobody who fetches can make room on this disk: it goes on by itself when there is some.
+fn again_when_there_is_room(failure: Failure) -> Failure {
+    match failure.code {
+        ErrorCode::FULL => failure.with_retry(Retry::After(Duration::from_secs(1))),
+        _ => failure,
     }
 }
 

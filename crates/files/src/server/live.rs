@@ -87,6 +87,16 @@ fn not_yet(error: FilesError) -> FilesError {
     }
 }
 
+/// What was opened has less than what was verified: other files have taken its place, or the disk is going. That is no answer to
+/// whoever reads, who comes back and opens what is there then.
+//= S5.85
+fn elsewhere(error: FilesError) -> FilesError {
+    match error {
+        FilesError::Unknown(_) => FilesError::Rewritten,
+        error => error,
+    }
+}
+
 /// Lists what there is of a tree, and nothing else. Answers are for nobody.
 //= S5.88
 async fn list_so_far(mut tree: ObjectTree, sender: &mut Sender, receiver: &mut Receiver) -> Result<()> {
@@ -150,12 +160,12 @@ async fn deliver(
         }
     }
     let (stored, from, prefix) = (object.clone(), accept.from, accept.prefix);
-    blocking(move || check_prefix(&*stored, from, prefix)).await?;
+    blocking(move || check_prefix(&*stored, from, prefix)).await.map_err(elsewhere)?;
     // Also to one that asks for a listing.
     //= S5.86
     let mut growing = Growing::new(object, passage.clone(), from);
     loop {
-        let (back, next) = run(growing, sender, &mut telling, progress).await?;
+        let (back, next) = run(growing, sender, &mut telling, progress).await.map_err(elsewhere)?;
         growing = back;
         match next {
             Next::Send(_) => {}
