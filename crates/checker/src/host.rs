@@ -94,7 +94,7 @@ impl Host {
     pub(crate) fn cut(&mut self) -> Result<(), String> {
         // Stopped first: without power nobody says anything any more, not even that the disk has failed, and a sync that is
         // under way while a file system goes down may come back as if it were done.
-        self.signal(Signal::STOP)?;
+        self.server.as_ref().map_or(Ok(()), Program::stop)?;
         if let Some(disk) = &self.disk {
             disk.cut()?;
         }

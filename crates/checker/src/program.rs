@@ -1,6 +1,7 @@
 //! The processes of a run: the server, its clients, and commands typed once.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::path::Path;
 use std::process::{Child, ChildStdin, Command, Stdio};
@@ -10,6 +11,9 @@ use std::time::{Duration, Instant};
 use rustix::process::{Pid, Signal, kill_process};
 
 use crate::client::Options;
+
+/// How long a server may take to stop: it may be waiting for its disk.
+const STOPPING: Duration = Duration::from_secs(30);
 
 /// A process; it is killed when this is dropped.
 pub(crate) struct Program {
@@ -33,6 +37,21 @@ impl Program {
         kill_process(Pid::from_child(&self.child), signal).map_err(|error| error.to_string())
     }
 
+    /// SIGSTOP, and no thread of it does anything more when this returns.
+    pub(crate) fn stop(&self) -> Result<(), String> {
+        self.signal(Signal::STOP)?;
+        let (tasks, begun) = (format!("/proc/{}/task", self.pid()), Instant::now());
+        let is_still =
+            || fs::read_dir(&tasks).is_ok_and(|tasks| tasks.flatten().all(|task| is_stopped(&task.path())));
+        while !is_still() {
+            if begun.elapsed() > STOPPING {
+                return Err("the server does not stop".to_owned());
+            }
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        Ok(())
+    }
+
     /// `kill -9`, and gone when this returns.
     pub(crate) fn kill(&mut self) -> Result<(), String> {
         self.child.kill().and_then(|()| self.child.wait()).map_err(|error| error.to_string())?;
@@ -49,6 +68,13 @@ impl Program {
             let _ = writeln!(stdin, "{line}").and_then(|()| stdin.flush());
         }
     }
+}
+
+/// Whether a thread is stopped, or over.
+fn is_stopped(task: &Path) -> bool {
+    let stat = fs::read_to_string(task.join("stat")).unwrap_or_default();
+    // The state stands behind the name, which may have anything in it.
+    stat.rsplit_once(") ").is_none_or(|(_, rest)| rest.starts_with(['T', 't', 'Z', 'X']))
 }
 
 impl Drop for Program {
