@@ -13,7 +13,7 @@ use hikyaku::{CallOptions, Connection, ErrorCode, Receiver, Retry, Sender};
 use hikyaku_wire::files::quotas::{AskQuotas, QUOTA, Quota};
 use hikyaku_wire::files::{
     Accept, Answer, Close, GET, Head, Offer, Older, PROTOCOL, PUT, PutOptions, Receipt, Request, Verdict,
-    Wanted, Wants,
+    Wanted,
 };
 use tokio::sync::{Notify, mpsc};
 
@@ -29,7 +29,7 @@ use crate::reader::{self, Blocks};
 use crate::receive::Receiving;
 use crate::server::blocking;
 use crate::server::put::{Stop, acceptance, drive, telling};
-use crate::sift::ANSWERS;
+use crate::sift::{ANSWERS, Answering, Answers, answers};
 use crate::source::Outgoing;
 use crate::tree_source::OutgoingTree;
 use crate::unpack::{Only, Report};
@@ -136,7 +136,7 @@ impl FilesClient {
         &self,
         offer: &Offer,
         size: Option<u64>,
-        open: impl FnOnce(&Accept, mpsc::Receiver<Wants>) -> Result<B> + Send + 'static,
+        open: impl FnOnce(&Accept, Answers) -> Result<B> + Send + 'static,
         progress: &Progress,
     ) -> Result<Receipt> {
         let exchange = self.open(PUT).await?;
@@ -154,7 +154,7 @@ impl FilesClient {
             return Err(FilesError::Order("the acceptance of another transfer"));
         }
         progress.began(offer.transfer, accept.from, size);
-        let (to, answers) = mpsc::channel(ANSWERS);
+        let (to, answers) = answers(ANSWERS);
         let (from, older, is_packed) = (accept.from, accept.older, accept.packed == Some(true));
         let reading = blocking(move || open(&accept, answers)).await?;
         let index = match older {
@@ -337,7 +337,7 @@ pub(crate) async fn forget(remains: Option<Remains>) -> Result<()> {
 /// Sends the blocks, and returns the receipt of what was sent.
 pub(crate) async fn deliver(
     reading: impl Blocks,
-    answers: mpsc::Sender<Wants>,
+    answers: impl Into<Answering>,
     sender: &mut Sender,
     receiver: &mut Receiver,
     progress: &Progress,
@@ -380,15 +380,17 @@ pub(crate) async fn report(
 /// The answer that is not one to a listing: those go to whoever reads.
 pub(crate) async fn conclusion(
     receiver: &mut Receiver,
-    answers: mpsc::Sender<Wants>,
+    answers: impl Into<Answering>,
     progress: &Progress,
 ) -> Result<Answer> {
+    let answers = answers.into();
     loop {
         match answer(receiver, progress).await? {
-            // Whoever does not wait for answers has not listed anything, or has ended and says why itself.
-            Answer::Wants(wants) => drop(answers.send(wants).await),
-            // Nothing is left to be compared with it.
-            Answer::Pieces(_) => {}
+            Answer::Wants(wants) => answers.wants(wants).await,
+            Answer::Pieces(pieces) => {
+                answers.pieces(pieces)?;
+                progress.heard();
+            }
             known => return Ok(known),
         }
     }

@@ -62,7 +62,7 @@ pub use pipe::OutgoingPipe;
 pub use progress::{Meter, Moment, Observer, Passing, Progress, Stage};
 pub use rooms::Rooms;
 pub use server::{FilesLimits, FilesServer, Underway};
-pub use sift::speaking::{Spoken, speak};
+pub use sift::speaking::{CONTENT, Spoken, speak, speak_of};
 pub use sift::{Chain, Item};
 pub use source::Outgoing;
 pub use tree_source::OutgoingTree;

@@ -121,6 +121,11 @@ impl SafeRelPath {
         Ok(Self(names))
     }
 
+    /// Components that were checked as they lie in each other.
+    pub(crate) fn of(components: Vec<SafeName>) -> Self {
+        Self(components)
+    }
+
     /// The components.
     pub fn components(&self) -> &[SafeName] {
         &self.0

@@ -5,16 +5,20 @@
 
 use std::fs::File;
 use std::sync::Arc;
+use std::time::Duration;
 
 use hikyaku_storage::vault::{Mark, Object, VaultError};
-use hikyaku_wire::files::{Composed, Older, Pieces};
-use tokio::time::Instant;
+use hikyaku_wire::files::{Answer, Composed, Older, PIECE_LEN, Pieces};
+use tokio::sync::mpsc;
+use tokio::time::{Instant, timeout_at};
 
 use crate::error::{FilesError, Result};
 use crate::vault::read_at;
 use crate::versions::{self, OLDER_FROM, Telling};
 use crate::writer::Sink;
 
+/// What is not read and heard after so long is not told: the sender waits for it.
+pub(crate) const TELL_FOR: Duration = Duration::from_secs(60);
 /// How much is read at a time.
 const READ: usize = 512 * 1024;
 
@@ -79,16 +83,23 @@ impl OlderVersion {
         self.older
     }
 
+    /// Reads a part of it.
+    pub(crate) fn read(&self, offset: u64, part: &mut [u8]) -> Result<usize> {
+        Ok(self.content.read(offset, part)?)
+    }
+
     /// Reads it from its beginning on, and as long as that is not too late.
     pub(crate) fn cut(&self, until: Instant) -> Result<Cutting> {
         let telling = Telling::new(self.older.average)?;
-        Ok(Cutting { content: self.content.clone(), telling, until, offset: 0, buffer: Vec::new() })
+        let size = self.older.size;
+        Ok(Cutting { content: self.content.clone(), size, telling, until, offset: 0, buffer: Vec::new() })
     }
 }
 
 /// An older version that is read to be told of.
 pub(crate) struct Cutting {
     content: Arc<dyn Content>,
+    size: u64,
     telling: Telling,
     until: Instant,
     offset: u64,
@@ -111,10 +122,44 @@ impl Cutting {
                 tracing::warn!(%error, "an older version cannot be read: the newer one is sent whole from here on");
                 0
             });
+            // What was added to it since it was named is none of it.
+            let read = usize::try_from(self.size.saturating_sub(self.offset)).unwrap_or(read).min(read);
             self.offset += read as u64;
             self.telling.take(self.buffer.get(..read).unwrap_or_default());
             if read < READ || Instant::now() >= self.until {
                 self.telling.end();
+            }
+        }
+    }
+}
+
+/// Tells of each part when what was told before it is heard, but not for ever: neither a thread nor the place waits for
+/// somebody who does not listen. How many pieces were told; `None` when nobody hears of them any more.
+pub(crate) async fn tell<P>(
+    older: OlderVersion,
+    place: P,
+    teller: mpsc::Sender<Answer>,
+    until: Instant,
+) -> Option<u64> {
+    let mut cutting = older.cut(until).ok()?;
+    let mut told = 0;
+    loop {
+        let next = tokio::task::spawn_blocking(move || {
+            let pieces = cutting.next();
+            (cutting, pieces)
+        });
+        let (back, pieces) = next.await.ok()?;
+        cutting = back;
+        let Some(pieces) = pieces else { return Some(told) };
+        told += (pieces.pieces.len() / PIECE_LEN) as u64;
+        match timeout_at(until, teller.reserve()).await {
+            Ok(Ok(heard)) => heard.send(Answer::Pieces(pieces)),
+            Ok(Err(_)) => return None,
+            Err(_) => {
+                drop(place);
+                // One who is slow and means well waits for the last of them: when he has heard the rest, this is it.
+                let last = Pieces { pieces: Vec::new(), last: Some(true), ..pieces };
+                return teller.send(Answer::Pieces(last)).await.ok().map(|()| told);
             }
         }
     }
@@ -138,6 +183,6 @@ impl<S: Sink> Sink for Renewing<'_, S> {
     fn compose(&self, composed: &Composed, came: &[u8], into: &mut Vec<u8>) -> Result<()> {
         versions::check(composed, self.older.as_ref().map(|older| older.named().size))?;
         let Some(older) = &self.older else { return Err(FilesError::OlderChanged) };
-        versions::compose(composed, came, into, |offset, part| Ok(older.content.read(offset, part)?))
+        versions::compose(composed, came, into, |offset, part| older.read(offset, part))
     }
 }

@@ -4,15 +4,14 @@
 //! or a bundle in a vault (`object_tree.rs`). [`Sifting`] keeps a bounded part of the listing between the two, writes the
 //! bundle of what is wanted, and chains what is not into its end. Spec: section 5.7.
 
+mod olders;
 pub(crate) mod speaking;
+mod stream;
 
 use std::collections::VecDeque;
 
-use bytes::Bytes;
 use hikyaku_wire::bundle::{Done, Enter, HardLink, Leave, LeftOut, Reason, Symlink};
-use hikyaku_wire::files::{
-    Accept, BLOCK_LEN, Block, Close, List, Listed, MAX_AHEAD, MAX_LISTED, Verdict, Wants,
-};
+use hikyaku_wire::files::{Accept, Close, List, Listed, MAX_AHEAD, MAX_LISTED, Verdict, Wants};
 use hikyaku_wire::parcel::{Metadata, Root};
 use tokio::sync::mpsc;
 
@@ -20,9 +19,12 @@ use crate::bundle::Writer;
 use crate::error::{FilesError, Result};
 use crate::progress::{Passing, Progress, Stage};
 use crate::reader::{Blocks, Said};
-use crate::tree::{self, GROUP, Tree};
+use crate::tree;
 use crate::unpack::leads_out;
 use crate::walk::Trouble;
+use olders::Olders;
+pub(crate) use olders::{Answering, Answers, answers};
+use stream::Stream;
 
 /// The most answers that wait for the thread that reads.
 pub(crate) const ANSWERS: usize = 64;
@@ -126,6 +128,9 @@ pub(crate) struct Sifting<B> {
     /// Answered and not dealt with.
     verdicts: VecDeque<(Verdict, u64)>,
     answered: u64,
+    /// Files that were dealt with.
+    dealt: u64,
+    olders: Olders,
     path: Vec<Vec<u8>>,
     in_file: Option<Vec<u8>>,
     /// Kept files whose record is not written yet.
@@ -136,9 +141,7 @@ pub(crate) struct Sifting<B> {
     done: Done,
     skipped: u64,
     finished: bool,
-    writer: Writer,
-    tree: Tree,
-    end: Option<u64>,
+    stream: Stream,
     troubles: Vec<Trouble>,
     tell: Box<dyn FnOnce(Sifted) + Send>,
 }
@@ -148,12 +151,13 @@ impl<B: Branches> Sifting<B> {
     pub(crate) fn new(
         branches: B,
         accept: &Accept,
-        answers: mpsc::Receiver<Wants>,
+        answers: impl Into<Answers>,
         tell: impl FnOnce(Sifted) + Send + 'static,
     ) -> Result<Self> {
         if accept.from != 0 {
             return Err(FilesError::Order("a tree that is listed begins at its beginning"));
         }
+        let (olders, answers) = Olders::new(answers.into());
         Ok(Self {
             branches,
             answers,
@@ -163,6 +167,8 @@ impl<B: Branches> Sifting<B> {
             all_listed: false,
             verdicts: VecDeque::new(),
             answered: 0,
+            dealt: 0,
+            olders,
             path: Vec::new(),
             in_file: None,
             run: 0,
@@ -171,9 +177,7 @@ impl<B: Branches> Sifting<B> {
             done: Done::default(),
             skipped: 0,
             finished: false,
-            writer: Writer::default(),
-            tree: Tree::default(),
-            end: None,
+            stream: Stream::new(),
             troubles: Vec::new(),
             tell: Box::new(tell),
         })
@@ -214,9 +218,25 @@ impl<B: Branches> Sifting<B> {
             if let Some(verdict) = self.verdicts.pop_front() {
                 return Ok(verdict);
             }
-            let wants = self.answers.blocking_recv().ok_or(hikyaku::Error::Truncated)?;
-            self.answer(&wants)?;
+            self.hear()?;
         }
+    }
+
+    fn hear(&mut self) -> Result<()> {
+        let wants = self.answers.blocking_recv().ok_or(hikyaku::Error::Truncated)?;
+        self.answer(&wants)
+    }
+
+    /// Whether everything is known of the next entry that it takes to send it: where it is a file of which the receiver has an
+    /// older version, what that is. Waits for it, if it may.
+    fn is_known(&mut self, may_wait: bool) -> Result<bool> {
+        if self.in_file.is_some() || !matches!(self.ahead.front(), Some(Entry::File(_))) {
+            return Ok(true);
+        }
+        while self.verdicts.is_empty() {
+            self.hear()?;
+        }
+        Ok(!self.olders.has(self.dealt) || self.olders.hear(may_wait)?)
     }
 
     //= S5.62
@@ -225,6 +245,7 @@ impl<B: Branches> Sifting<B> {
         if wants.first != self.answered || count == 0 || count > self.listed - self.answered {
             return Err(FilesError::Order("an answer about files that were not listed"));
         }
+        self.olders.name(wants, |verdict| Verdict(verdict).is_wanted())?;
         self.answered += count;
         let from = |verdict| if verdict == Verdict::REST { wants.from.unwrap_or(0) } else { 0 };
         let verdicts = wants.verdicts.iter().map(|verdict| Verdict(*verdict));
@@ -235,8 +256,11 @@ impl<B: Branches> Sifting<B> {
     /// Writes the next record or two.
     fn step(&mut self, progress: &Progress) -> Result<()> {
         if self.in_file.is_some() {
-            let (branches, writer) = (&mut self.branches, &mut self.writer);
-            if let Some(end) = progress.local().time(Stage::Disk, || branches.step(writer))? {
+            let (branches, stream) = (&mut self.branches, &mut self.stream);
+            let written = stream.writer.written().len();
+            let end = progress.local().time(Stage::Disk, || branches.step(&mut stream.writer))?;
+            progress.local().time(Stage::Cpu, || stream.compare(written));
+            if let Some(end) = end {
                 let name = self.in_file.take().unwrap_or_default();
                 self.wrote();
                 if progress.is_observed() {
@@ -288,11 +312,13 @@ impl<B: Branches> Sifting<B> {
     }
 
     fn wrote(&mut self) {
-        self.unsent.push_back(self.offset() + self.writer.written().len() as u64);
+        self.unsent.push_back(self.stream.end());
     }
 
     fn file(&mut self, file: &ListedFile, progress: &Progress) -> Result<()> {
         let (verdict, from) = self.verdict()?;
+        let older = self.olders.has(self.dealt).then(|| self.olders.take()).flatten();
+        self.dealt += 1;
         if !verdict.is_wanted() {
             self.run += 1;
             let time = (file.meta.mtime.unwrap_or(0), file.meta.mtime_ns.unwrap_or(0));
@@ -308,8 +334,11 @@ impl<B: Branches> Sifting<B> {
             });
         }
         self.end_run();
-        match self.branches.begin(file, from, &mut self.writer)? {
+        match self.branches.begin(file, from, &mut self.stream.writer)? {
             Ok(()) => {
+                if let Some((index, begin)) = older {
+                    self.stream.renew(index, begin)?;
+                }
                 self.skipped = self.skipped.saturating_add(from);
                 self.in_file = Some(file.name.clone());
                 if progress.is_observed() {
@@ -344,12 +373,12 @@ impl<B: Branches> Sifting<B> {
     /// Where records go: kept files before them are told first.
     fn writer(&mut self) -> &mut Writer {
         self.end_run();
-        &mut self.writer
+        &mut self.stream.writer
     }
 
     fn end_run(&mut self) {
         if self.run > 0 {
-            self.writer.kept(self.run);
+            self.stream.writer.kept(self.run);
             self.wrote();
             self.done.kept = Some(self.done.kept.unwrap_or(0) + self.run);
             self.run = 0;
@@ -359,40 +388,18 @@ impl<B: Branches> Sifting<B> {
     fn finish(&mut self) {
         self.end_run();
         let chain = self.done.kept.map(|_| self.chain.value());
-        self.writer.done(&Done { chain, ..self.done });
+        self.stream.writer.done(&Done { chain, ..self.done });
         self.finished = true;
     }
 
-    fn offset(&self) -> u64 {
-        self.end.unwrap_or(self.tree.groups() * tree::GROUP_LEN)
-    }
-
-    /// The next block of what is written: whole groups but at the end.
-    fn block(&mut self) -> Option<(Block, Bytes)> {
-        let mut len = self.writer.written().len().min(usize::try_from(BLOCK_LEN).unwrap_or(0));
-        if !self.finished {
-            len -= len % GROUP;
-        }
-        if len == 0 {
-            return None;
-        }
-        let offset = self.offset();
-        let bytes = Bytes::copy_from_slice(self.writer.written().get(..len).unwrap_or_default());
-        let mut cvs = Vec::with_capacity(len.div_ceil(GROUP) * 32);
-        for (index, piece) in bytes.chunks(GROUP).enumerate() {
-            let group = tree::group(offset + (index * GROUP) as u64, piece);
-            cvs.extend(group.cv);
-            self.tree.push(&group);
-        }
-        self.writer.consume(len);
-        if !len.is_multiple_of(GROUP) {
-            self.end = Some(offset + len as u64);
-        }
-        let end = offset + len as u64;
+    /// The next block of what is written: whole groups, or everything.
+    fn block(&mut self, is_all: bool) -> Option<Said> {
+        let said = self.stream.block(is_all);
+        let end = self.stream.offset();
         while self.unsent.front().is_some_and(|wrote| *wrote <= end) {
             self.unsent.pop_front();
         }
-        Some((Block { entry: None, offset, len: len as u64, cvs }, bytes))
+        said
     }
 }
 
@@ -438,20 +445,26 @@ pub(crate) enum Preview {
 
 impl<B: Branches> Blocks for Sifting<B> {
     fn next(&mut self, progress: &Progress) -> Result<Option<Said>> {
-        let want = usize::try_from(BLOCK_LEN).unwrap_or(0);
         loop {
             if let Some(list) = self.list()? {
                 return Ok(Some(Said::List(list)));
             }
             // Nothing more may be listed before some of what is written is sent: it is more than a group.
             let waits = self.ahead.is_empty() && !self.all_listed && self.in_file.is_none();
-            if self.finished || waits || self.writer.written().len() >= want {
-                let block = progress.local().time(Stage::Cpu, || self.block());
+            if self.finished || waits || self.stream.has_block() {
+                let block = progress.local().time(Stage::Cpu, || self.block(self.finished));
                 if block.is_none() && !self.finished {
                     // Thousands of directories that are entered and left without a word take less than a group.
                     return Err(FilesError::SourceChanged("too many of its directories are gone"));
                 }
-                return Ok(block.map(|(block, bytes)| Said::Block(block, bytes)));
+                return Ok(block);
+            }
+            // Of more older versions is told when what came before was received: nothing of it may wait here.
+            if !self.is_known(false)? {
+                if let Some(block) = self.block(true) {
+                    return Ok(Some(block));
+                }
+                progress.local().time(Stage::Remote, || self.is_known(true))?;
             }
             self.step(progress)?;
         }
@@ -462,8 +475,8 @@ impl<B: Branches> Blocks for Sifting<B> {
     }
 
     fn close(self) -> Result<Close> {
-        let size = self.offset();
-        let root = self.tree.root().ok_or(FilesError::SourceChanged("its root is not known"))?;
+        let size = self.stream.offset();
+        let root = self.stream.root().ok_or(FilesError::SourceChanged("its root is not known"))?;
         (self.tell)(Sifted { troubles: self.troubles, done: self.done });
         Ok(Close { entry: None, size, root })
     }

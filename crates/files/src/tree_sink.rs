@@ -9,7 +9,9 @@ use std::time::Instant;
 
 use hikyaku_storage::vault::{Mark, VaultError};
 use hikyaku_wire::bundle::Done;
-use hikyaku_wire::files::{Answer, Block, List, MAX_MISSING, MissingEntry, PutOptions, Synced, TreeReceipt};
+use hikyaku_wire::files::{
+    Answer, Block, Composed, List, MAX_MISSING, MissingEntry, PutOptions, Synced, TreeReceipt,
+};
 use hikyaku_wire::parcel::Root;
 use tokio::sync::mpsc;
 
@@ -23,9 +25,10 @@ use crate::progress::{Progress, Stage};
 use crate::receive::Receiving;
 use crate::sift::ANSWERS;
 use crate::staging::Staged;
-use crate::unpack::{Bounds, Only, Report, Sifter, UnpackOptions, UnpackState, Unpacker, publish};
-use crate::versions::unnamed;
-use crate::writer::{MARK_BYTES, MARK_TIME, Work, join_pieces, plainly_unpacked};
+use crate::unpack::{
+    Bounds, Olders, Only, Places, Report, Sifter, UnpackOptions, UnpackState, Unpacker, publish,
+};
+use crate::writer::{MARK_BYTES, MARK_TIME, Work, join_pieces, unpacked};
 
 /// A tree being received.
 #[derive(Debug)]
@@ -158,6 +161,12 @@ impl TreeSink {
         self.answers.clone()
     }
 
+    /// Names older versions of what it replaces, where the sender is to list what it has. `places` bounds how many are read.
+    pub(crate) fn renew(&mut self, places: Places) -> Result<()> {
+        let teller = self.teller();
+        self.unpacker.renew(|top| Olders::new(top, teller, places))
+    }
+
     /// Whether the sender is to list what it has.
     pub(crate) fn lists(&self) -> bool {
         self.unpacker.is_sifting()
@@ -196,19 +205,24 @@ impl TreeSink {
         progress: &Progress,
         waiting: &mut Waiting,
     ) -> Result<Option<hikyaku_wire::files::Close>> {
-        let (mut buffer, mut came) = (Vec::new(), Vec::new());
+        let (mut buffer, mut came, mut packed_bytes) = (Vec::new(), Vec::new(), Vec::new());
         let (mut marked, mut at, mut skipped) = (receiving.offset(), Instant::now(), 0);
         while let Some(work) = work.blocking_recv() {
-            let block = match work {
+            let composed = match work {
                 Work::Block(block, pieces) => {
-                    join_pieces(&mut buffer, pieces);
-                    block
+                    join_pieces(&mut came, pieces);
+                    Composed { block, parts: Vec::new() }
                 }
                 Work::Packed(packed, pieces) => {
-                    join_pieces(&mut came, pieces);
-                    plainly_unpacked(packed, &came, &mut buffer)?
+                    receiving.check(&packed.block)?;
+                    join_pieces(&mut packed_bytes, pieces);
+                    unpacked(packed, &packed_bytes, &mut came)?
                 }
-                Work::Composed(composed, _) => return Err(unnamed(&composed.block)),
+                Work::Composed(composed, pieces) => {
+                    join_pieces(&mut came, pieces);
+                    receiving.check(&composed.block)?;
+                    composed
+                }
                 Work::List(list) => {
                     self.answer(list)?;
                     progress.skipped(self.unpacker.skipped() - skipped);
@@ -218,9 +232,21 @@ impl TreeSink {
                 Work::Close(close) => return Ok(Some(close)),
             };
             self.begin_unlisted()?;
-            let local = progress.local();
+            let is_composed = !composed.parts.is_empty();
+            if is_composed {
+                self.unpacker.compose(&composed, &came, &mut buffer)?;
+            } else {
+                std::mem::swap(&mut buffer, &mut came);
+            }
+            let (block, local) = (composed.block, progress.local());
             if let Err(error) = local.time(Stage::Cpu, || receiving.take(&block, &buffer)) {
-                return Err(self.name_it(error, &block, &buffer));
+                //= S5.105
+                let is_older = is_composed && matches!(error, FilesError::GroupMismatch { .. });
+                return Err(if is_older {
+                    FilesError::OlderChanged
+                } else {
+                    self.name_it(error, &block, &buffer)
+                });
             }
             waiting.until_room(|| Ok(self.staged.check_room(block.len)?))?;
             local.time(Stage::Disk, || self.unpacker.take(&buffer, progress, waiting))?;
@@ -274,6 +300,7 @@ impl TreeSink {
         self.is_listed = true;
         if let Some(wants) = self.unpacker.answer(list)? {
             let _ = self.answers.blocking_send(Answer::Wants(wants));
+            self.unpacker.tell_of_older();
         }
         Ok(())
     }

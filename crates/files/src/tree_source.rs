@@ -11,16 +11,15 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
 use hikyaku_wire::bundle::Done;
-use hikyaku_wire::files::{Accept, BLOCK_LEN, Block, Close, Offer, PutOptions, Target, Wants};
+use hikyaku_wire::files::{Accept, BLOCK_LEN, Block, Close, Offer, Overwrite, PutOptions, Target};
 use hikyaku_wire::parcel::{EntryKind, Root, TransferId};
 use minicbor::{Decode, Encode};
-use tokio::sync::mpsc;
 
 use crate::error::{FilesError, Result};
 use crate::names::NameError;
 use crate::progress::{Progress, Stage};
 use crate::reader::{Blocks, Said};
-use crate::sift::{Sifted, Sifting};
+use crate::sift::{Answers, Sifted, Sifting};
 use crate::source::{MAX_MILESTONES, Saved, new_transfer, source_error};
 use crate::tree::{self, GROUP, GROUP_LEN, Tree};
 use crate::walk::{Place, Trouble, Walk, WalkBranches, WalkOptions};
@@ -104,8 +103,9 @@ impl OutgoingTree {
         let tops: Arc<[_]> = tops.into_iter().collect();
         let first = tops.first().map(|(name, _)| name.as_slice());
         let name = name.or(first).ok_or(FilesError::Name(NameError::Empty))?.to_vec();
-        // A room may have an older version of it, which is a bundle, too.
-        let parts = put.parts.or(matches!(target, Target::Room(_)).then_some(true));
+        // A room may have an older version of it, which is a bundle, too; a directory may have some of its files.
+        let replaces = matches!(put.overwrite, Some(Overwrite::Newer | Overwrite::Always));
+        let parts = put.parts.or((replaces || matches!(target, Target::Room(_))).then_some(true));
         let put = PutOptions { parts, ..put };
         let several = u64::try_from(tops.len()).ok().filter(|count| *count > 1);
         let offer = Offer {
@@ -173,7 +173,7 @@ impl OutgoingTree {
     }
 
     /// Reads what a receiver accepts: the rest of the bundle, or what of a listing it wants.
-    pub(crate) fn read(&self, accept: &Accept, answers: mpsc::Receiver<Wants>) -> Result<TreeReading> {
+    pub(crate) fn read(&self, accept: &Accept, answers: Answers) -> Result<TreeReading> {
         if accept.list != Some(true) {
             return Ok(TreeReading::Plain(Box::new(self.read_from(accept.from, accept.prefix)?)));
         }

@@ -10,6 +10,7 @@ mod bounds;
 mod hearing;
 mod listing;
 mod looking;
+mod olders;
 mod only;
 mod publish;
 mod report;
@@ -19,7 +20,7 @@ use std::fs::File;
 use std::io;
 
 use hikyaku_wire::bundle::{FileHead, Reason};
-use hikyaku_wire::files::{List, Synced, Wants};
+use hikyaku_wire::files::{Composed, List, Synced, Wants};
 use minicbor::{Decode, Encode};
 
 use crate::bundle::{Item, Position, Reader};
@@ -31,12 +32,14 @@ use crate::names::{Dots, SafeName};
 use crate::pause::Waiting;
 use crate::prints::Prints;
 use crate::progress::{Passing, Progress};
+use crate::versions::unnamed;
 use asides::Asides;
 
 pub(crate) use applying::leads_out;
 pub(crate) use bounds::Bounds;
 pub use hearing::Hearing;
 pub(crate) use looking::Looking;
+pub(crate) use olders::{Olders, Places};
 pub use only::Only;
 pub(crate) use publish::publish;
 pub use report::{MAX_REPORTED, Missing, Report};
@@ -159,6 +162,24 @@ impl Unpacker {
         match &mut self.sifter {
             Some(sifter) => sifter.answer(list, &mut self.report, None),
             None => Err(FilesError::Order("a listing that nobody asked for")),
+        }
+    }
+
+    /// Of files that will be replaced parts need not come: older versions are named, as far as there are.
+    pub(crate) fn renew(&mut self, olders: impl FnOnce(Dir) -> Olders) -> Result<()> {
+        self.sifter.as_mut().map_or(Ok(()), |sifter| sifter.renew(olders))
+    }
+
+    /// What was named of older versions was answered: they may be told.
+    pub(crate) fn tell_of_older(&mut self) {
+        self.sifter.as_mut().and_then(Sifter::olders).into_iter().for_each(Olders::tell);
+    }
+
+    /// Puts a block together from what came and from older versions, where any was named.
+    pub(crate) fn compose(&mut self, composed: &Composed, came: &[u8], into: &mut Vec<u8>) -> Result<()> {
+        match self.sifter.as_mut().and_then(Sifter::olders) {
+            Some(olders) => olders.compose(composed, came, into),
+            None => Err(unnamed(&composed.block)),
         }
     }
 

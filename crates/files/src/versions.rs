@@ -8,12 +8,14 @@
 mod composing;
 mod cut;
 mod index;
+mod renewing;
 mod sparing;
 
 pub(crate) use composing::unnamed;
 pub use composing::{check, compose};
 pub use cut::{Cutter, Digest, average_of};
 pub use index::{Index, Telling};
+pub use renewing::Renewing;
 pub use sparing::{Spared, Sparing};
 
 /// Smaller ones are sent whole.

@@ -4,8 +4,9 @@ use std::collections::VecDeque;
 
 use hikyaku_files::bundle::{Item, Reader};
 use hikyaku_files::names::{Dots, SafeName};
-use hikyaku_files::{Chain, speak};
-use hikyaku_wire::files::{GROUP_LEN, Listed, Verdict, Wants};
+use hikyaku_files::versions::Telling;
+use hikyaku_files::{CONTENT, Chain, speak, speak_of};
+use hikyaku_wire::files::{GROUP_LEN, Listed, MIN_AVERAGE, Older, OlderFile, Pieces, Verdict, Wants};
 
 use crate::input::Input;
 
@@ -13,6 +14,8 @@ use crate::input::Input;
 const MAX_ENTRIES: usize = 64;
 const MAX_ANSWERS: usize = 32;
 const MAX_LARGE: u64 = 2;
+/// The most files of which older versions are told.
+const MAX_OLDER: usize = 4;
 
 /// What the bundle must say, one after the other.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -42,6 +45,43 @@ pub fn listing_answers(data: &[u8]) {
     let listed: Vec<Listed> = spoken.lists.into_iter().flat_map(|list| list.entries).collect();
     assert_eq!(listed, tree, "the listing is the tree");
     hear(&spoken.bundle, &says, chain);
+    renewed(&mut input, &tree, answers, &spoken.bundle);
+}
+
+/// Of files of which older versions are told parts are named instead of sent, and what is put together is the same bundle. Who
+/// is told what cannot be refuses it.
+fn renewed(input: &mut Input<'_>, tree: &[Listed], mut answers: Vec<Wants>, bundle: &[u8]) {
+    let (lie, mut pieces, mut named) = (input.below(4), Vec::new(), 0);
+    for wants in &mut answers {
+        for (number, verdict) in wants.verdicts.iter().enumerate() {
+            if !Verdict(*verdict).is_wanted() && lie != 1 || input.below(2) == 0 || named == MAX_OLDER {
+                continue;
+            }
+            named += 1;
+            let (size, lies) = (input.short() * 2, lie == 2 && input.below(4) == 0);
+            let older = Older { size, average: if lies { input.long() } else { MIN_AVERAGE } };
+            wants.older.push(OlderFile { file: wants.first + number as u64, older });
+            pieces.extend(told(&vec![CONTENT; usize::try_from(size).unwrap_or(0)]));
+        }
+    }
+    if lie == 3 && !pieces.is_empty() {
+        let at = usize::try_from(input.short()).unwrap_or(0) % pieces.len();
+        pieces.remove(at);
+    }
+    match speak_of(tree, answers, pieces) {
+        Ok(spoken) => {
+            assert!(spoken.bundle == bundle, "what is put together is another bundle");
+            assert_eq!(spoken.root.0, *blake3::hash(bundle).as_bytes());
+        }
+        Err(error) => assert_ne!(lie, 0, "{error}"),
+    }
+}
+
+fn told(older: &[u8]) -> Vec<Pieces> {
+    let mut telling = Telling::new(MIN_AVERAGE).expect("a known average");
+    telling.take(older);
+    telling.end();
+    std::iter::from_fn(|| telling.next_pieces()).collect()
 }
 
 /// A tree as a sender has it: names in order, each once.
@@ -95,7 +135,7 @@ fn answers(input: &mut Input<'_>, tree: &[Listed]) -> Vec<Wants> {
         };
         let said = if how == 0xff { first + 1 } else { first };
         first += count;
-        answers.push(Wants { first: said, verdicts, from });
+        answers.push(Wants { first: said, verdicts, from, older: Vec::new() });
     }
     answers
 }

@@ -136,7 +136,7 @@ impl FilesClient {
             // Nothing of it is to come.
             if count > 0 {
                 let verdicts = vec![Verdict::SAME.0; count];
-                sender.send(&Answer::Wants(Wants { first, verdicts, from: None })).await?;
+                sender.send(&Answer::Wants(Wants { first, verdicts, from: None, older: Vec::new() })).await?;
             }
         }
     }

@@ -248,7 +248,7 @@ fn attempt_tree(at: &Path) -> Result<()> {
     });
     let (to, work) = mpsc::channel(1);
     let sending = std::thread::spawn(move || {
-        let mut reading = outgoing.read(&accept, heard)?;
+        let mut reading = outgoing.read(&accept, heard.into())?;
         while let Some(said) = reading.next(&Progress::none())? {
             let work = match said {
                 Said::Block(block, bytes) => Work::Block(block, vec![bytes]),

@@ -14,6 +14,15 @@ pub(crate) struct Spare<B> {
     has_ended: bool,
 }
 
+impl From<Spared> for Said {
+    fn from(Spared { block, parts, rest }: Spared) -> Self {
+        match parts.is_empty() {
+            true => Self::Block(block, rest),
+            false => Self::Composed(Composed { block, parts }, rest),
+        }
+    }
+}
+
 impl<B: Blocks> Spare<B> {
     /// Compares from an offset on.
     pub(crate) fn new(blocks: B, index: Option<Index>, from: u64) -> Result<Self> {
@@ -26,11 +35,8 @@ impl<B: Blocks> Blocks for Spare<B> {
     fn next(&mut self, progress: &Progress) -> Result<Option<Said>> {
         let Some(sparing) = &mut self.sparing else { return self.blocks.next(progress) };
         loop {
-            if let Some(Spared { block, parts, rest }) = sparing.next_block() {
-                return Ok(Some(match parts.is_empty() {
-                    true => Said::Block(block, rest),
-                    false => Said::Composed(Composed { block, parts }, rest),
-                }));
+            if let Some(spared) = sparing.next_block() {
+                return Ok(Some(spared.into()));
             }
             if self.has_ended {
                 return Ok(None);
@@ -43,7 +49,7 @@ impl<B: Blocks> Blocks for Spare<B> {
                     self.has_ended = true;
                     progress.local().time(Stage::Cpu, || sparing.end());
                 }
-                // Nothing is packed before it is compared, and lists are for places where a tree is unpacked, and there is no older version of those.
+                // Nothing is packed before it is compared, and what is listed ahead is compared where it is read.
                 said => return Ok(said),
             }
         }

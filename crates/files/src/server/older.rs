@@ -7,26 +7,24 @@
 
 mod hearing;
 
-use std::time::Duration;
+use std::sync::Arc;
 
 use hikyaku_storage::vault::{ObjectId, VaultError};
-use hikyaku_wire::files::{Answer, Offer, Pieces};
+use hikyaku_wire::files::{Answer, Offer};
 use tokio::sync::mpsc;
-use tokio::time::{Instant, timeout_at};
+use tokio::time::Instant;
 
 use super::put::From;
-use super::{FilesServer, blocking, joined};
+use super::{FilesServer, blocking};
 use crate::drop_dir::Dropping;
 use crate::error::Result;
-use crate::older::OlderVersion;
+use crate::older::{OlderVersion, TELL_FOR, tell};
 use crate::rooms::{Owner, Rooms};
+use crate::unpack::Places;
 use crate::versions::OLDER_FROM;
 
 use hearing::Place;
 pub(super) use hearing::{Guess, Hearing};
-
-/// What is not read and heard after so long is not told: the sender waits for it.
-const TELL_FOR: Duration = Duration::from_secs(60);
 
 /// An older version with a place among those that are read at once, if there is one.
 pub(super) struct Offered(Option<Named>);
@@ -77,6 +75,16 @@ impl<C: Send + Sync + 'static, R: Rooms<C>> FilesServer<C, R> {
         .await
     }
 
+    /// Places for older versions of a tree's files, each for as long as it is read, and a guess for all of them.
+    //= S5.106
+    pub(super) fn places(&self, owner: Owner, offer: &Offer) -> Option<(Places, Guess)> {
+        let is_asked = offer.options.is_some_and(|options| options.parts == Some(true));
+        let guess = is_asked.then(|| self.shared.hearing.guess(owner, Instant::now().into_std()))??;
+        let hearing = self.shared.hearing.clone();
+        let places: Places = Arc::new(move || Some(Box::new(hearing.place(owner)?)));
+        Some((places, guess))
+    }
+
     /// What is too small to have an older version that is worth it takes nobody's place.
     fn place(&self, owner: Owner, offer: &Offer) -> Option<Place> {
         let is_asked = offer.options.is_some_and(|options| options.parts == Some(true));
@@ -102,33 +110,6 @@ impl Offered {
         let Some(Named { older, place, guess }) = self.0 else { return (None, None) };
         tokio::spawn(tell(older.clone(), place, teller, Instant::now() + TELL_FOR));
         (Some(older), guess)
-    }
-}
-
-/// Tells of each part when what was told before it is heard, but not for ever: neither a thread nor the place waits for
-/// somebody who does not listen.
-async fn tell(older: OlderVersion, place: Place, teller: mpsc::Sender<Answer>, until: Instant) -> Result<()> {
-    let mut cutting = older.cut(until)?;
-    loop {
-        let next = tokio::task::spawn_blocking(move || {
-            let pieces = cutting.next();
-            Ok((cutting, pieces))
-        });
-        let (back, pieces) = joined(next.await)?;
-        cutting = back;
-        let Some(pieces) = pieces else { return Ok(()) };
-        match timeout_at(until, teller.reserve()).await {
-            Ok(Ok(heard)) => heard.send(Answer::Pieces(pieces)),
-            // Nobody is left to hear of it.
-            Ok(Err(_)) => return Ok(()),
-            Err(_) => {
-                drop(place);
-                // One who is slow and means well waits for the last of them: when he has heard the rest, this is it.
-                let last = Pieces { pieces: Vec::new(), last: Some(true), ..pieces };
-                let _ = teller.send(Answer::Pieces(last)).await;
-                return Ok(());
-            }
-        }
     }
 }
 

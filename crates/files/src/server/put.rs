@@ -191,8 +191,13 @@ impl<C: Send + Sync + 'static, R: Rooms<C>> FilesServer<C, R> {
         sender: &mut Sender,
         receiver: &mut Receiver,
     ) -> Result<Receipt> {
-        let offer = bid.offer;
+        let (offer, mut tree) = (bid.offer, tree);
         let receiving = Receiving::resume(mark, offer.size, self.shared.limits.max_size);
+        //= S5.107
+        let guess = match self.places(self.shared.rooms.owner(bid.context), offer) {
+            Some((places, guess)) => tree.sink.renew(places).map(|()| Some(guess))?,
+            None => None,
+        };
         self.accepted(bid).await?;
         sender.send(&acceptance(offer.transfer, &receiving, tree.sink.lists().then_some(false))).await?;
         let (to, work) = mpsc::channel(QUEUE);
@@ -209,6 +214,11 @@ impl<C: Send + Sync + 'static, R: Rooms<C>> FilesServer<C, R> {
                 Err(error @ (FilesError::RootMismatch { .. } | FilesError::Bundle(_))) => {
                     tree.discard()?;
                     Err(error)
+                }
+                //= S5.106
+                Err(FilesError::OlderChanged) => {
+                    guess.into_iter().for_each(|guess| guess.was_wrong(Instant::now()));
+                    Err(FilesError::OlderChanged)
                 }
                 Err(error) => Err(error),
             }

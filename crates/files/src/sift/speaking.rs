@@ -4,18 +4,18 @@
 use std::collections::VecDeque;
 
 use hikyaku_wire::bundle::{FileEnd, FileHead, Leave, LeftOut, PIECE_LEN, Reason};
-use hikyaku_wire::files::{Accept, List, Listed, Wants};
+use hikyaku_wire::files::{Accept, List, Listed, Pieces, Wants};
 use hikyaku_wire::parcel::{Metadata, Root, TransferId};
-use tokio::sync::mpsc;
 
-use super::{Branches, Entry, ListedFile, Sifting};
+use super::{Branches, Entry, ListedFile, Sifting, answers};
 use crate::bundle::Writer;
 use crate::error::{FilesError, Result};
 use crate::progress::Progress;
 use crate::reader::{Blocks, Said};
+use crate::versions;
 
 /// The byte that all files consist of.
-const CONTENT: u8 = 7;
+pub const CONTENT: u8 = 7;
 
 /// What a sender said, to the close.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -33,8 +33,17 @@ pub struct Spoken {
 /// # Errors
 /// An answer breaks a rule, or one is missing. Nothing a receiver answers is a panic.
 pub fn speak(tree: &[Listed], answers: Vec<Wants>) -> Result<Spoken> {
-    let (to, from) = mpsc::channel(answers.len().max(1));
-    answers.into_iter().for_each(|wants| drop(to.try_send(wants)));
+    speak_of(tree, answers, Vec::new())
+}
+
+/// The same to a receiver that tells these pieces of older versions, which its answers name: of files like those of the tree.
+///
+/// # Errors
+/// As [`speak`], and what is told breaks a rule.
+pub fn speak_of(tree: &[Listed], wants: Vec<Wants>, pieces: Vec<Pieces>) -> Result<Spoken> {
+    let (to, from) = answers(wants.len().max(1));
+    wants.into_iter().for_each(|wants| to.give(wants));
+    pieces.into_iter().try_for_each(|pieces| to.pieces(pieces))?;
     drop(to);
     let accept = Accept { list: Some(true), ..Accept::new(TransferId([0; 16]), 0) };
     let grove = Grove { left: tree.iter().cloned().collect(), file: None };
@@ -44,10 +53,16 @@ pub fn speak(tree: &[Listed], answers: Vec<Wants>) -> Result<Spoken> {
         match said {
             Said::List(list) => lists.push(list),
             Said::Block(_, bytes) => bundle.extend_from_slice(&bytes),
-            // Whoever sifts says blocks as they are; what makes them shorter stands behind it.
-            Said::Composed(..) | Said::Packed(..) => {
-                return Err(FilesError::Order("a block that is no plain one"));
+            Said::Composed(composed, rest) => {
+                let mut block = Vec::new();
+                versions::compose(&composed, &rest, &mut block, |_, part| {
+                    part.fill(CONTENT);
+                    Ok(part.len())
+                })?;
+                bundle.extend(block);
             }
+            // What packs them stands behind it.
+            Said::Packed(..) => return Err(FilesError::Order("a block that is packed")),
         }
     }
     Ok(Spoken { lists, bundle, root: sifting.close()?.root })

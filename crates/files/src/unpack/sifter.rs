@@ -17,7 +17,7 @@ use hikyaku_wire::files::{List, Listed, MAX_AHEAD, Verdict, Wants};
 use self::deciding::File;
 use super::asides::Asides;
 use super::listing::Listing;
-use super::{Missing, Only, Report, UnpackOptions, vault};
+use super::{Missing, Olders, Only, Report, UnpackOptions, vault};
 use crate::bundle::{self, Position};
 use crate::error::{FilesError, Result};
 use crate::folded::Folded;
@@ -58,6 +58,10 @@ pub(crate) struct Sifter {
     asides: Asides,
     /// What is wanted, where that is not all.
     only: Option<Arc<Only>>,
+    /// Older versions of what is wanted, where the sender may use them.
+    olders: Option<Olders>,
+    /// Files that the bundle has come to, or passed over.
+    came: u64,
 }
 
 /// What the listing says of an entry that comes.
@@ -124,12 +128,26 @@ impl Sifter {
             aside: options.aside,
             asides: Asides::default(),
             only: None,
+            olders: None,
+            came: 0,
         })
     }
 
     /// The same, where nothing but this is wanted.
     pub(crate) fn only(self, only: Option<Arc<Only>>) -> Self {
         Self { only, ..self }
+    }
+
+    /// Older versions of what is replaced are named from here on.
+    pub(super) fn renew(&mut self, olders: impl FnOnce(Dir) -> Olders) -> Result<()> {
+        let top = self.top.as_ref().map(Dir::try_clone).transpose().map_err(vault)?;
+        self.olders = top.map(olders);
+        Ok(())
+    }
+
+    /// The older versions that were named.
+    pub(super) fn olders(&mut self) -> Option<&mut Olders> {
+        self.olders.as_mut()
     }
 
     /// Whether a path is wanted, as far as anything was said of it.
@@ -154,7 +172,7 @@ impl Sifter {
         if self.all_listed || list.first != self.answered {
             return Err(FilesError::Order("a listing that does not follow the one before it"));
         }
-        let mut wants = Wants { first: self.answered, verdicts: Vec::new(), from: None };
+        let mut wants = Wants { first: self.answered, verdicts: Vec::new(), from: None, older: Vec::new() };
         for listed in list.entries {
             if self.awaited.len() >= MAX_AHEAD {
                 return Err(FilesError::Limit { name: "MAX_AHEAD", limit: MAX_AHEAD as u64 });
@@ -174,9 +192,11 @@ impl Sifter {
                     if let Some(items) = &mut items {
                         items.push(Item { path: self.path(&file.name), size, verdict });
                     }
+                    let older = self.name_older(&file, verdict);
                     self.await_file(file, verdict, from, report);
                     wants.verdicts.push(verdict.0);
                     wants.from = wants.from.or((verdict == Verdict::REST).then_some(from));
+                    wants.older.extend(older);
                     self.answered += 1;
                 }
             }
@@ -198,8 +218,17 @@ impl Sifter {
     pub(super) fn expect(&mut self, item: &bundle::Item<'_>) -> Result<Way> {
         use bundle::Item;
 
+        let files = match (item, self.awaited.front()) {
+            (_, Some(Awaited::File(..))) => 1,
+            (_, Some(Awaited::Kept(count, _))) => *count,
+            _ => 0,
+        };
         let way = match (item, self.awaited.front()) {
-            (Item::Bytes(_) | Item::Hole(_) | Item::End(_) | Item::Unknown(_), _) => return Ok(Way::Free),
+            (Item::End(_), _) => {
+                self.olders.iter_mut().for_each(|olders| olders.pass(self.came));
+                return Ok(Way::Free);
+            }
+            (Item::Bytes(_) | Item::Hole(_) | Item::Unknown(_), _) => return Ok(Way::Free),
             (Item::Leave(_), Some(Awaited::Leave)) => Way::Free,
             (Item::Enter(name), Some(Awaited::Enter(listed, way))) if name == listed => way.clone(),
             (Item::File(name, head), Some(Awaited::File(listed, way, from)))
@@ -226,6 +255,10 @@ impl Sifter {
             }
         };
         self.awaited.pop_front();
+        self.came += files;
+        if matches!(item, Item::LeftOut(..)) {
+            self.olders.iter_mut().for_each(|olders| olders.pass(self.came));
+        }
         Ok(way)
     }
 

@@ -47,6 +47,11 @@ impl Cutter {
         4 * self.average
     }
 
+    /// The length of a piece of zeros alone.
+    pub fn of_zeros(&self) -> usize {
+        self.cut(&vec![0; self.longest()])
+    }
+
     /// Takes the next bytes.
     pub fn take(&mut self, bytes: &[u8]) {
         if self.begin >= self.longest() {
@@ -67,12 +72,17 @@ impl Cutter {
         if rest.is_empty() || rest.len() < self.longest() && !self.has_ended {
             return None;
         }
-        let (average, (strict, lax)) = (self.average, self.masks);
-        let (least, most) = (average / 4, self.longest());
-        let (_, len) = cut(rest, least, average, most, strict, lax, strict << 1, lax << 1);
+        let len = self.cut(rest);
         let piece = rest.get(..len).unwrap_or_default();
         self.begin += len;
         Some((len, digest(piece)))
+    }
+
+    /// The length of the piece that these bytes begin with.
+    fn cut(&self, bytes: &[u8]) -> usize {
+        let (average, (strict, lax)) = (self.average, self.masks);
+        let (least, most) = (average / 4, self.longest());
+        cut(bytes, least, average, most, strict, lax, strict << 1, lax << 1).1
     }
 }
 

@@ -9,6 +9,7 @@ use hikyaku_wire::files::{Block, MAX_PARTS, MIN_PART, Part};
 
 use super::cut::Cutter;
 use super::index::Index;
+use super::renewing::push;
 use crate::error::Result;
 
 /// Compares what is sent with what the receiver has.
@@ -70,9 +71,7 @@ impl Sparing {
             return None;
         }
         let (block, bytes) = self.blocks.pop_front()?;
-        let parts = self.parts_of(&block);
-        let rest = rest_of(&block, &parts, bytes);
-        Some(Spared { block, parts, rest })
+        Some(Spared::of(block, bytes, &mut self.parts))
     }
 
     fn compare(&mut self) {
@@ -84,31 +83,30 @@ impl Sparing {
                 continue;
             };
             self.next = Some(number + 1);
-            match self.parts.back_mut() {
-                Some(last) if last.at + last.len == at && last.from + last.len == from => {
-                    last.len += len_here
-                }
-                _ => self.parts.push_back(Part { at, len: len_here, from }),
-            }
+            push(&mut self.parts, Part { at, len: len_here, from });
         }
     }
+}
 
-    /// Takes out what lies in a block; what reaches beyond it is there for the next one.
-    fn parts_of(&mut self, block: &Block) -> Vec<Part> {
+impl Spared {
+    /// A block, of which these parts lie at the receiver. Takes out what lies in it; what reaches beyond it is there for the
+    /// next one.
+    pub(crate) fn of(block: Block, bytes: Bytes, parts: &mut VecDeque<Part>) -> Self {
         let end = block.offset + block.len;
-        let mut parts = Vec::new();
-        while let Some(part) = self.parts.front_mut().filter(|part| part.at < end) {
-            let here = part.len.min(end - part.at);
+        let mut here = Vec::new();
+        while let Some(part) = parts.front_mut().filter(|part| part.at < end) {
+            let len = part.len.min(end - part.at);
             // Shorter ones and more are not taken: they are sent.
-            if here >= MIN_PART && parts.len() < MAX_PARTS {
-                parts.push(Part { len: here, ..*part });
+            if len >= MIN_PART && here.len() < MAX_PARTS {
+                here.push(Part { len, ..*part });
             }
-            *part = Part { at: part.at + here, len: part.len - here, from: part.from + here };
+            *part = Part { at: part.at + len, len: part.len - len, from: part.from + len };
             if part.len == 0 {
-                self.parts.pop_front();
+                parts.pop_front();
             }
         }
-        parts
+        let rest = rest_of(&block, &here, bytes);
+        Self { block, parts: here, rest }
     }
 }
 

@@ -17,6 +17,7 @@ mod passing;
 mod pausing;
 mod quotas;
 mod receipts;
+mod renewing;
 mod resuming;
 mod room_quotas;
 mod rooms;

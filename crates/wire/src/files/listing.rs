@@ -2,6 +2,7 @@
 
 use minicbor::{Decode, Encode};
 
+use super::Older;
 use crate::parcel::Root;
 
 /// The most entries one [`List`] has.
@@ -88,6 +89,21 @@ pub struct Wants {
     /// Of the one that is [`Verdict::REST`]: the bytes that are there, whole pieces.
     #[n(2)]
     pub from: Option<u64>,
+    /// Older versions of some of them, in order: their pieces follow, in the same order.
+    #[cbor(n(3), skip_if = "Vec::is_empty", decode_with = "crate::cbor::few::<_, _, 512>", default)]
+    pub older: Vec<OlderFile>,
+}
+
+/// An older version of a wanted file of a tree.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode)]
+#[cbor(map)]
+pub struct OlderFile {
+    /// Which file: how many were listed before it.
+    #[n(0)]
+    pub file: u64,
+    /// What is there.
+    #[n(1)]
+    pub older: Older,
 }
 
 /// What a receiver says of a listed file. Those from 0x80 on are not to be sent.

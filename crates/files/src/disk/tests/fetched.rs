@@ -24,7 +24,7 @@ fn begin(at: &Path) {
         older: None,
         packed: None,
     };
-    let mut reading = outgoing.unwrap().read(&accept, mpsc::channel(1).1).unwrap();
+    let mut reading = outgoing.unwrap().read(&accept, mpsc::channel(1).1.into()).unwrap();
     let mut bundle = Vec::new();
     while let Some(said) = reading.next(&Progress::none()).unwrap() {
         let Said::Block(_, bytes) = said else { panic!("nobody asked for a listing") };

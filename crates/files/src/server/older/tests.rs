@@ -5,6 +5,7 @@ use std::time::{Duration, Instant as Moment};
 use hikyaku_wire::files::{MIN_PART, PIECE_LEN};
 
 use super::*;
+use hikyaku_wire::files::Pieces;
 
 const ADA: Owner = [0xad; 16];
 const BOB: Owner = [0xb0; 16];
@@ -82,6 +83,7 @@ async fn one_who_does_not_listen_keeps_no_place() {
 async fn one_who_goes_away_keeps_no_place() {
     let (hearing, (teller, told)) = (Hearing::new(1), mpsc::channel(1));
     drop(told);
-    tell(older(OLDER_FROM), hearing.place(ADA).unwrap(), teller, later()).await.unwrap();
+    let told = tell(older(OLDER_FROM), hearing.place(ADA).unwrap(), teller, later()).await;
+    assert_eq!(told, None);
     assert!(hearing.is_free());
 }

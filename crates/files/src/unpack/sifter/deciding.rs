@@ -3,15 +3,16 @@
 use std::hash::BuildHasher as _;
 
 use hikyaku_wire::bundle::PIECE_LEN;
-use hikyaku_wire::files::Verdict;
+use hikyaku_wire::files::{OlderFile, Verdict};
 use hikyaku_wire::parcel::Root;
 
 use super::{MAX_LINKED, Sifter, Way};
 use crate::error::Result;
 use crate::jail::Found;
-use crate::names::SafeName;
-use crate::policy::{MAX_ASIDE, has_root, other_names, verdict};
+use crate::names::{SafeName, SafeRelPath};
+use crate::policy::{self, MAX_ASIDE, has_root, other_names, verdict};
 use crate::unpack::vault;
+use crate::versions::OLDER_FROM;
 
 /// A listed file.
 pub(super) struct File {
@@ -132,6 +133,24 @@ impl Sifter {
             return Ok((Verdict::LINKED, 0));
         }
         Ok((decided, 0))
+    }
+
+    /// Names the regular file that a wanted one will take the place of, where that is worth it.
+    //= S5.107
+    pub(super) fn name_older(&mut self, file: &File, verdict: Verdict) -> Option<OlderFile> {
+        let is_worth_it = self.olders.is_some() && file.size >= OLDER_FROM;
+        if !is_worth_it || !matches!(verdict, Verdict::REPLACES | Verdict::REST) {
+            return None;
+        }
+        let there = self.open.last()?.there.as_ref()?;
+        let theirs = there.find(&file.at).ok().flatten()?;
+        let Found::File { size: size @ OLDER_FROM.., .. } = theirs else { return None };
+        if policy::verdict(file.found(), theirs, self.policy) != Verdict::REPLACES {
+            return None;
+        }
+        let path = SafeRelPath::of(self.names().chain([&file.name]).cloned().collect());
+        let (path, number) = (self.asides.place(&path), self.answered);
+        self.olders.as_mut()?.name(number, path, size)
     }
 
     fn before(&self, name: &SafeName) -> Before {

@@ -109,7 +109,7 @@ fn a_bundle_of_what_is_wanted_is_taken() {
     let mut unpacker = place.unpacker();
     let wants = unpacker.answer(whole()).unwrap();
     let verdicts = vec![Verdict::NEW.0, Verdict::SAME.0];
-    assert_eq!(wants, Some(Wants { first: 0, verdicts, from: None }));
+    assert_eq!(wants, Some(Wants { first: 0, verdicts, from: None, older: Vec::new() }));
     let bundle = bundle(|writer| {
         content(writer, "new", None);
         writer.kept(1);

@@ -8,8 +8,8 @@ use hikyaku_wire::files::mending::{Lacking, MendRequest, Mended, Span};
 use hikyaku_wire::files::quotas::{AskQuotas, Quota};
 use hikyaku_wire::files::{
     Accept, Answer, Arrival, Block, Close, Component, Composed, GROUP_LEN, Head, List, Listed, MissingEntry,
-    Offer, Older, Overwrite, Packed, Part, Paused, Pieces, PutOptions, Receipt, Request, Step, Synced,
-    Target, TreeReceipt, Verdict, Wanted, Wants,
+    Offer, Older, OlderFile, Overwrite, Packed, Part, Paused, Pieces, PutOptions, Receipt, Request, Step,
+    Synced, Target, TreeReceipt, Verdict, Wanted, Wants,
 };
 use hikyaku_wire::parcel::{
     Addressee, EndStatus, EntryKind, EventRef, Metadata, Parcel, ParcelEnd, Root, TransferId,
@@ -235,7 +235,12 @@ fn listing() -> Vec<Sample> {
     ];
     let list = List { first: 7, entries, last: None };
     let verdicts = [Verdict::NEW, Verdict::SAME, Verdict::REST].map(|verdict| verdict.0).to_vec();
-    let wants = Wants { first: 7, verdicts, from: Some(3 * GROUP_LEN) };
+    let wants = Wants {
+        first: 7,
+        verdicts,
+        from: Some(3 * GROUP_LEN),
+        older: vec![OlderFile { file: 9, older: Older { size: 1 << 21, average: 16_384 } }],
+    };
     vec![
         sample("step", "what comes next in a tree", &Step::List(list)),
         sample(
