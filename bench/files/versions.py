@@ -1,17 +1,21 @@
 #!/usr/bin/env python3
-"""Counts what is sent of a newer version of a file whose older version is there: into a room and into a directory.
+"""Counts what is sent of a newer version of a file whose older version is there: into a room, into a directory, and into a
+directory as one file of a tree that lies in it.
 
-usage: versions.py HIKYAKU [--mib 2048] [--directory /dev/shm]
+usage: versions.py HIKYAKU [--mib 2048] [--directory /dev/shm] [--places room,file,tree]
 
 HIKYAKU is the program (target/release/hikyaku). Everything happens in a temporary directory below --directory, which should
 be a memory file system, over TCP on the loopback interface and through a proxy that counts. Each kind of change is made to the
-first version, which is sent before it; what is counted are the bytes of both directions, TLS included. The result is compared.
+first version, which is sent before it; what is counted are the bytes of both directions, TLS included, and the processor's time of both
+ends. What arrived is compared with what was sent, fetched from the room where it went there.
 """
 import argparse
 import filecmp
 import os
 import pathlib
 import random
+import re
+import resource
 import shutil
 import socket
 import subprocess
@@ -78,9 +82,27 @@ class World:
         return done.stdout
 
     def send(self, source, to):
-        before, begun = self.cable.bytes, time.monotonic()
-        self.run("send", source, "--to", to, *(["--overwrite", "always"] if to == ":" else []))
-        return self.cable.bytes - before, time.monotonic() - begun
+        before, begun, busy = self.cable.bytes, time.monotonic(), self.busy()
+        said = self.run("send", source, "--to", to, *(["--overwrite", "always"] if to == ":" else []))
+        took = time.monotonic() - begun
+        return self.cable.bytes - before, took, self.busy() - busy, said
+
+    def busy(self):
+        """Seconds that the server and all clients so far were on a processor."""
+        fields = pathlib.Path(f"/proc/{self.server.pid}/stat").read_text().rsplit(")", 1)[1].split()
+        clients = resource.getrusage(resource.RUSAGE_CHILDREN)
+        ticks = (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+        return ticks + clients.ru_utime + clients.ru_stime
+
+    def arrived(self, source, place, said):
+        """Where what was sent lies."""
+        if place != "room":
+            return self.into / (source.relative_to(self.work / "home-of-source"))
+        reference = re.search(r"#ops:[0-9.]+", said).group(0)
+        fetched = self.work / "fetched"
+        fetched.mkdir()
+        self.run("get", reference, "--into", fetched)
+        return fetched / source.name
 
     def close(self):
         self.server.terminate()
@@ -132,25 +154,35 @@ def main():
     parser.add_argument("hikyaku", type=pathlib.Path)
     parser.add_argument("--mib", type=int, default=2048)
     parser.add_argument("--directory", default="/dev/shm")
+    parser.add_argument("--places", default="room,file,tree")
     options = parser.parse_args()
     size, dice = options.mib * MIB, random.Random(5)
     print(f"a newer version of {options.mib} MiB; the older one is there")
-    print("to      change                     sent %   MiB     s")
-    for to in ("#ops", ":"):
+    print("into    change                     sent %   MiB     s  CPU s")
+    for place in options.places.split(","):
         for name, change in CHANGES.items():
             with tempfile.TemporaryDirectory(dir=options.directory, prefix="bench-versions-") as work:
-                world, source = World(pathlib.Path(work), options.hikyaku.resolve()), pathlib.Path(work) / "big.img"
-                try:
-                    ways.make_file(source, options.mib)
-                    world.send(source, to)
-                    change(source, size, dice)
-                    os.utime(source)
-                    sent, took = world.send(source, to)
-                    if to == ":" and not filecmp.cmp(source, world.into / source.name, shallow=False):
-                        raise SystemExit("what is there is not what was sent")
-                finally:
-                    world.close()
-                print(f"{to:7} {name:26} {sent / size:6.2%}  {sent / MIB:6.1f}  {took:5.2f}", flush=True)
+                measure(pathlib.Path(work), options, place, name, change, (size, dice))
+
+
+def measure(work, options, place, name, change, random_size):
+    size, dice = random_size
+    home = work / "home-of-source"
+    source = home / "tree" / "big.img" if place == "tree" else home / "big.img"
+    source.parent.mkdir(parents=True)
+    sent_path, to = (home / "tree" if place == "tree" else source), ("#ops" if place == "room" else ":")
+    world = World(work, options.hikyaku.resolve())
+    try:
+        ways.make_file(source, options.mib)
+        world.send(sent_path, to)
+        change(source, size, dice)
+        os.utime(source)
+        sent, took, busy, said = world.send(sent_path, to)
+        if not filecmp.cmp(source, world.arrived(source, place, said), shallow=False):
+            raise SystemExit("what is there is not what was sent")
+    finally:
+        world.close()
+    print(f"{place:7} {name:26} {sent / size:6.2%}  {sent / MIB:6.1f}  {took:5.2f}  {busy:5.2f}", flush=True)
 
 
 if __name__ == "__main__":
