@@ -14,7 +14,7 @@ use std::time::{Duration, SystemTime};
 
 use common::{Home, Place, Terminal, at_one_time, noise, server_with_room};
 
-const COLUMNS: u16 = 72;
+const COLUMNS: u16 = 80;
 const ROWS: u16 = 9;
 const BEGIN: &str = "<!-- the scene: written by `cargo xtask scene` -->\n";
 const END: &str = "<!-- the end of the scene -->\n";
