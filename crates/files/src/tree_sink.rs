@@ -349,10 +349,13 @@ pub(crate) fn place_again(
     let kept = (before.kept.unwrap_or(0), before.kept_bytes.unwrap_or(0));
     let from = staged.tree_dir()?;
     let tops = from.all_names().map_err(VaultError::Io)?.len() as u64;
-    let mut report = Report { counts, kept, tops, missing_count: before.missing, ..Report::default() };
+    let mut report = Report { counts, kept, tops, ..Report::default() };
+    report.recall(before.missing, &before.first);
+    let recalled = report.missing.len();
     publish(&from, into, Policy::of(&options), &mut report)?;
     let mut tree = report.receipt();
-    tree.first = before.first.into_iter().chain(tree.first).take(MAX_MISSING).collect();
+    let news = tree.first.into_iter().skip(recalled);
+    tree.first = before.first.into_iter().chain(news).take(MAX_MISSING).collect();
     staged.settle_tree(root, size, outcome(&tree))?;
     let synced = options.synced.unwrap_or(Synced::Batch);
     Ok(Placed { root, size, synced, report, tree, is_whole: false })

@@ -20,7 +20,7 @@ use std::fs::File;
 use std::io;
 
 use hikyaku_wire::bundle::{FileHead, Reason};
-use hikyaku_wire::files::{Composed, List, Synced, Wants};
+use hikyaku_wire::files::{Composed, List, MissingEntry, Synced, Wants};
 use minicbor::{Decode, Encode};
 
 use crate::bundle::{Item, Position, Reader};
@@ -86,6 +86,9 @@ pub(crate) struct UnpackState {
     /// Whether that bundle was sifted: its offsets mean nothing to another attempt.
     #[n(5)]
     pub(crate) sifted: Option<bool>,
+    /// What is missing so far, as much as has room.
+    #[n(6)]
+    pub(crate) named: Option<Vec<MissingEntry>>,
 }
 
 /// Makes a tree of a bundle's bytes.
@@ -199,7 +202,7 @@ impl Unpacker {
     pub(crate) fn resume(into: Dir, options: UnpackOptions, state: UnpackState) -> io::Result<Self> {
         let gone = || io::Error::from(io::ErrorKind::NotFound);
         let name_of = |bytes: &[u8]| SafeName::parse(bytes, Dots::Inside).map_err(|_| gone());
-        let UnpackState { position, missing, skipped, file_skipped, .. } = state;
+        let UnpackState { position, missing, skipped, file_skipped, named, .. } = state;
         let mut names = position.path().map(name_of).collect::<io::Result<Vec<_>>>()?;
         let skipped = usize::try_from(skipped).ok().and_then(|count| names.len().checked_sub(count));
         let skipped = names.split_off(skipped.ok_or_else(gone)?);
@@ -230,7 +233,7 @@ impl Unpacker {
             unpacker.file = Some(Open { file, name, placed, head, at: open.at, prints });
         }
         unpacker.report.counts = position.counts();
-        unpacker.report.missing_count = missing;
+        unpacker.report.recall(missing, &named.unwrap_or_default());
         unpacker.skipped = skipped;
         unpacker.reader = Reader::resume(options.dots, position);
         Ok(unpacker)
@@ -262,6 +265,7 @@ impl Unpacker {
             skipped,
             file_skipped,
             sifted: self.is_sifting().then_some(true),
+            named: self.report.remembered(),
         })
     }
 

@@ -1,6 +1,7 @@
 //! What is told of a tree that was unpacked: the counts, and everything that is not there as it was sent. Spec: S5.51.
 
 use hikyaku_wire::bundle::{Done, Reason};
+use hikyaku_wire::files::MissingEntry;
 
 use crate::names::escape;
 
@@ -55,8 +56,50 @@ pub enum Missing {
     Unknown,
 }
 
+/// Bytes of what is missing that a journal names beside a place in the bundle; the rest is counted.
+const REMEMBERED: usize = 4 * 1024;
+
+impl Missing {
+    /// What was told in these words, if that is known here.
+    fn told(words: &str) -> Option<Self> {
+        let reasons = [Reason::CHANGED, Reason::UNREADABLE, Reason::VANISHED, Reason::SPECIAL, Reason::LIMIT];
+        let all = [
+            Self::Exists,
+            Self::Collides,
+            Self::Aside,
+            Self::LinkOut,
+            Self::LinkTarget,
+            Self::Attributes,
+            Self::Unknown,
+        ];
+        let sources = reasons.into_iter().map(Self::Source);
+        all.into_iter().chain(sources).find(|missing| missing.to_string() == words)
+    }
+}
+
 //= S5.51
 impl Report {
+    /// What is remembered of it when the transfer goes on later: as much as has room in a journal.
+    pub(crate) fn remembered(&self) -> Option<Vec<MissingEntry>> {
+        let mut room = REMEMBERED;
+        let entries = self.missing.iter().map(|(path, why)| (path, why.to_string()));
+        let fits = entries.take_while(|(path, why)| {
+            let needed = path.len() + why.len();
+            let is_in = needed <= room;
+            room = room.saturating_sub(needed);
+            is_in
+        });
+        let named: Vec<_> = fits.map(|(path, why)| MissingEntry { path: path.clone(), why }).collect();
+        Some(named).filter(|named| !named.is_empty())
+    }
+
+    /// Takes up what was missing when it stopped: so many things, of which these are named.
+    pub(crate) fn recall(&mut self, count: u64, named: &[MissingEntry]) {
+        self.missing_count = count;
+        let known = |entry: &MissingEntry| Some((entry.path.clone(), Missing::told(&entry.why)?));
+        self.missing = named.iter().filter_map(known).collect();
+    }
+
     pub(crate) fn add(&mut self, path: Vec<u8>, why: Missing) {
         tracing::debug!(path = %escape(&path), %why, "not kept");
         self.missing_count += 1;

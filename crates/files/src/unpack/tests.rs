@@ -69,3 +69,51 @@ fn the_bytes_of_a_file_that_is_not_made_reach_no_other_file_and_neither_does_its
         assert_eq!(missing.first(), Some(&&b"a"[..]));
     }
 }
+
+/// A file that is not made, a break, and the rest.
+//= S5.51 (test)
+#[test]
+fn what_was_missing_before_a_break_is_named_after_it() {
+    let temp = tempfile::tempdir().unwrap();
+    let options = UnpackOptions {
+        dots: Dots::Refused,
+        all_links: false,
+        synced: Synced::None,
+        distinct: true,
+        aside: false,
+        prints: false,
+    };
+    let mut writer = Writer::default();
+    for name in ["A", "a", "b"] {
+        let (name, size, failed) = (name.as_bytes().to_vec(), 0, (name == "A").then_some(Reason::CHANGED));
+        writer.file(&FileHead { name, size, meta: None, attributes: None, from: None });
+        writer.end(&FileEnd { failed });
+    }
+    let mut unpacker = Unpacker::new(Dir::open(temp.path()).unwrap(), options);
+    unpacker.take(writer.written(), &Progress::none(), &mut Waiting::none()).unwrap();
+    let missing = unpacker.report.missing.clone();
+    assert!(!missing.is_empty());
+    let state = hikyaku_wire::cbor::encode(&unpacker.state().unwrap());
+    let state: UnpackState = minicbor::decode(&state).unwrap();
+    let again = Unpacker::resume(Dir::open(temp.path()).unwrap(), options, state).unwrap();
+    assert_eq!((again.report.missing_count, again.report.missing), (missing.len() as u64, missing));
+}
+
+#[test]
+fn as_much_as_has_room_is_remembered_and_the_rest_is_counted() {
+    let mut report = Report::default();
+    assert_eq!(report.remembered(), None);
+    let reasons = (0..5).map(|reason| Missing::Source(Reason(reason)));
+    let whys = [Missing::Exists, Missing::Collides, Missing::Aside, Missing::LinkOut, Missing::LinkTarget]
+        .into_iter()
+        .chain([Missing::Attributes, Missing::Unknown])
+        .chain(reasons);
+    whys.for_each(|why| report.add(b"a/path".to_vec(), why));
+    let mut again = Report::default();
+    again.recall(report.missing_count, &report.remembered().unwrap());
+    assert_eq!(again, report, "every reason is known again by its words");
+    (0..100).for_each(|_| report.add(vec![b'x'; 255], Missing::LinkOut));
+    let named = report.remembered().unwrap();
+    assert!(named.len() > 20 && named.len() < 40, "{}", named.len());
+    assert!(hikyaku_wire::cbor::encode(&named).len() < 6 * 1024);
+}
