@@ -362,8 +362,13 @@ fn ctrl_c_during_a_get_says_how_to_go_on_and_that_works() {
     for file in 0..40 {
         fs::write(at.join(format!("{file}")), noise(file, 1 << 20)).unwrap();
     }
+    // It comes first, is not made, and that is said at the end, whatever lies between.
+    symlink("/etc/hostname", at.join("-out")).unwrap();
     ana.run(["send", "t", "--to", "#ops"]).ok();
     place.directory("into");
+    let missing = "t/-out: a symbolic link that leads out";
+    let dry = ana.run(["get", "#ops:1", "--into", "into", "--dry-run"]);
+    assert!(dry.code() == 0 && dry.err.contains(missing), "{dry:#?}");
     let before = proxy.received();
     let getting = ana.start(["get", "#ops:1", "--into", "into", "--limit-rate", "8M"]);
     proxy.until_received(before + (20 << 20));
@@ -373,8 +378,12 @@ fn ctrl_c_during_a_get_says_how_to_go_on_and_that_works() {
     let (_, typed) = done.err.split_once("go on with: ").expect("it says how to go on");
     let (mut shell, before) = (Command::new("bash"), proxy.received());
     shell.current_dir(place.path()).env("HIKYAKU_HOME", &ana.path).args(["-c", typed.trim()]);
-    Program::start(shell, None).finish().ok();
-    assert_eq!(look(&place.join("into/t")), look(&at));
+    let done = Program::start(shell, None).finish();
+    assert_eq!(done.code(), 10, "{done:#?}");
+    assert!(done.err.contains(missing), "{done:#?}");
+    let mut made = look(&at);
+    made.remove(Path::new("-out")).unwrap();
+    assert_eq!(look(&place.join("into/t")), made);
     let received = proxy.received() - before;
     assert!(received < 38 << 20, "it went on, and did not begin again: {received}");
 }

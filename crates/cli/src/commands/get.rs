@@ -201,10 +201,19 @@ impl Get {
                 told = if self.list { events.entry(&item) } else { events.would(&item) };
             }
         };
-        let previewed = FilesClient::new(connection.clone()).preview_parcel(wanted, destination, tell).await;
+        let files = FilesClient::new(connection.clone());
+        let previewed = match self.list {
+            true => {
+                files.preview_parcel(wanted, destination, tell).await.map(|arrival| (arrival, Vec::new()))
+            }
+            false => files.preview_parcel_whole(wanted, destination, tell).await,
+        };
         connection.close().await;
-        let arrival = previewed.map_err(|error| self.trouble(error))?;
+        let (arrival, missing) = previewed.map_err(|error| self.trouble(error))?;
         told?;
+        let is_asked = |path: &[u8]| destination.only.as_ref().is_none_or(|only| only.has(path));
+        let mut missing = missing.iter().filter(|(path, _)| is_asked(path));
+        missing.try_for_each(|(path, why)| events.missing(path, &why.to_string()))?;
         match arrival {
             None => Ok(()),
             Some(arrival) => {

@@ -1,7 +1,8 @@
 //! What a transfer would do, file by file: nothing is sent and nothing is made.
 
+use hikyaku::{Incoming, Receiver, Sender};
 use hikyaku_wire::files::{
-    Answer, Arrival, GET, PUT, PutOptions, Request, Step, Target, Verdict, Wanted, Wants,
+    Accept, Answer, Arrival, GET, Head, List, PUT, PutOptions, Request, Step, Target, Verdict, Wanted, Wants,
 };
 use hikyaku_wire::parcel::EntryKind;
 use tokio::sync::mpsc;
@@ -12,7 +13,7 @@ use crate::progress::Progress;
 use crate::server::blocking;
 use crate::sift::{ANSWERS, Item, Preview, Sifting};
 use crate::tree_source::OutgoingTree;
-use crate::unpack::{Looking, MAX_REPORTED, Missing};
+use crate::unpack::{Links, Looking, MAX_REPORTED, Missing};
 use crate::walk::Trouble;
 use crate::writer::decode;
 
@@ -87,13 +88,39 @@ impl FilesClient {
         &self,
         wanted: &Wanted,
         into: &Destination,
+        tell: impl FnMut(Item),
+    ) -> Result<Option<Arrival>> {
+        self.look(wanted, into, tell, None).await
+    }
+
+    /// The same, and what would not be made: links that lead out where they are not asked for, the first
+    /// [`MAX_REPORTED`]. Of a parcel that is still being sent they are not known yet.
+    pub async fn preview_parcel_whole(
+        &self,
+        wanted: &Wanted,
+        into: &Destination,
+        tell: impl FnMut(Item),
+    ) -> Result<(Option<Arrival>, Vec<(Vec<u8>, Missing)>)> {
+        if into.options.all_links == Some(true) {
+            return Ok((self.look(wanted, into, tell, None).await?, Vec::new()));
+        }
+        let mut links = Links::new(into.dots);
+        let arrival = self.look(wanted, into, tell, Some(&mut links)).await?;
+        Ok((arrival, links.out()))
+    }
+
+    async fn look(
+        &self,
+        wanted: &Wanted,
+        into: &Destination,
         mut tell: impl FnMut(Item),
+        links: Option<&mut Links>,
     ) -> Result<Option<Arrival>> {
         let (mut sender, mut receiver) = self.open(GET).await?.split();
         sender.send(&Request { list: Some(true), ..Request::live(wanted.clone()) }).await?;
-        let head: hikyaku_wire::files::Head = receiver.receive().await?;
+        let head: Head = receiver.receive().await?;
         let destination = into.clone();
-        let mut looking =
+        let looking =
             blocking(move || Looking::new(&destination.directory, destination.options, destination.dots))
                 .await?;
         if head.kind == EntryKind::File {
@@ -101,7 +128,7 @@ impl FilesClient {
             tell(looking.file(&name, &head)?);
             return Ok(head.arrival);
         }
-        let accept = hikyaku_wire::files::Accept {
+        let accept = Accept {
             transfer: head.transfer,
             from: 0,
             prefix: None,
@@ -113,31 +140,68 @@ impl FilesClient {
             packed: None,
         };
         sender.send(&Answer::Accept(accept)).await?;
-        loop {
-            let Some(hikyaku::Incoming::Message(item)) = receiver.next().await? else {
-                return Err(FilesError::Order("a listing was expected"));
-            };
-            let Step::List(list) = decode(&item)? else {
-                return Err(FilesError::Order("a listing was expected"));
-            };
-            let is_last = list.last == Some(true);
-            let first = list.first;
-            let items;
-            (looking, items) = blocking(move || {
-                let items = looking.items(list)?;
-                Ok((looking, items))
-            })
-            .await?;
-            let count = items.len();
-            items.into_iter().for_each(&mut tell);
-            if is_last {
-                return Ok(head.arrival);
+        // What is on its way is listed, and that is all of it.
+        let links = links.filter(|_| head.arrival.is_none());
+        hear_listing(&mut sender, &mut receiver, looking, tell, links).await?;
+        Ok(head.arrival)
+    }
+}
+
+/// Hears what a tree has, and wants nothing of it: to the end of the listing, or to the end of the bundle where its links are
+/// looked for.
+async fn hear_listing(
+    sender: &mut Sender,
+    receiver: &mut Receiver,
+    mut looking: Looking,
+    mut tell: impl FnMut(Item),
+    mut links: Option<&mut Links>,
+) -> Result<()> {
+    let expected = || FilesError::Order("a listing was expected");
+    let mut is_listed = false;
+    loop {
+        let message = match (receiver.next().await?, &mut links) {
+            (Some(Incoming::Message(message)), _) => message,
+            (Some(Incoming::Data(bytes)), Some(links)) => {
+                links.read(&bytes)?;
+                continue;
             }
-            // Nothing of it is to come.
-            if count > 0 {
-                let verdicts = vec![Verdict::SAME.0; count];
-                sender.send(&Answer::Wants(Wants { first, verdicts, from: None, older: Vec::new() })).await?;
+            _ => return Err(expected()),
+        };
+        match (decode(&message)?, &mut links) {
+            (Step::List(list), _) if !is_listed => {
+                (is_listed, looking) =
+                    hear_part(sender, list, looking, &mut tell, links.as_deref_mut()).await?;
+                if is_listed && links.is_none() {
+                    return Ok(());
+                }
             }
+            (Step::Block(_), Some(_)) => {}
+            (Step::Close(_), Some(_)) if is_listed => return Ok(()),
+            _ => return Err(expected()),
         }
     }
+}
+
+/// Takes in a part of the listing, and says that nothing of it is wanted if the sender is to go on; whether it is the last.
+async fn hear_part(
+    sender: &mut Sender,
+    list: List,
+    mut looking: Looking,
+    tell: &mut impl FnMut(Item),
+    links: Option<&mut Links>,
+) -> Result<(bool, Looking)> {
+    let (first, is_last, goes_on) = (list.first, list.last == Some(true), links.is_some());
+    links.map_or(Ok(()), |links| links.list(&list))?;
+    let (looking, items) = blocking(move || {
+        let items = looking.items(list)?;
+        Ok((looking, items))
+    })
+    .await?;
+    let count = items.len();
+    items.into_iter().for_each(tell);
+    if count > 0 && (goes_on || !is_last) {
+        let verdicts = vec![Verdict::SAME.0; count];
+        sender.send(&Answer::Wants(Wants { first, verdicts, from: None, older: Vec::new() })).await?;
+    }
+    Ok((is_last, looking))
 }

@@ -8,7 +8,9 @@ use std::os::unix::fs::{FileExt, MetadataExt, PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
-use hikyaku_files::{Destination, FilesClient, FilesError, Missing, OutgoingTree, Progress, WalkOptions};
+use hikyaku_files::{
+    Destination, FilesClient, FilesError, Item, Missing, OutgoingTree, Progress, WalkOptions,
+};
 use hikyaku_wire::bundle::Reason;
 use hikyaku_wire::files::{Overwrite, PutOptions, Receipt, Target};
 
@@ -217,6 +219,35 @@ async fn links_out_of_the_tree_are_made_only_when_asked_for() {
         assert_eq!(names(&world.path("drop/t")), expected);
         assert_eq!(receipt.tree.unwrap().missing, if all_links { 0 } else { 3 });
     }
+}
+
+#[tokio::test]
+async fn a_preview_of_what_would_be_fetched_tells_links_out_of_the_tree() {
+    let world = World::new();
+    fs::create_dir_all(world.path("home/t/sub")).unwrap();
+    for (at, target) in [("a", "/etc/passwd"), ("sub/b", "../../../up"), ("sub/ok", "../file"), ("z", "..")] {
+        symlink(target, world.path(&format!("home/t/{at}"))).unwrap();
+    }
+    for name in ["file", "sub/c", "sub/d", "zz"] {
+        fs::write(world.path(&format!("home/t/{name}")), name).unwrap();
+    }
+    send(&world, &outgoing(&[world.path("home/t")], room(), PutOptions::default())).await.unwrap();
+    let client = FilesClient::new(world.connect().await);
+    for all_links in [None, Some(true)] {
+        let mut into = Destination::new(world.path("into"));
+        into.options.all_links = all_links;
+        let mut items = Vec::new();
+        let tell = |item: Item| items.push(item.path);
+        let (arrival, missing) = client.preview_parcel_whole(&event(1), &into, tell).await.unwrap();
+        assert_eq!((arrival, items.len(), names(&world.path("into"))), (None, 4, vec![]));
+        let out = |path: &[u8]| (path.to_vec(), Missing::LinkOut);
+        let expected = if all_links.is_some() { vec![] } else { vec![out(b"t/a"), out(b"t/sub/b")] };
+        assert_eq!(missing, expected);
+    }
+    // As when it is fetched.
+    let report = world.get(&event(1)).await.unwrap().report.unwrap();
+    let told: Vec<_> = report.missing.iter().map(|(path, _)| path.as_slice()).collect();
+    assert_eq!(told, [&b"t/a"[..], b"t/sub/b"]);
 }
 
 #[tokio::test]
