@@ -6,14 +6,24 @@ mod common;
 
 use std::io::Write as _;
 
-use common::{Home, Place, Program, json, names, noise, server_with_room};
+use common::{Home, Place, Program, Proxy, Server, json, names, noise, server_behind, server_with_room};
 
 const SIZE: u64 = 24 << 20;
 
+/// A server, and somebody who sends to it through a cable that can be held, as nobody else does.
+fn world(place: &Place) -> (Server, Home, Proxy) {
+    let proxy = Proxy::start();
+    let (server, ana) = server_behind(place, &proxy, &[]);
+    (server, ana, proxy)
+}
+
 /// Somebody who has joined, and fetches.
-fn member(place: &Place, ana: &Home, name: &str) -> Home {
+fn member(place: &Place, (server, ana, proxy): (&Server, &Home, &Proxy), name: &str) -> Home {
     let home = place.home(name).over("tcp");
-    home.join(ana.run(["invite", "create"]).ok().trim(), name);
+    let link = ana.run(["invite", "create"]);
+    let direct = link.ok().replace(&proxy.address(), &server.address.to_string());
+    assert_ne!(direct, link.ok());
+    home.join(&direct, name);
     place.directory(&format!("{name}-has"));
     home
 }
@@ -41,12 +51,13 @@ fn published(place: &Place, name: &str) -> Vec<String> {
 #[test]
 fn members_receive_while_the_sender_sends_dies_and_comes_back_and_the_server_too() {
     let place = Place::new();
-    let (mut server, ana) = server_with_room(&place, &[], "ops");
-    let homes = ["bob", "eva"].map(|name| (name, member(&place, &ana, name)));
+    let (mut server, ana, proxy) = world(&place);
+    let homes = ["bob", "eva"].map(|name| (name, member(&place, (&server, &ana, &proxy), name)));
     let content = noise(SIZE, usize::try_from(SIZE).unwrap());
     place.file("big.iso", &content);
-    let mut sending = ana.start(["send", "big.iso", "--to", "#ops", "--limit-rate", "1M", "--json"]);
-    sending.out.until(|line| json(line)["type"] == "progress" && json(line)["bytes"].as_u64() > Some(0));
+    proxy.hold_after(8 << 20);
+    let mut sending = ana.start(["send", "big.iso", "--to", "#ops"]);
+    proxy.until_held();
     let getting = homes.each_ref().map(|(name, home)| get(home, name));
     for program in &getting {
         let told = until_it_has(program, 1 << 20);
@@ -54,6 +65,7 @@ fn members_receive_while_the_sender_sends_dies_and_comes_back_and_the_server_too
     }
     sending.kill();
     server.kill();
+    proxy.mend();
     server.restart();
     for (name, _) in &homes {
         assert_eq!(published(&place, name), [""; 0], "no final name before the end");
@@ -70,8 +82,8 @@ fn members_receive_while_the_sender_sends_dies_and_comes_back_and_the_server_too
 #[test]
 fn a_log_is_followed_by_members_while_it_is_written_and_replayed_by_those_who_come_late() {
     let place = Place::new();
-    let (_server, ana) = server_with_room(&place, &[], "ops");
-    let bob = member(&place, &ana, "bob");
+    let (server, ana, proxy) = world(&place);
+    let bob = member(&place, (&server, &ana, &proxy), "bob");
     let (sending, mut log) = Program::talk(ana.command(["send", "-", "--to", "#ops", "--name", "x.log"]));
     log.write_all(b"begun\n").unwrap();
     // Announced with its first byte, or before it: whoever follows the room sees the card.
@@ -130,17 +142,17 @@ fn a_tree_in_a_room_is_listed_and_fetched_in_part() {
 #[test]
 fn what_is_known_so_far_of_a_tree_that_is_still_being_sent_is_listed_and_said_to_be_so() {
     let place = Place::new();
-    let (_server, ana) = server_with_room(&place, &[], "ops");
-    let bob = member(&place, &ana, "bob");
+    let (server, ana, proxy) = world(&place);
+    let bob = member(&place, (&server, &ana, &proxy), "bob");
     place.directory("set");
     std::fs::create_dir(place.join("set/a")).unwrap();
     for (path, length) in [("set/a/one", 1), ("set/a/two", 70_000), ("set/big", 6 << 20), ("set/last", 3)] {
         place.file(path, &noise(length as u64, length));
     }
-    let mut sending = ana.start(["send", "set", "--to", "#ops", "--limit-rate", "500K", "--json"]);
-    let far = |line: &str| json(line)["bytes"].as_u64() > Some(1 << 20);
-    sending.out.until(|line| json(line)["type"] == "progress" && far(line));
-    // The server writes what it has taken a moment later than the sender says so.
+    proxy.hold_after(3 << 20);
+    let mut sending = ana.start(["send", "set", "--to", "#ops"]);
+    proxy.until_held();
+    // The server writes what it has taken a moment later.
     let listed = loop {
         let listed = bob.run(["get", "#ops:1", "--list"]);
         assert_eq!(listed.code(), 10, "{listed:#?}");
@@ -157,6 +169,7 @@ fn what_is_known_so_far_of_a_tree_that_is_still_being_sent_is_listed_and_said_to
     part.fails(10, &["of what --only names, 2 files (68.36 KiB) are known so far", "when it is whole"]);
     // Its sender is gone, and what was there is there still.
     sending.kill();
+    proxy.mend();
     let listed = bob.run(["get", "#ops:1", "--list", "--json", "--only", "set/a"]);
     assert_eq!((listed.code(), listed.objects(&["entry"]).len()), (10, 2), "{listed:#?}");
     ana.run(["send", "set", "--to", "#ops"]).ok();

@@ -12,7 +12,7 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
-use common::{Home, Place, Terminal, at_one_time, noise, server_with_room};
+use common::{Home, Place, Proxy, Terminal, at_one_time, noise, server_with_room};
 
 const COLUMNS: u16 = 80;
 const ROWS: u16 = 9;
@@ -99,15 +99,22 @@ fn member(place: &Place, ana: &Home, name: &str) -> Home {
 
 fn play() -> (String, String) {
     let place = Place::new();
-    let (_server, ana) = server_with_room(&place, &[], "lab");
+    let (server, ana) = server_with_room(&place, &[], "lab");
     let (ben, eva) = (member(&place, &ana, "ben"), member(&place, &ana, "eva"));
     dataset(&place);
     let reference = format!("#lab:{}", ana.events("lab").len() + 1);
     let mut seen = Pictures::default();
     let mut talk = Terminal::start(ben.command(["chat", "#lab"]), COLUMNS, ROWS);
     seen.take(&talk, |picture| picture.contains("Ctrl-D leaves") && picture.ends_with("#lab\n"));
-    // Not faster than people read.
-    let sending = ana.start(["send", "dataset", "--to", "#lab", "--limit-rate", "300K"]);
+    // Not before people have read: over a cable that is held.
+    let cable = Proxy::start();
+    cable.lead_to(server.address);
+    let desk = place.home("desk").over("tcp");
+    let link = ana.run(["device", "add"]).ok().replace(&server.address.to_string(), &cable.address());
+    desk.run_with(["join", "-", "--device", "desk"], &link).ok();
+    cable.hold_after(1_300_000);
+    let sending = desk.start(["send", "dataset", "--to", "#lab"]);
+    cable.until_held();
     let early =
         seen.take(&talk, |picture| picture.contains("ana sends dataset/ (") && picture.contains("so far)"));
     let taking = eva.start(["get", &reference]);
@@ -117,6 +124,7 @@ fn play() -> (String, String) {
     seen.take(&talk, |picture| picture.contains("March?\n#lab\n"));
     ana.run(["say", "lab", "yes, and my notes"]).ok();
     seen.take(&talk, |picture| picture.contains("my notes"));
+    cable.mend();
     let (sent, taken) = (sending.finish(), taking.finish());
     let last = seen.take(&talk, |picture| picture.contains("in 1 of 2 hands"));
     let text = format!(
