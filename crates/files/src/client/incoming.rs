@@ -86,29 +86,11 @@ impl Incoming {
             None => SafeName::parse(&head.name, to.dots)?,
         };
         let into = Dir::open(&to.directory).map_err(VaultError::Io)?;
-        if layout == Layout::File
-            && let Some(placed) = placed_before(&head, &into, &name)?
-        {
-            return Ok(Found::Placed(Box::new(placed)));
-        }
         // A tree has names of its own, and looks at each when it takes its place.
         if layout == Layout::File
-            && let Some(theirs) = into.find(&name).map_err(VaultError::Io)?
+            && let Some(found) = look_for_file(&head, to, &into, &name)?
         {
-            match decide(&head, theirs, (&into, &name), Policy::of(&to.options)) {
-                wanted if wanted.is_wanted() => {}
-                verdict @ (Verdict::SAME | Verdict::OLDER) => {
-                    return Ok(Found::There(Box::new((receipt_there(&head), name, verdict))));
-                }
-                _ => return Err(FilesError::Exists(name.to_string())),
-            }
-        }
-        if layout == Layout::File
-            && to.options.distinct == Some(true)
-            && to.options.aside != Some(true)
-            && let Some(twin) = twin(&into, &name).map_err(VaultError::Io)?
-        {
-            return Err(FilesError::Collides(name.to_string(), twin.to_string()));
+            return Ok(found);
         }
         let staged = stage(&head, &into, layout)?;
         let sink = match layout {
@@ -238,6 +220,27 @@ impl Incoming {
             Sink::File(staged) => Ok(staged.prepare(self.head.size)?),
             Sink::Tree(..) => Ok(()),
         }
+    }
+}
+
+/// What is there of a single file, where nothing is to come; an error where it cannot have its name.
+fn look_for_file(head: &Head, to: &Destination, into: &Dir, name: &SafeName) -> Result<Option<Found>> {
+    if let Some(placed) = placed_before(head, into, name)? {
+        return Ok(Some(Found::Placed(Box::new(placed))));
+    }
+    if let Some(theirs) = into.find(name).map_err(VaultError::Io)? {
+        match decide(head, theirs, (into, name), Policy::of(&to.options)) {
+            wanted if wanted.is_wanted() => {}
+            verdict @ (Verdict::SAME | Verdict::OLDER) => {
+                return Ok(Some(Found::There(Box::new((receipt_there(head), name.clone(), verdict)))));
+            }
+            _ => return Err(FilesError::Exists(name.to_string())),
+        }
+    }
+    let compares = to.options.distinct == Some(true) && to.options.aside != Some(true);
+    match compares.then(|| twin(into, name)).transpose().map_err(VaultError::Io)?.flatten() {
+        Some(twin) => Err(FilesError::Collides(name.to_string(), twin.to_string())),
+        None => Ok(None),
     }
 }
 
