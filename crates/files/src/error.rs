@@ -85,6 +85,14 @@ pub enum FilesError {
         /// How many bytes it has.
         size: u64,
     },
+    /// The bytes of a packed block are of another kind.
+    #[error("the block of bytes {offset} to {} is not packed with LZ4", offset + len.saturating_sub(1))]
+    NotPacked {
+        /// Where the block begins.
+        offset: u64,
+        /// How long it says that it is.
+        len: u64,
+    },
     /// What need not have been sent has to be sent after all.
     #[error("the receiver does not have that content whole any more: send it")]
     NotHeld,
@@ -162,7 +170,7 @@ impl FilesError {
             Self::Quota(_) => ErrorCode::FULL,
             Self::SourceChanged(_) => ErrorCode::SOURCE_CHANGED,
             Self::Source { error, .. } => io_code(error),
-            Self::Order(_) => ErrorCode::INVALID_MESSAGE,
+            Self::Order(_) | Self::NotPacked { .. } => ErrorCode::INVALID_MESSAGE,
             Self::Bundle(BundleError::Name(_)) => ErrorCode::NAME_REFUSED,
             Self::Bundle(BundleError::Limit { .. }) => ErrorCode::LIMIT,
             Self::Bundle(_) => ErrorCode::INVALID_MESSAGE,

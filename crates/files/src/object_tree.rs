@@ -1,7 +1,8 @@
 //! A bundle in a vault as a tree that can be sifted: listed from its headers, and read again where something is wanted.
 //!
 //! Names and content are checked with the chaining values that the vault keeps, so that a bit that was flipped there is
-//! found here and named. While it lists, content is passed over without being read. Spec: sections 5.6 and 5.7.
+//! found here and named. While it lists, content is passed over without being read. However many records somebody put between two
+//! names, a listing that nobody waits for any more ends with the next of them. Spec: sections 5.6 and 5.7.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -13,9 +14,11 @@ use hikyaku_wire::bundle::{
 use hikyaku_wire::files::CV_LEN;
 use hikyaku_wire::parcel::Root;
 use hikyaku_wire::{cbor, varint};
+use tokio::sync::OwnedSemaphorePermit;
 
 use crate::bundle::Writer;
 use crate::error::{FilesError, Result};
+use crate::pause::Gone;
 use crate::sift::{Branches, Entry, ListedFile};
 use crate::tree::{self, GROUP, GROUP_LEN};
 
@@ -24,6 +27,15 @@ const RECORD_HEADER: usize = 16;
 
 /// Zeros that are hashed for roots beside as many as the bundle is long.
 const FREE_ZEROS: u64 = 64 * 1024 * 1024;
+
+/// For whom a tree is listed and read.
+#[derive(Clone, Default)]
+pub(crate) struct Asker {
+    /// Set when he waits no longer.
+    pub(crate) gone: Gone,
+    /// His place among those who are given something: as long as a thread works for him, nobody else gets it.
+    pub(crate) _place: Option<Arc<OwnedSemaphorePermit>>,
+}
 
 /// A bundle that lies in a vault.
 pub(crate) struct ObjectTree {
@@ -46,6 +58,7 @@ pub(crate) struct ObjectTree {
 
 /// A place in the bundle, and the group that was checked last.
 struct Records {
+    asker: Asker,
     object: Arc<dyn Object>,
     /// How much of it there is.
     size: u64,
@@ -56,20 +69,21 @@ struct Records {
 }
 
 impl ObjectTree {
-    pub(crate) fn new(object: Box<dyn Object>, root: Root, roots: bool) -> Self {
+    pub(crate) fn new(object: Box<dyn Object>, root: Root, roots: bool, asker: &Asker) -> Self {
         let object: Arc<dyn Object> = object.into();
         let size = object.size();
-        Self::of(object, (size, Some(root)), roots)
+        Self::of(object, (size, Some(root)), roots, asker)
     }
 
     /// A bundle that is still being written, of which so much is there and verified: to be listed, and not to be read.
-    pub(crate) fn growing(object: Arc<dyn Object>, size: u64) -> Self {
-        Self::of(object, (size, None), false)
+    pub(crate) fn growing(object: Arc<dyn Object>, size: u64, asker: &Asker) -> Self {
+        Self::of(object, (size, None), false, asker)
     }
 
-    fn of(object: Arc<dyn Object>, (size, root): (u64, Option<Root>), roots: bool) -> Self {
+    fn of(object: Arc<dyn Object>, (size, root): (u64, Option<Root>), roots: bool, asker: &Asker) -> Self {
         let zeros = size.saturating_add(FREE_ZEROS);
-        let records = || Records { object: object.clone(), size, root, at: 0, group: None };
+        let records =
+            || Records { asker: asker.clone(), object: object.clone(), size, root, at: 0, group: None };
         let (listing, reading, is_growing) = (records(), records(), root.is_none());
         let (depth, leaves, file, hole) = (0, VecDeque::new(), None, 0);
         Self { listing, reading, depth, leaves, file, hole, roots, is_growing, zeros }
@@ -223,6 +237,9 @@ impl Records {
     /// The type, the length and the length of both of the next record. Content's headers need not be checked where only
     /// the next name is looked for: that one is.
     fn header(&mut self, checked: bool) -> Result<(RecordType, u64, u64)> {
+        if self.asker.gone.is_set() {
+            return Err(hikyaku::Error::Truncated.into());
+        }
         let mut bytes = [0; RECORD_HEADER];
         let left = self.size.saturating_sub(self.at);
         let count = usize::try_from(left).unwrap_or(usize::MAX).min(RECORD_HEADER);
@@ -272,7 +289,7 @@ impl Records {
     /// Reads on, for a hash alone.
     fn hash(&mut self, len: u64, hasher: &mut blake3::Hasher) -> Result<()> {
         let mut left = usize::try_from(len).unwrap_or(usize::MAX);
-        while left > 0 {
+        while left > 0 && !self.asker.gone.is_set() {
             let group = self.at - self.at % GROUP_LEN;
             let begin = usize::try_from(self.at - group).unwrap_or(usize::MAX);
             let bytes = self.group(group)?.get(begin..).unwrap_or_default();
@@ -353,3 +370,6 @@ fn hash_zeros(len: u64, hasher: &mut blake3::Hasher) {
 fn damaged(at: u64) -> FilesError {
     FilesError::Range { reason: "the stored bundle is not one", offset: at, len: 0 }
 }
+
+#[cfg(test)]
+mod tests;

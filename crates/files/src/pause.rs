@@ -155,6 +155,25 @@ impl Gone {
     pub(crate) fn set(&self) {
         self.0.store(true, Ordering::Relaxed);
     }
+
+    pub(crate) fn is_set(&self) -> bool {
+        self.0.load(Ordering::Relaxed)
+    }
+
+    /// Sets it when this is dropped.
+    pub(crate) fn on_drop(&self) -> GoneWithThis {
+        GoneWithThis(self.clone())
+    }
+}
+
+/// Whoever waits for a thread: when he stops waiting, the thread stops, too.
+#[derive(Debug)]
+pub(crate) struct GoneWithThis(Gone);
+
+impl Drop for GoneWithThis {
+    fn drop(&mut self) {
+        self.0.set();
+    }
 }
 
 /// A thread that writes what a peer sends.

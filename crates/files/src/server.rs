@@ -100,7 +100,7 @@ struct Shared<R> {
     active: Active,
     passages: Passages,
     underway: Underway,
-    gets: Semaphore,
+    gets: Arc<Semaphore>,
     /// Who may be told of an older version.
     hearing: Hearing,
     /// Contents that were found to have decayed since the server began; they are not named as known.
@@ -118,7 +118,7 @@ impl<C: Send + Sync + 'static, R: Rooms<C>> FilesServer<C, R> {
     /// A server over these rooms, this vault and, if there is one, this drop directory.
     pub fn new(rooms: R, vault: Arc<dyn Vault>, drop_dir: Option<DropDir>, limits: FilesLimits) -> Self {
         let passages = Passages::default();
-        let (active, gets) = (Active::new(limits.max_puts), Semaphore::new(limits.max_gets));
+        let (active, gets) = (Active::new(limits.max_puts), Arc::new(Semaphore::new(limits.max_gets)));
         let hearing = Hearing::new(limits.max_indexed);
         let (decayed, quotas) = (Decayed::default(), Quotas::default());
         let underway = Underway::new(passages.clone());

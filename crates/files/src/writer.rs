@@ -201,7 +201,11 @@ pub(crate) fn unpacked(packed: Packed, bytes: &[u8], into: &mut Vec<u8>) -> Resu
     if len == 0 || len >= carried {
         return Err(range("it is packed, and no shorter for it"));
     }
-    if packing::unpack(bytes, carried, into)? < carried {
+    let unpacked = packing::unpack(bytes, carried, into).map_err(|error| match error {
+        FilesError::Order(_) => FilesError::NotPacked { offset, len: whole },
+        error => error,
+    });
+    if unpacked? < carried {
         return Err(range("it unpacks to fewer bytes than it says"));
     }
     Ok(composed)

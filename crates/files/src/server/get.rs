@@ -12,7 +12,7 @@ use tokio::sync::mpsc;
 use super::{FilesServer, blocking};
 use crate::client::deliver;
 use crate::error::{FilesError, Result};
-use crate::object_tree::ObjectTree;
+use crate::object_tree::{Asker, ObjectTree};
 use crate::progress::Progress;
 use crate::reader::{AHEAD, ObjectReading, growing::proof, packing::Pack};
 use crate::rooms::{Fetch, Outcome, Resolved, Rooms};
@@ -23,9 +23,8 @@ pub(super) struct Asked<'a, C> {
     context: &'a Arc<C>,
     pub(super) request: &'a Request,
     address: Option<SocketAddr>,
-    found: Option<Resolved>,
-    /// Bytes are about to be given.
-    is_accepted: bool,
+    /// What that is, once it was said to whoever asked: that counts as begun.
+    pub(super) found: Option<Resolved>,
     pub(super) progress: Progress,
 }
 
@@ -35,13 +34,13 @@ impl<C: Send + Sync + 'static, R: Rooms<C>> FilesServer<C, R> {
         let (mut sender, mut receiver) = exchange.split();
         let request: Request = receiver.receive().await?;
         let (context, request, progress) = (&context, &request, Progress::none());
-        let mut asked = Asked { context, request, address, found: None, is_accepted: false, progress };
+        let mut asked = Asked { context, request, address, found: None, progress };
         let given = self.give(&mut asked, &mut sender, &mut receiver).await;
         let why = given.as_ref().err().map(ToString::to_string).unwrap_or_default();
         let outcome = match &given {
             Ok(Some(receipt)) => Outcome::Finished(receipt),
             Ok(None) => Outcome::Failed("its names were asked for, and no more"),
-            Err(_) if asked.is_accepted => Outcome::Failed(&why),
+            Err(_) if asked.found.is_some() => Outcome::Failed(&why),
             Err(_) => Outcome::Refused(&why),
         };
         // Its own log says that it could not be recorded; whoever has it has it.
@@ -61,12 +60,11 @@ impl<C: Send + Sync + 'static, R: Rooms<C>> FilesServer<C, R> {
     }
 
     /// Notes that bytes are about to be given, from an offset on.
-    pub(super) async fn giving(&self, asked: &mut Asked<'_, C>, found: Resolved, from: u64) -> Result<()> {
-        asked.progress.began(found.transfer, from, found.size);
-        asked.found = Some(found);
-        self.record_fetch(asked, Outcome::Accepted).await?;
-        asked.is_accepted = true;
-        Ok(())
+    pub(super) async fn giving(&self, asked: &Asked<'_, C>, from: u64) -> Result<()> {
+        if let Some(found) = &asked.found {
+            asked.progress.began(found.transfer, from, found.size);
+        }
+        self.record_fetch(asked, Outcome::Accepted).await
     }
 
     /// Gives what is asked for; what the other side says of it, unless it only wants to know the names.
@@ -78,8 +76,12 @@ impl<C: Send + Sync + 'static, R: Rooms<C>> FilesServer<C, R> {
     ) -> Result<Option<Receipt>> {
         let (context, request) = (asked.context, asked.request);
         let limit = self.shared.limits.max_gets as u64;
-        let _permit =
-            self.shared.gets.try_acquire().map_err(|_| FilesError::Limit { name: "max_gets", limit })?;
+        let place = Arc::clone(&self.shared.gets).try_acquire_owned();
+        let place = place.map_err(|_| FilesError::Limit { name: "max_gets", limit })?;
+        let asker = Asker { _place: Some(Arc::new(place)), ..Asker::default() };
+        // Dropped with this future, when whoever asked is gone: then a thread that lists for him ends, and lets go of his
+        // place.
+        let _waits = asker.gone.on_drop();
         let mut found = self.shared.rooms.resolve(context, &request.wanted).await?;
         if found.root.is_none() {
             //= S5.80
@@ -91,7 +93,7 @@ impl<C: Send + Sync + 'static, R: Rooms<C>> FilesServer<C, R> {
             let waiting = self.shared.passages.wait(found.transfer);
             found = self.shared.rooms.resolve(context, &request.wanted).await?;
             if found.root.is_none() {
-                return self.get_live(asked, found, waiting, sender, receiver).await;
+                return self.get_live(asked, found, (waiting, &asker), sender, receiver).await;
             }
         }
         let Some(root) = found.root else { return Err(FilesError::Unknown("it has no root")) };
@@ -104,32 +106,25 @@ impl<C: Send + Sync + 'static, R: Rooms<C>> FilesServer<C, R> {
         .await?;
         // For the blocks that are read before the peer takes them. With less room they are smaller.
         let room = sender.keep_room(AHEAD * BLOCK_LEN, AHEAD * GROUP_LEN)?;
-        sender
-            .send(&Head {
-                transfer: found.transfer,
-                name: found.name.clone(),
-                kind: found.kind,
-                size: Some(object.size()),
-                root: Some(root),
-                meta: found.meta,
-                arrival: None,
-                before,
-            })
-            .await?;
+        let Resolved { transfer, name, kind, meta, .. } = found.clone();
+        let (size, root_said) = (Some(object.size()), Some(root));
+        asked.found = Some(found);
+        let head = Head { transfer, name, kind, size, root: root_said, meta, arrival: None, before };
+        sender.send(&head).await?;
         let accept = match receiver.receive().await? {
             Answer::Accept(accept) => accept,
             _ => return Err(FilesError::Order("an acceptance was expected")),
         };
         let (to, answers) = mpsc::channel(ANSWERS);
         let lists = accept.list == Some(true);
-        if lists && found.kind != EntryKind::Tree {
+        if lists && kind != EntryKind::Tree {
             return Err(FilesError::Order("only a tree can be listed"));
         }
-        self.giving(asked, found, accept.from).await?;
+        self.giving(asked, accept.from).await?;
         let (progress, is_packed) = (&asked.progress, accept.packed == Some(true));
         if lists {
             sender.keep_room(AHEAD * BLOCK_LEN, AHEAD * BLOCK_LEN)?;
-            let tree = ObjectTree::new(object, root, accept.roots == Some(true));
+            let tree = ObjectTree::new(object, root, accept.roots == Some(true), &asker);
             let reading = Sifting::new(tree, &accept, answers, |_| {})?;
             deliver(Pack::new(reading, is_packed), to, sender, receiver, progress).await.map(Some)
         } else {

@@ -11,6 +11,7 @@ use hikyaku_storage::vault::{Object, Transfer, VaultError};
 use hikyaku_wire::files::{
     Accept, Answer, Arrival, BLOCK_LEN, Close, Head, List, Listed, MAX_LISTED, Receipt, Step,
 };
+use hikyaku_wire::parcel::EntryKind;
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 
@@ -19,7 +20,7 @@ use super::passages::Waiting;
 use super::{FilesServer, blocking, joined};
 use crate::client::{conclusion, report};
 use crate::error::{FilesError, Result};
-use crate::object_tree::ObjectTree;
+use crate::object_tree::{Asker, ObjectTree};
 use crate::passage::Next;
 use crate::progress::Progress;
 use crate::reader::growing::{Growing, Grown, check_prefix, proof};
@@ -40,10 +41,13 @@ impl<C: Send + Sync + 'static, R: Rooms<C>> FilesServer<C, R> {
         &self,
         asked: &mut Asked<'_, C>,
         found: Resolved,
-        mut waiting: Waiting,
+        (mut waiting, asker): (Waiting, &Asker),
         sender: &mut Sender,
         receiver: &mut Receiver,
     ) -> Result<Option<Receipt>> {
+        if asked.request.list == Some(true) && found.kind != EntryKind::Tree {
+            return Err(FilesError::Order("only a tree can be listed"));
+        }
         let (vault, transfer) = (self.shared.vault.clone(), Transfer(found.transfer.0));
         let peeked = blocking(move || Ok(vault.peek(transfer)?)).await.map_err(not_yet)?;
         self.shared.passages.rest(found.transfer, peeked.verified);
@@ -55,14 +59,16 @@ impl<C: Send + Sync + 'static, R: Rooms<C>> FilesServer<C, R> {
         let before = blocking(move || proof(&*stored, arrival.bytes, from)).await?;
         let Resolved { transfer, name, kind, size, meta, .. } = found.clone();
         let arrival = Some(arrival);
+        asked.found = Some(found);
         sender.send(&Head { transfer, name, kind, size, root: None, meta, arrival, before }).await?;
         let Answer::Accept(accept) = receiver.receive().await? else {
             return Err(FilesError::Order("an acceptance was expected"));
         };
-        self.giving(asked, found, accept.from).await?;
+        self.giving(asked, accept.from).await?;
         if asked.request.list == Some(true) {
             let size = arrival.map_or(0, |arrival| arrival.bytes);
-            return list_so_far(ObjectTree::growing(object, size), sender, receiver).await.map(|()| None);
+            let tree = ObjectTree::growing(object, size, asker);
+            return list_so_far(tree, sender, receiver).await.map(|()| None);
         }
         let (to, _answers) = mpsc::channel(1);
         let nobody = Progress::none();
@@ -104,13 +110,17 @@ async fn list_so_far(mut tree: ObjectTree, sender: &mut Sender, receiver: &mut R
     let mut early = std::pin::pin!(conclusion(receiver, to, &nobody));
     let (mut first, mut last) = (0, None);
     while last.is_none() {
-        let part;
-        (tree, part) = blocking(move || {
+        let listed = blocking(move || {
             let part = listing(&mut tree)?;
             Ok((tree, part))
-        })
-        .await?;
-        let (entries, is_last) = part;
+        });
+        let (back, (entries, is_last)) = tokio::select! {
+            listed = listed => listed?,
+            said = &mut early => {
+                return Err(said.err().unwrap_or(FilesError::Order("an answer before the end")));
+            }
+        };
+        tree = back;
         let files = entries.iter().filter(|entry| matches!(entry, Listed::File { .. })).count() as u64;
         last = is_last.then_some(true);
         let step = Step::List(List { first, entries, last });

@@ -4,6 +4,7 @@
 //! somebody asks; only beginnings and ends are told.
 
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use hikyaku_wire::files::Arrival;
@@ -22,22 +23,27 @@ pub struct Underway(Arc<Shared>);
 
 struct Shared {
     passages: Passages,
-    parcels: Mutex<BTreeMap<(RoomKey, u64), TransferId>>,
+    parcels: Mutex<BTreeMap<(RoomKey, u64), Sent>>,
+    /// How often somebody began to send.
+    begun: AtomicU64,
     /// Tells of beginnings and ends.
     changes: broadcast::Sender<(RoomKey, u64)>,
 }
+
+/// What is sent, and the how manyth sending that is: a sender who comes back begins before the one before him is let go of.
+type Sent = (TransferId, u64);
 
 /// A parcel is being sent for as long as this lives.
 pub(super) struct Sending {
     underway: Underway,
     place: (RoomKey, u64),
-    transfer: TransferId,
+    sent: Sent,
 }
 
 impl Underway {
     pub(super) fn new(passages: Passages) -> Self {
         let (parcels, changes) = (Mutex::default(), broadcast::Sender::new(NEWS));
-        Self(Arc::new(Shared { passages, parcels, changes }))
+        Self(Arc::new(Shared { passages, parcels, begun: AtomicU64::new(0), changes }))
     }
 
     /// The parcels of a room that are being sent, by their events, and how far each is.
@@ -46,7 +52,7 @@ impl Underway {
         let here = parcels.range((room, 0)..=(room, u64::MAX));
         // Not known before its writer has begun, which is soon.
         let beginning = Arrival { bytes: 0, sending: true };
-        here.map(|((_, seq), transfer)| (*seq, self.arrival(*transfer).unwrap_or(beginning))).collect()
+        here.map(|((_, seq), (transfer, _))| (*seq, self.arrival(*transfer).unwrap_or(beginning))).collect()
     }
 
     /// Tells whenever a parcel of any room begins to be sent, or ceases to be.
@@ -56,7 +62,7 @@ impl Underway {
 
     /// Whether somebody sends it.
     pub(super) fn has(&self, transfer: TransferId) -> bool {
-        self.lock().values().any(|sent| *sent == transfer)
+        self.lock().values().any(|(sent, _)| *sent == transfer)
     }
 
     /// How far a parcel is that is being written or read.
@@ -66,13 +72,14 @@ impl Underway {
 
     /// Somebody begins to send a parcel, whose event has this place.
     pub(super) fn begin(&self, room: RoomKey, seq: u64, transfer: TransferId) -> Sending {
-        self.lock().insert((room, seq), transfer);
+        let sent = (transfer, self.0.begun.fetch_add(1, Ordering::Relaxed));
+        self.lock().insert((room, seq), sent);
         // Nobody may be looking.
         let _ = self.0.changes.send((room, seq));
-        Sending { underway: self.clone(), place: (room, seq), transfer }
+        Sending { underway: self.clone(), place: (room, seq), sent }
     }
 
-    fn lock(&self) -> MutexGuard<'_, BTreeMap<(RoomKey, u64), TransferId>> {
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<(RoomKey, u64), Sent>> {
         self.0.parcels.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -80,7 +87,7 @@ impl Underway {
 impl Drop for Sending {
     fn drop(&mut self) {
         let mut parcels = self.underway.lock();
-        if parcels.get(&self.place) == Some(&self.transfer) {
+        if parcels.get(&self.place) == Some(&self.sent) {
             parcels.remove(&self.place);
         }
         drop(parcels);
@@ -107,5 +114,16 @@ mod tests {
         drop((writing, sending));
         assert_eq!(underway.in_room(one), []);
         assert_eq!(changes.try_recv(), Ok((one, 7)));
+    }
+
+    #[test]
+    fn a_sender_who_came_back_is_there_when_the_one_before_him_is_let_go_of() {
+        let (underway, room, transfer) = (Underway::new(Passages::default()), [1; 16], TransferId([7; 16]));
+        let before = underway.begin(room, 7, transfer);
+        let again = underway.begin(room, 7, transfer);
+        drop(before);
+        assert!(underway.has(transfer) && underway.in_room(room).len() == 1);
+        drop(again);
+        assert!(!underway.has(transfer));
     }
 }

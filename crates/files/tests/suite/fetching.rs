@@ -4,9 +4,10 @@ use std::os::unix::fs::MetadataExt;
 
 use hikyaku::ErrorCode;
 use hikyaku_files::{Destination, FilesClient, Progress};
-use hikyaku_wire::files::Wanted;
+use hikyaku_wire::files::{GET, Head, PROTOCOL, Request, Wanted};
 use hikyaku_wire::parcel::TransferId;
 
+use crate::passing::{ByHand, offer};
 use crate::world::*;
 
 #[tokio::test]
@@ -83,4 +84,36 @@ async fn a_directory_that_is_not_there_is_said_so() {
     let nowhere = Destination::new(world.path("nowhere"));
     let client = FilesClient::new(world.connect().await);
     assert_eq!(code(client.get_file(&event(1), &nowhere, &Progress::none()).await), ErrorCode::NOT_FOUND);
+}
+
+#[tokio::test]
+async fn what_became_of_a_request_is_recorded_with_what_was_found() {
+    let world = World::new();
+    let (path, _) = world.file("f", 1000);
+    let receipt = world.send(&path, room()).await.unwrap();
+    let recorded = || std::mem::take(&mut world.rooms.log().fetches);
+    let found = |outcome: &str| (Some(receipt.transfer), outcome.to_owned());
+    world.get(&event(1)).await.unwrap();
+    until("it is recorded", || world.rooms.log().fetches.len() == 2).await;
+    assert_eq!(recorded(), [found("accepted"), found("finished")]);
+    // It is there already: nothing of it is asked for, and it was found.
+    world.get(&event(1)).await.unwrap();
+    until("it is recorded", || !world.rooms.log().fetches.is_empty()).await;
+    assert_eq!(recorded(), [found("failed")]);
+    world.get(&event(77)).await.unwrap_err();
+    until("it is recorded", || !world.rooms.log().fetches.is_empty()).await;
+    assert_eq!(recorded(), [(None, "refused".to_owned())]);
+}
+
+//= S5.88 (test)
+#[tokio::test]
+async fn nothing_but_a_tree_on_its_way_is_listed() {
+    let world = World::new();
+    let data = bytes(200_000);
+    let _sender = ByHand::begin(&world, &offer(1, Some(data.len())), &data).await;
+    let mut exchange = world.connect().await.open(PROTOCOL, GET).await.unwrap();
+    exchange.send(&Request { list: Some(true), ..Request::live(event(1)) }).await.unwrap();
+    let refused = exchange.receive::<Head>().await.unwrap_err();
+    assert_eq!(refused.code(), ErrorCode::INVALID_MESSAGE);
+    assert!(refused.to_string().contains("only a tree can be listed"), "{refused}");
 }

@@ -98,7 +98,9 @@ async fn a_bomb_and_what_is_not_what_it_says_is_refused_with_the_bound() {
     assert_eq!(refused(&world, long, vec![0; GROUP]).await.code(), ErrorCode::RANGE_INVALID);
     // Nothing that is LZ4.
     let noise = Packed { len: 1_000, ..good.clone() };
-    assert_eq!(refused(&world, noise, vec![0xf0; 1_000]).await.code(), ErrorCode::INVALID_MESSAGE);
+    let error = refused(&world, noise, vec![0xf0; 1_000]).await;
+    assert_eq!(error.code(), ErrorCode::INVALID_MESSAGE);
+    assert!(error.to_string().contains("the block of bytes 0 to 65535 is not packed"), "{error}");
     // Other bytes than those of its chaining value.
     let (_, other) = packed(0, &data[GROUP..2 * GROUP]);
     let wrong = Packed { len: other.len() as u64, ..good.clone() };

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use hikyaku::{Connection, ErrorCode, Exchange, Failure, Router};
-use hikyaku_files::rooms::{Announced, Content, Counts, Holds, OpenParcel, Owner, Resolved};
+use hikyaku_files::rooms::{Announced, Content, Counts, Fetch, Holds, OpenParcel, Outcome, Owner, Resolved};
 use hikyaku_files::{
     Destination, DropDir, DropOptions, FilesClient, FilesError, FilesLimits, FilesServer, FsVault, Outgoing,
     Progress, Rooms,
@@ -37,6 +37,8 @@ pub(crate) struct Log {
     pub(crate) aborts: bool,
     /// Parcels whose time is over.
     pub(crate) over: Vec<u64>,
+    /// What became of requests, and of which parcels: as it is recorded.
+    pub(crate) fetches: Vec<(Option<TransferId>, String)>,
 }
 
 impl RoomsModel {
@@ -118,6 +120,18 @@ impl Rooms<Owner> for RoomsModel {
         };
         let Parcel { transfer, name, kind, bytes, meta, .. } = parcel.clone();
         Ok(Resolved { transfer, name, root, size: settled.or(bytes), kind, meta })
+    }
+
+    async fn record_fetch(&self, _: &Owner, fetch: Fetch<'_>) -> Result<(), Failure> {
+        let outcome = match fetch.outcome {
+            Outcome::Refused(_) => "refused",
+            Outcome::Accepted => "accepted",
+            Outcome::Failed(_) => "failed",
+            Outcome::Finished(_) => "finished",
+        };
+        let found = fetch.found.map(|found| found.transfer);
+        self.log().fetches.push((found, outcome.to_owned()));
+        Ok(())
     }
 
     async fn open_parcels(&self) -> Result<Vec<OpenParcel>, Failure> {
