@@ -16,6 +16,7 @@ use hikyaku_wire::files::{
     Wanted,
 };
 use tokio::sync::{Notify, mpsc};
+use tokio::task::JoinSet;
 
 use crate::BULK_PRIORITY;
 use crate::error::{FilesError, Result};
@@ -139,6 +140,17 @@ impl FilesClient {
         open: impl FnOnce(&Accept, Answers) -> Result<B> + Send + 'static,
         progress: &Progress,
     ) -> Result<Receipt> {
+        let (client, offer, progress) = (self.clone(), offer.clone(), progress.clone());
+        beside_the_connection(async move { client.send_attempt(&offer, size, open, &progress).await }).await
+    }
+
+    async fn send_attempt<B: Blocks>(
+        &self,
+        offer: &Offer,
+        size: Option<u64>,
+        open: impl FnOnce(&Accept, Answers) -> Result<B> + Send + 'static,
+        progress: &Progress,
+    ) -> Result<Receipt> {
         let exchange = self.open(PUT).await?;
         let (mut sender, mut receiver) = exchange.split();
         sender.send(offer).await?;
@@ -187,7 +199,7 @@ impl FilesClient {
         into: &Destination,
         progress: &Progress,
     ) -> Result<(Fetched, Option<Remains>)> {
-        let error = match self.get_attempt(wanted, into, progress).await {
+        let error = match self.get_once(wanted, into, progress).await {
             Err(FilesError::Exchange(error)) => error,
             done => return done,
         };
@@ -207,11 +219,22 @@ impl FilesClient {
             //= S5.85
             ErrorCode::SOURCE_CHANGED | ErrorCode::RANGE_INVALID if is_begun => {
                 forget().await?;
-                return self.get_attempt(wanted, into, progress).await;
+                return self.get_once(wanted, into, progress).await;
             }
             _ => {}
         }
         Err(error.into())
+    }
+
+    async fn get_once(
+        &self,
+        wanted: &Wanted,
+        into: &Destination,
+        progress: &Progress,
+    ) -> Result<(Fetched, Option<Remains>)> {
+        let client = self.clone();
+        let (wanted, into, progress) = (wanted.clone(), into.clone(), progress.clone());
+        beside_the_connection(async move { client.get_attempt(&wanted, &into, &progress).await }).await
     }
 
     async fn get_attempt(
@@ -436,6 +459,21 @@ async fn acknowledge(
     // The receipt counts even if the connection breaks here.
     let _ = sender.finish().await;
     Ok(receipt)
+}
+
+/// Runs a transfer as a task, which ends with its caller: on the threads that drive its connection. One that a caller runs
+/// itself, on the thread of `block_on`, is woken for every block through the kernel, and wakes the connection so.
+async fn beside_the_connection<T: Send + 'static>(
+    transfer: impl Future<Output = Result<T>> + Send + 'static,
+) -> Result<T> {
+    let mut task = JoinSet::new();
+    task.spawn(transfer);
+    match task.join_next().await {
+        Some(Ok(done)) => done,
+        Some(Err(error)) if error.is_panic() => std::panic::resume_unwind(error.into_panic()),
+        // The runtime ends, and its caller with it.
+        _ => Err(FilesError::Order("the transfer was stopped")),
+    }
 }
 
 /// What the peer is told of an error of ours, and the error itself.
