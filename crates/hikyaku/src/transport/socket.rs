@@ -2,6 +2,7 @@
 
 use std::io;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
+use std::sync::LazyLock;
 
 use socket2::{Domain, Protocol, SockRef, Socket, Type};
 
@@ -15,6 +16,9 @@ const BACKLOG: i32 = 1024;
 const UDP_BUFFER: usize = 2 * 1024 * 1024;
 /// The receive buffer asked for between two ends of one machine; Linux takes twice that, half of it for its own use.
 const SAME_MACHINE_BUFFER: usize = 256 * 1024;
+/// What Linux lets a process ask for as a socket's send buffer, and what it comes to by itself.
+const MAY_ASK: &str = "/proc/sys/net/core/wmem_max";
+const BY_ITSELF: &str = "/proc/sys/net/ipv4/tcp_wmem";
 
 /// Two sockets that listen on one port number.
 pub(crate) struct Listening {
@@ -86,6 +90,23 @@ pub(crate) fn tune_tcp(stream: &tokio::net::TcpStream) -> io::Result<()> {
         socket.set_recv_buffer_size(SAME_MACHINE_BUFFER)?;
     }
     set_depth(stream, FEW)
+}
+
+/// Lets a TCP socket hold so much on its way, where that is more than Linux comes to by itself and the system allows it: what is
+/// asked for holds for good, and asking for what is not allowed would leave less than before.
+pub(crate) fn widen(stream: &tokio::net::TcpStream, bytes: usize) -> io::Result<()> {
+    static LIMITS: LazyLock<Option<(usize, usize)>> = LazyLock::new(|| {
+        // Both are of the network that this process is in; the second is the last of three numbers.
+        let last = |path| std::fs::read_to_string(path).ok()?.split_whitespace().last()?.parse().ok();
+        Some((last(MAY_ASK)?, last(BY_ITSELF)?))
+    });
+    match *LIMITS {
+        // Linux takes twice what is asked for.
+        Some((may_ask, by_itself)) if may_ask >= bytes && by_itself < 2 * bytes => {
+            SockRef::from(stream).set_send_buffer_size(bytes)
+        }
+        _ => Ok(()),
+    }
 }
 
 /// How many unsent bytes make a TCP socket one that is not writable: priorities decide late, so chat overtakes bulk.

@@ -27,8 +27,8 @@ use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, Re
 use tokio::net::TcpStream;
 
 use super::socket;
-use depth::Depth;
 pub(super) use depth::FEW;
+use depth::{Depth, Holds};
 
 /// Received bytes that a thread decrypts at once: eight full records.
 const WIRE: usize = 8 * (MAX_PLAIN + OVERHEAD);
@@ -265,7 +265,10 @@ impl TlsStream {
             }
         }
         match self.depth.wrote(!self.outgoing.is_empty(), Instant::now) {
-            Some(bytes) => socket::set_depth(&self.tcp, bytes),
+            Some(Holds { unsent, all }) => {
+                all.map_or(Ok(()), |all| socket::widen(&self.tcp, all))?;
+                socket::set_depth(&self.tcp, unsent)
+            }
             None => Ok(()),
         }
     }
