@@ -488,3 +488,6 @@ fn tell(error: FilesError) -> (hikyaku::Failure, FilesError) {
     };
     (hikyaku::Failure::new(error.code(), message).with_retry(retry), error)
 }
+
+#[cfg(test)]
+mod tests;
