@@ -162,6 +162,14 @@ mod tests {
     use super::*;
 
     #[test]
+    fn a_receipt_that_finds_a_full_disk_stays_owed_and_one_that_nobody_can_take_does_not() {
+        let refused = |code| is_for_later(&FilesError::Exchange(hikyaku::Failure::new(code, "no").into()));
+        assert!(refused(ErrorCode::FULL));
+        let finally = [ErrorCode::NOT_FOUND, ErrorCode::DENIED, ErrorCode::UNKNOWN_METHOD];
+        assert!(!finally.map(refused).contains(&true));
+    }
+
+    #[test]
     fn receipts_that_are_owed_are_read_as_they_were_written() {
         let receipt = |n| SignedReceipt { statement: vec![n; 9], key: [n; 32], signature: [n; 64] };
         let owed = vec![receipt(1), receipt(2)];

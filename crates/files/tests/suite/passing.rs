@@ -365,6 +365,33 @@ async fn a_reader_that_is_ahead_of_a_sender_that_begins_again_comes_back_and_end
     }
 }
 
+/// Its place in the store is emptied before readers hear of it: they come back, and are not told that there is no parcel.
+//= S5.81 (test)
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_reader_that_finds_less_than_was_there_comes_back() {
+    let world = World::new();
+    let data = bytes(10 * GROUP);
+    let mut sender = ByHand::begin(&world, &offer(1, None), &data).await;
+    sender.send_to(6 * GROUP).await;
+    let partials: Vec<_> = names(&world.path("vault/partials"))
+        .iter()
+        .map(|name| world.path("vault/partials").join(name))
+        .collect();
+    for partial in &partials {
+        std::fs::OpenOptions::new().write(true).open(partial).unwrap().set_len(0).unwrap();
+    }
+    let reader = Reader::begin(&world, "a").await;
+    until("it is sent back", || {
+        reader.sent_back.lock().unwrap().iter().any(|told| told.contains("began again"))
+    })
+    .await;
+    assert!(!reader.task.is_finished());
+    sender.killed(&world, TransferId([1; 16])).await;
+    partials.iter().for_each(|partial| std::fs::remove_file(partial).unwrap());
+    ByHand::begin(&world, &offer(1, None), &data).await.close().await.unwrap();
+    reader.whole(&data).await;
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn a_pipe_gets_what_is_verified_while_it_is_sent() {
     let world = World::new();
