@@ -3,35 +3,35 @@
 //! Everything is confined to the directory ([`crate::jail`]); nothing is replaced unless the sender says so; temporary
 //! files live in `.hikyaku/` inside it, on the same file system. Spec: S5.24, S5.33, S5.39.
 
+mod dropping;
 mod ledger;
 
 use std::cell::Cell;
 use std::collections::HashSet;
-use std::fs::File;
 use std::io;
 use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use hikyaku_storage::vault::{Mark, VaultError};
-use hikyaku_wire::files::{Answer, Component, Offer, Overwrite, PutOptions, Receipt, Synced};
-use hikyaku_wire::parcel::{EntryKind, Metadata, Root, TransferId};
+use hikyaku_wire::files::{Answer, Component, Offer, PutOptions, Receipt};
+use hikyaku_wire::parcel::{EntryKind, Root, TransferId};
 use minicbor::{Decode, Encode};
 use tokio::sync::mpsc;
 
 use crate::error::{FilesError, Result};
-use crate::jail::{Dir, FileId, Found};
+use crate::jail::{Dir, FileId};
 use crate::names::{Dots, OWN_PREFIX, SafeName, SafeRelPath};
-use crate::pause::Waiting;
 use crate::policy::{self, Policy};
 use crate::quota::{LEAST, Used, counted};
 use crate::rooms::Owner;
-use crate::staging::{Layout, Opened, Place, Settled, Staged, Staging};
-use crate::tree_sink::{self, Into, Listing, Opening, Placed, TreeSink};
-use crate::unpack::{Bounds, Looking};
-use crate::writer::Sink;
+use crate::staging::{Layout, Opened, Staged, Staging};
+use crate::tree_sink::{self, Into, Listing, Opening, TreeSink};
+use crate::unpack::Looking;
+use dropping::{receipt_again, tree_receipt};
 use ledger::Ledger;
 
+pub(crate) use dropping::{Dropping, DroppingTree};
 pub(crate) use ledger::Meter;
 pub use ledger::{Account, Quotas};
 
@@ -128,29 +128,6 @@ pub(crate) enum Prepared {
     Settled(Receipt),
 }
 
-/// A file on its way into the directory.
-#[derive(Debug)]
-pub(crate) struct Dropping {
-    pub(crate) staged: Staged,
-    dir: Arc<Inner>,
-    into: Dir,
-    name: SafeName,
-    offer: Offer,
-    meter: Meter,
-    /// How far it was counted as it came.
-    metered: u64,
-}
-
-/// A tree on its way into the directory.
-#[derive(Debug)]
-pub(crate) struct DroppingTree {
-    pub(crate) sink: TreeSink,
-    dir: Arc<Inner>,
-    into: Dir,
-    offer: Offer,
-    meter: Meter,
-}
-
 impl DropDir {
     /// Opens a directory that exists. It gets a hidden subdirectory `.hikyaku` for temporary files.
     pub fn open(path: &Path, options: DropOptions) -> Result<Self, VaultError> {
@@ -235,43 +212,12 @@ impl DropDir {
             Opened::Staged(staged) if !same(staged.header()) => return Err(FilesError::Taken),
             Opened::Staged(staged) => staged,
         };
-        let verified = staged.mark().verified;
-        // What has no size in advance holds what it has brought, and more as it comes.
-        let least = inner.ledger.held(offer.transfer).max(LEAST);
-        let meter = match inner.ledger.hold(offer.transfer, (owner, own), offer.size.map_or(least, counted)) {
-            Err(error) => {
-                if verified == 0 {
-                    staged.discard()?;
-                    inner.partials().remove(&offer.transfer);
-                } else {
-                    inner.ledger.carry(offer.transfer, owner, least);
-                }
-                return Err(error);
-            }
-            meter => meter?,
-        };
+        let (staged, meter) = inner.hold(*staged, (owner, own), offer)?;
         inner.partials().insert(offer.transfer);
         if layout == Layout::Tree {
-            return inner.prepare_tree(*staged, into, offer, meter);
+            return inner.prepare_tree(staged, into, offer, meter);
         }
-        if let Some(owner) = meter.owner() {
-            staged.mark_owner(&owner)?;
-        }
-        let (dir, offer) = (inner.clone(), offer.clone());
-        let mut dropping = Dropping { staged: *staged, dir, into, name, offer, meter, metered: verified };
-        match dropping.check() {
-            Ok(()) => {
-                if inner.prints {
-                    dropping.staged.keep_print();
-                }
-                Ok(Prepared::Open(Box::new(dropping)))
-            }
-            Err(error) if dropping.staged.mark().verified > 0 => Err(error),
-            Err(error) => {
-                dropping.discard()?;
-                Err(error)
-            }
-        }
+        inner.prepare_file(staged, (into, name), offer, meter)
     }
 
     /// Looks at what is in a place, without making it.
@@ -350,6 +296,57 @@ impl Inner {
     }
 
     /// A tree has no size in advance: a byte of space is asked for, and the rest shows.
+    /// Counts what an offer will take. Where it would be too much, and nothing has come yet, nothing of it is left.
+    fn hold(
+        &self,
+        staged: Staged,
+        (owner, own): (Owner, Option<u64>),
+        offer: &Offer,
+    ) -> Result<(Staged, Meter)> {
+        // What has no size in advance holds what it has brought, and more as it comes.
+        let least = self.ledger.held(offer.transfer).max(LEAST);
+        match self.ledger.hold(offer.transfer, (owner, own), offer.size.map_or(least, counted)) {
+            Ok(meter) => Ok((staged, meter)),
+            Err(error) if staged.mark().verified == 0 => {
+                staged.discard()?;
+                self.partials().remove(&offer.transfer);
+                Err(error)
+            }
+            Err(error) => {
+                self.ledger.carry(offer.transfer, owner, least);
+                Err(error)
+            }
+        }
+    }
+
+    fn prepare_file(
+        self: &Arc<Self>,
+        staged: Staged,
+        (into, name): (Dir, SafeName),
+        offer: &Offer,
+        meter: Meter,
+    ) -> Result<Prepared> {
+        if let Some(owner) = meter.owner() {
+            staged.mark_owner(&owner)?;
+        }
+        let metered = staged.mark().verified;
+        let (dir, offer) = (self.clone(), offer.clone());
+        let mut dropping = Dropping { staged, dir, into, name, offer, meter, metered };
+        match dropping.check() {
+            Ok(()) => {
+                if self.prints {
+                    dropping.staged.keep_print();
+                }
+                Ok(Prepared::Open(Box::new(dropping)))
+            }
+            Err(error) if dropping.staged.mark().verified > 0 => Err(error),
+            Err(error) => {
+                dropping.discard()?;
+                Err(error)
+            }
+        }
+    }
+
     fn prepare_tree(
         self: &Arc<Self>,
         staged: Staged,
@@ -410,154 +407,6 @@ impl Inner {
         }
         Ok(())
     }
-}
-
-impl Dropping {
-    //= S5.24
-    //= S5.39
-    fn check(&mut self) -> Result<()> {
-        if let Some(theirs) = self.into.find(&self.name).map_err(VaultError::Io)? {
-            let ours = Found::listed(self.offer.size.unwrap_or(0), &self.offer.meta.unwrap_or_default());
-            if !policy::verdict(ours, theirs, self.policy()).is_wanted() {
-                return Err(FilesError::Exists(self.name.to_string()));
-            }
-        }
-        let policy = self.policy();
-        if policy.distinct
-            && !policy.aside
-            && let Some(twin) = policy::twin(&self.into, &self.name).map_err(VaultError::Io)?
-        {
-            return Err(FilesError::Collides(self.name.to_string(), twin.to_string()));
-        }
-        let needed = self.offer.size.unwrap_or(0).saturating_sub(self.staged.mark().verified);
-        self.dir.check_space(&self.into, needed)?;
-        Ok(self.staged.prepare(self.offer.size)?)
-    }
-
-    /// What is offered.
-    pub(crate) fn offer(&self) -> &Offer {
-        &self.offer
-    }
-
-    /// The file that this one will take the place of, if there is one that can be read.
-    //= S5.100
-    pub(crate) fn replaced(&self) -> Option<File> {
-        let replaces = matches!(self.policy().overwrite, Overwrite::Newer | Overwrite::Always);
-        replaces.then(|| self.into.open_file(&self.name, false).ok().flatten()).flatten()
-    }
-
-    fn policy(&self) -> Policy {
-        // Its root is known when all of it has come: content that is there already is not recognised by it.
-        Policy { checksum: false, ..Policy::of(&self.dir.options(&self.offer)) }
-    }
-
-    /// Gives it its name. From here on the transfer is finished, whatever happens to the connection.
-    pub(crate) fn publish(mut self, root: Root, size: u64, waiting: &mut Waiting) -> Result<Receipt> {
-        let meta = self.offer.meta.unwrap_or(Metadata { mode: Some(0o644), ..Metadata::default() });
-        let (policy, synced) = (self.policy(), synced(&self.offer));
-        let place = Place { into: &self.into, name: &self.name, policy, synced };
-        let inner = self.dir.clone();
-        let alone = inner.alone(inner.options(&self.offer));
-        let ledger = inner.ledger.clone();
-        let _placing = ledger.placing();
-        let published = waiting.until_room(|| Ok(self.staged.publish(root, size, &meta, &place)?));
-        let name = match published {
-            Err(FilesError::Vault(VaultError::Io(error))) if error.kind() == io::ErrorKind::AlreadyExists => {
-                let exists = FilesError::Exists(self.name.to_string());
-                self.discard()?;
-                return Err(exists);
-            }
-            named => named?,
-        };
-        drop(alone);
-        let other = (name != self.name).then(|| name.as_bytes().to_vec());
-        waiting.until_room(|| Ok(self.staged.settle(root, size, other.clone())?))?;
-        self.dir.partials().remove(&self.offer.transfer);
-        // What has another name, or took another one's place, is found by looking.
-        ledger.placed(
-            self.offer.transfer,
-            counted(size),
-            name == self.name && policy.overwrite == Overwrite::Never,
-        );
-        Ok(Receipt { name: Some(name.as_bytes().to_vec()), ..receipt(&self.offer, root, size) })
-    }
-
-    /// Gives it up.
-    pub(crate) fn discard(self) -> Result<(), VaultError> {
-        self.dir.partials().remove(&self.offer.transfer);
-        self.dir.ledger.release(self.offer.transfer);
-        self.staged.discard()
-    }
-}
-
-/// What has no size in advance is counted as it comes.
-impl Sink for Dropping {
-    fn write(&mut self, offset: u64, data: &[u8], tree_offset: u64, tree: &[u8]) -> Result<()> {
-        let end = offset.saturating_add(data.len() as u64);
-        if self.offer.size.is_none() && end > self.metered {
-            self.meter.grow(end - self.metered)?;
-            self.metered = end;
-        }
-        Ok(self.staged.write(offset, data, tree_offset, tree)?)
-    }
-
-    fn sync(&mut self, mark: Mark) -> Result<()> {
-        Ok(self.staged.sync(mark)?)
-    }
-}
-
-impl DroppingTree {
-    /// Takes no more than this, and no more than the quotas allow.
-    pub(crate) fn bound(&mut self, max_size: u64) {
-        self.sink.bound(Bounds::new(max_size, Some(self.meter.clone())));
-    }
-
-    /// Moves it to its place. From here on the transfer is finished, whatever happens to the connection.
-    pub(crate) fn publish(self, root: Root, size: u64, waiting: &mut Waiting) -> Result<Receipt> {
-        let inner = self.dir.clone();
-        let _alone = inner.alone(inner.options(&self.offer));
-        let ledger = inner.ledger.clone();
-        let _placing = ledger.placing();
-        let bytes = if ledger.is_on() { ledger::measure(&self.sink.made()?)? } else { 0 };
-        let placed = self.sink.place(root, size, &self.into, waiting)?;
-        ledger.placed(self.offer.transfer, bytes, placed.is_whole);
-        self.dir.partials().remove(&self.offer.transfer);
-        Ok(tree_receipt(&self.offer, placed))
-    }
-
-    /// Gives it up.
-    pub(crate) fn discard(self) -> Result<(), VaultError> {
-        self.dir.partials().remove(&self.offer.transfer);
-        self.dir.ledger.release(self.offer.transfer);
-        self.sink.discard()
-    }
-}
-
-fn tree_receipt(offer: &Offer, placed: Placed) -> Receipt {
-    Receipt { tree: Some(placed.tree), ..receipt(offer, placed.root, placed.size) }
-}
-
-fn receipt(offer: &Offer, root: Root, size: u64) -> Receipt {
-    let (name, synced) = (Some(offer.name.clone()), synced(offer));
-    Receipt { transfer: offer.transfer, root, size, synced, name, event: None, tree: None }
-}
-
-/// The receipt of a transfer that was settled before. Of a file whose other name was not noted `found` says it.
-//= S5.18
-fn receipt_again(offer: &Offer, known: &Settled, found: Option<SafeName>) -> Receipt {
-    let receipt = receipt(offer, known.root, known.size);
-    if offer.kind == EntryKind::Tree {
-        let tree = known.outcome.as_deref().and_then(|outcome| minicbor::decode(outcome).ok());
-        return Receipt { tree: Some(tree.unwrap_or_default()), ..receipt };
-    }
-    let name = known.outcome.clone().or(found.map(|name| name.as_bytes().to_vec())).or(receipt.name.clone());
-    Receipt { name, ..receipt }
-}
-
-/// When what is offered is made durable.
-fn synced(offer: &Offer) -> Synced {
-    let rule = if offer.kind == EntryKind::Tree { Synced::Batch } else { Synced::Each };
-    offer.options.and_then(|options| options.synced).unwrap_or(rule)
 }
 
 /// Why a subdirectory cannot be used, in words that show nothing of the server's own paths.

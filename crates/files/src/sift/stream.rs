@@ -56,7 +56,7 @@ impl Stream {
         let (written, mut at, mut has_ended) = (self.writer.written(), since, false);
         while let Some((kind, header, payload)) = written.get(at..).and_then(record) {
             match kind {
-                RecordType::BYTES => renewing.take(begin + at as u64, payload),
+                RecordType::BYTES => renewing.take(begin + (at + header) as u64, payload),
                 RecordType::HOLE => renewing.zeros(varint::decode(payload).map_or(0, |(len, _)| len)),
                 RecordType::END => {
                     renewing.end();

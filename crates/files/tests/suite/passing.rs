@@ -373,6 +373,9 @@ async fn a_reader_that_finds_less_than_was_there_comes_back() {
     let data = bytes(10 * GROUP);
     let mut sender = ByHand::begin(&world, &offer(1, None), &data).await;
     sender.send_to(6 * GROUP).await;
+    let first = Reader::begin(&world, "first").await;
+    first.has(6 * GROUP).await;
+    first.task.abort();
     let partials: Vec<_> = names(&world.path("vault/partials"))
         .iter()
         .map(|name| world.path("vault/partials").join(name))
