@@ -254,32 +254,26 @@ fn clock(newest_ms: u64, now_ms: u64, found: &mut Findings) {
 }
 
 /// Whoever still has the bytes mends them.
-const MEND: &str = "whoever still has it mends it: 'hikyaku repair #room:SEQ PATH' gives back what has decayed, 'hikyaku send' all of it, to any room; or restore a backup";
+const MEND: &str = "whoever still has it mends it: \"hikyaku repair '#room:SEQ' PATH\" gives back what has decayed, 'hikyaku send' all of it, to any room; or restore a backup";
+/// There is nothing to mend.
+const GONE: &str = "whoever still has it gives it back: 'hikyaku send' to any room; or restore a backup";
 
 /// Every file that a room promises is there; what is there belongs to somebody.
 async fn files(data: &Path, store: &dyn Store, hash: bool, found: &mut Findings) -> Result<(), StoreError> {
     let (parcels, damage) = server::settled_parcels(store).await?;
     let objects = data.join("vault/objects");
     let (mut named, mut bytes) = (std::collections::HashSet::new(), 0_u64);
-    let mut decayed = Vec::new();
+    let (mut gone, mut decayed) = (Vec::new(), Vec::new());
     for parcel in &parcels {
         let path = objects.join(&parcel.root);
         let tree = objects.join(format!("{}.tree", parcel.root));
         match fs::metadata(&path) {
-            Err(_) => decayed.push(format!(
-                "'{}' is not in the vault ({})",
-                hikyaku::printable(&parcel.name),
-                parcel.root
-            )),
+            Err(_) => gone.push(format!("{} is not in the vault ({})", called(parcel), parcel.root)),
             Ok(there) if parcel.bytes.is_some_and(|bytes| bytes != there.len()) => {
-                decayed.push(format!(
-                    "'{}' has {} bytes in the vault",
-                    hikyaku::printable(&parcel.name),
-                    there.len()
-                ));
+                decayed.push(format!("{} has {} bytes in the vault", called(parcel), there.len()));
             }
             Ok(_) if !tree.exists() => {
-                decayed.push(format!("'{}' has no tree in the vault", hikyaku::printable(&parcel.name)))
+                decayed.push(format!("{} has no tree in the vault", called(parcel)));
             }
             Ok(there) => {
                 if named.insert(parcel.root.clone()) {
@@ -303,9 +297,10 @@ async fn files(data: &Path, store: &dyn Store, hash: bool, found: &mut Findings)
     }
     let how = if hash { "all read and hashed" } else { "sizes compared; --scrub reads them" };
     let well = format!("{} files, {bytes} bytes, {how}", named.len());
-    if decayed.is_empty() || !damage.is_empty() || !orphans.is_empty() {
+    if gone.is_empty() && decayed.is_empty() || !damage.is_empty() || !orphans.is_empty() {
         found.of("files", well, damage, orphans);
     }
+    gone.into_iter().for_each(|says| found.damaged("files", says, GONE));
     decayed.into_iter().for_each(|says| found.damaged("files", says, MEND));
     Ok(())
 }

@@ -36,14 +36,12 @@ mod transfer;
 mod window;
 mod wrap;
 
-use std::io;
 use std::process::ExitCode;
 
 use clap::Parser as _;
-use tokio::runtime::{Builder, Runtime};
 use tracing_subscriber::EnvFilter;
 
-use args::{Cli, Command};
+use args::Cli;
 use exit::Exit;
 
 fn main() -> ExitCode {
@@ -53,7 +51,7 @@ fn main() -> ExitCode {
     };
     let filter = EnvFilter::try_from_env("HIKYAKU_LOG").unwrap_or_else(|_| EnvFilter::new("warn"));
     tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(false).init();
-    let runtime = match runtime(&cli.command) {
+    let runtime = match tokio::runtime::Runtime::new() {
         Ok(runtime) => runtime,
         Err(error) => {
             exit::io("the runtime", &error).report();
@@ -70,17 +68,6 @@ fn main() -> ExitCode {
             trouble.exit.into()
         }
     }
-}
-
-/// What a command runs on: in a client one thread, beside those that hash and write. A second one that has nothing to do would
-/// be woken for every packet, and take the connection over. `TOKIO_WORKER_THREADS` says otherwise.
-fn runtime(command: &Command) -> io::Result<Runtime> {
-    let mut builder = Builder::new_multi_thread();
-    let is_client = !matches!(command, Command::Serve(_) | Command::Tour(_));
-    if is_client && std::env::var_os("TOKIO_WORKER_THREADS").is_none() {
-        builder.worker_threads(1);
-    }
-    builder.enable_all().build()
 }
 
 /// Help and version go to standard output and are a success; everything else is a usage error.

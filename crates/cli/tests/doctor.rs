@@ -159,7 +159,7 @@ fn what_decayed_is_repaired_with_that_alone_by_whoever_has_it() {
         flip(&server.data, values, 1000);
         let found = doctor(&ana, &server.data);
         assert_eq!(found.code(), 7);
-        assert!(found.out.contains("hikyaku repair #room:SEQ PATH"), "{found:#?}");
+        assert!(found.out.contains("hikyaku repair '#room:SEQ' PATH"), "{found:#?}");
         if !values {
             repair(&other).fails(7, &["#ops:1", "not what was sent"]);
             assert_eq!(doctor(&ana, &server.data).code(), 7);

@@ -295,7 +295,6 @@ impl Inner {
         compares.then(|| self.publishing.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// A tree has no size in advance: a byte of space is asked for, and the rest shows.
     /// Counts what an offer will take. Where it would be too much, and nothing has come yet, nothing of it is left.
     fn hold(
         &self,
@@ -347,6 +346,7 @@ impl Inner {
         }
     }
 
+    /// A tree has no size in advance: a byte of space is asked for, and the rest shows.
     fn prepare_tree(
         self: &Arc<Self>,
         staged: Staged,

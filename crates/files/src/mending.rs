@@ -6,12 +6,13 @@
 //! computed anew; where both have, nobody can say what is right, and only the whole helps. Spec: section 5.12.
 
 use blake3::Hasher;
-use hikyaku_storage::vault::{Mending, Object};
+use hikyaku_storage::vault::{Mending, Object, VaultError};
 use hikyaku_wire::files::mending::{MAX_LACKING, Span};
 use hikyaku_wire::files::{Block, CV_LEN, MAX_BLOCK_LEN};
 use hikyaku_wire::parcel::Root;
 
 use crate::error::{FilesError, Result};
+use crate::pause::Gone;
 use crate::tree::{self, Cv, GROUP, GROUP_LEN, Tree};
 
 /// What of an object is not what it was.
@@ -30,26 +31,31 @@ pub(crate) struct Survey {
 }
 
 impl Survey {
-    /// Reads all of it.
+    /// Reads all of it, as long as somebody waits.
     ///
     /// # Errors
     /// [`FilesError::Lost`] when neither the content nor the chaining values prove the root.
     //= S5.120
-    pub(crate) fn of(object: &dyn Object, root: Root, size: u64) -> Result<Self> {
+    pub(crate) fn of(object: &dyn Object, root: Root, size: u64, gone: &Gone) -> Result<Self> {
         let proved = size <= GROUP_LEN || is_proved(object, root, size)?;
         let surplus = object.size() > size;
         let mut survey = Self { root, size, groups: Vec::new(), is_more: false, values: !proved, surplus };
         let (mut whole, mut buffer) = (Hasher::new(), vec![0; GROUP]);
         for offset in (0..size).step_by(GROUP) {
+            if gone.is_set() {
+                return Err(hikyaku::Error::Truncated.into());
+            }
             let want = survey.group_len(offset);
-            let read = object.read(offset, buffer.get_mut(..want).unwrap_or_default())?;
+            let read =
+                readable(object.read(offset, buffer.get_mut(..want).unwrap_or_default()))?.unwrap_or(0);
             let bytes = buffer.get(..read).unwrap_or_default();
             if !proved {
                 whole.update(bytes);
                 continue;
             }
             let (mut cv, is_alone) = ([0; 32], size <= GROUP_LEN);
-            let there = object.read_outboard(offset / GROUP_LEN * CV_LEN, &mut cv)? == cv.len();
+            let there =
+                readable(object.read_outboard(offset / GROUP_LEN * CV_LEN, &mut cv))? == Some(cv.len());
             let is_good = read == want && {
                 let group = tree::group(offset, bytes);
                 let is_same = group.cv == cv;
@@ -100,11 +106,20 @@ impl Survey {
     }
 }
 
+/// What was read; `None` where the disk cannot: then it has decayed like what is wrong, and is written anew.
+fn readable(read: Result<usize, VaultError>) -> Result<Option<usize>> {
+    let eio = rustix::io::Errno::IO.raw_os_error();
+    match read {
+        Err(VaultError::Io(error)) if error.raw_os_error() == Some(eio) => Ok(None),
+        read => Ok(Some(read?)),
+    }
+}
+
 /// Whether the chaining values of an object prove its root, for two groups or more.
 fn is_proved(object: &dyn Object, root: Root, size: u64) -> Result<bool> {
     let (mut tree, mut offset, mut buffer) = (Tree::new(), 0, vec![0; GROUP]);
     loop {
-        let read = object.read_outboard(offset, &mut buffer)?;
+        let Some(read) = readable(object.read_outboard(offset, &mut buffer))? else { return Ok(false) };
         let (cvs, rest) = buffer.get(..read).unwrap_or_default().as_chunks::<32>();
         cvs.iter().for_each(|cv| tree.push_cv(*cv));
         offset += read as u64;
@@ -177,12 +192,11 @@ impl Stitching {
             let reason = "the close is not that of what was asked for";
             return Err(FilesError::Range { reason, offset: size, len: 0 });
         }
-        if !self.survey.is_whole() {
-            if self.survey.values {
-                self.renew_values()?;
-            }
-            self.object.sync(size, size.div_ceil(GROUP_LEN) * CV_LEN)?;
+        if self.survey.values {
+            self.renew_values()?;
         }
+        // Also where nothing was to be done: what is whole may have been written a moment ago, by an attempt that broke off.
+        self.object.sync(size, size.div_ceil(GROUP_LEN) * CV_LEN)?;
         Ok((self.bytes, self.survey.values))
     }
 

@@ -125,6 +125,8 @@ pub(crate) struct Sifting<B> {
     ahead_bytes: usize,
     listed: u64,
     all_listed: bool,
+    /// Where parts of the listing end that name files and are not answered.
+    unanswered: VecDeque<u64>,
     /// Answered and not dealt with.
     verdicts: VecDeque<(Verdict, u64)>,
     answered: u64,
@@ -165,6 +167,7 @@ impl<B: Branches> Sifting<B> {
             ahead_bytes: 0,
             listed: 0,
             all_listed: false,
+            unanswered: VecDeque::new(),
             verdicts: VecDeque::new(),
             answered: 0,
             dealt: 0,
@@ -190,7 +193,8 @@ impl<B: Branches> Sifting<B> {
         // Of the entry at hand and of the run before it nothing may be written yet.
         let ahead = self.ahead.len() + self.unsent.len() + 2;
         let has_room = ahead + MAX_LISTED <= MAX_AHEAD && self.ahead_bytes < MAX_AHEAD_BYTES;
-        if self.all_listed || !has_room {
+        // No more answers than have room while nobody takes them: behind them come the pieces that somebody may wait for.
+        if self.all_listed || !has_room || self.unanswered.len() >= ANSWERS {
             return Ok(None);
         }
         let mut list = List { first: self.listed, entries: Vec::new(), last: None };
@@ -208,6 +212,9 @@ impl<B: Branches> Sifting<B> {
             bytes += entry.bytes();
             self.ahead_bytes += entry.bytes();
             self.ahead.push_back(entry);
+        }
+        if self.listed > list.first {
+            self.unanswered.push_back(self.listed);
         }
         Ok(Some(list))
     }
@@ -247,6 +254,7 @@ impl<B: Branches> Sifting<B> {
         }
         self.olders.name(wants, |verdict| Verdict(verdict).is_wanted())?;
         self.answered += count;
+        while self.unanswered.pop_front_if(|end| *end <= self.answered).is_some() {}
         let from = |verdict| if verdict == Verdict::REST { wants.from.unwrap_or(0) } else { 0 };
         let verdicts = wants.verdicts.iter().map(|verdict| Verdict(*verdict));
         self.verdicts.extend(verdicts.map(|verdict| (verdict, from(verdict))));

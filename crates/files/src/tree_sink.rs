@@ -7,7 +7,7 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use hikyaku_storage::vault::{Mark, VaultError};
+use hikyaku_storage::vault::{MAX_STATE, Mark, VaultError};
 use hikyaku_wire::bundle::Done;
 use hikyaku_wire::files::{
     Answer, Block, Composed, List, MAX_MISSING, MissingEntry, PutOptions, Synced, TreeReceipt,
@@ -266,8 +266,12 @@ impl TreeSink {
         let Some(state) = self.unpacker.state().filter(here) else { return Ok(false) };
         let state = UnpackState { tree: mark.state, ..state };
         self.unpacker.sync()?;
-        let state = hikyaku_wire::cbor::encode(&state);
-        self.staged.mark_tree(Mark { verified: mark.verified, state })?;
+        let mut bytes = hikyaku_wire::cbor::encode(&state);
+        if bytes.len() > MAX_STATE {
+            // The place counts. What is missing is counted without its names.
+            bytes = hikyaku_wire::cbor::encode(&UnpackState { named: None, ..state });
+        }
+        self.staged.mark_tree(Mark { verified: mark.verified, state: bytes })?;
         Ok(true)
     }
 

@@ -115,8 +115,10 @@ impl Parcels {
     ) -> Result<ParcelRecord, Failure> {
         let transfer = record.parcel.transfer;
         let placed = self.place(record, authority).await;
+        // Offered again meanwhile, after its connection broke: then it is the other one's, or the sweep's.
         if placed.is_err()
             && let Some((record, version)) = self.read(transfer).await?
+            && self.announcing.is_alone(transfer)
         {
             self.settle_place(record, version).await?;
         }

@@ -87,7 +87,7 @@ fn root(data: &[u8]) -> Root {
 }
 
 fn survey(object: &Held, data: &[u8]) -> Result<Survey> {
-    Survey::of(object, root(data), data.len() as u64)
+    Survey::of(object, root(data), data.len() as u64, &Gone::default())
 }
 
 fn block(data: &[u8], at: u64, len: u64) -> (Block, Vec<u8>) {
@@ -177,7 +177,46 @@ fn where_content_and_values_have_decayed_nobody_can_say_what_is_right() {
     object.change(|data, values| (data[0], values[0]) = (!data[0], !values[0]));
     let lost = survey(&object, &data).unwrap_err();
     assert!(matches!(lost, FilesError::Lost { size } if size == data.len() as u64), "{lost}");
-    assert!(Survey::of(&Held::default(), root(&data), 0).is_err());
+    assert!(Survey::of(&Held::default(), root(&data), 0, &Gone::default()).is_err());
+}
+
+/// An object on a disk with sectors that cannot be read.
+struct Unreadable<'a>(&'a Held, std::ops::Range<u64>);
+
+impl Object for Unreadable<'_> {
+    fn size(&self) -> u64 {
+        self.0.size()
+    }
+
+    fn read(&self, offset: u64, into: &mut [u8]) -> Result<usize, VaultError> {
+        if offset < self.1.end && self.1.start < offset + into.len() as u64 {
+            return Err(std::io::Error::from_raw_os_error(rustix::io::Errno::IO.raw_os_error()).into());
+        }
+        self.0.read(offset, into)
+    }
+
+    fn read_outboard(&self, offset: u64, into: &mut [u8]) -> Result<usize, VaultError> {
+        self.0.read_outboard(offset, into)
+    }
+}
+
+//= S5.120 (test)
+#[test]
+fn a_group_that_the_disk_cannot_read_is_named_and_the_others_are_not() {
+    let data = content(300 * KIB);
+    let held = Held::new(&data);
+    let disk = Unreadable(&held, 70_000..70_001);
+    let found = Survey::of(&disk, root(&data), data.len() as u64, &Gone::default()).unwrap();
+    assert_eq!(found.spans(), [Span { offset: GROUP_LEN, len: GROUP_LEN }]);
+}
+
+#[test]
+fn nobody_reads_on_for_one_who_is_gone() {
+    let data = content(300 * KIB);
+    let gone = Gone::default();
+    drop(gone.on_drop());
+    let read = Survey::of(&Held::new(&data), root(&data), data.len() as u64, &gone);
+    assert!(matches!(read, Err(FilesError::Exchange(hikyaku::Error::Truncated))), "{read:?}");
 }
 
 //= S5.122 (test)

@@ -116,3 +116,37 @@ impl Branches for Grove {
         Ok(None)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sift::ANSWERS;
+
+    /// What tells of an older version's pieces comes behind answers, and one task hears both: were there more answers than have
+    /// room, and somebody waited for the pieces, neither would come.
+    //= S5.108 (test)
+    #[test]
+    fn no_more_is_listed_than_answers_have_room_while_nobody_takes_them() {
+        // Files so large that each is a part of the listing, as where they are compared by their roots.
+        let file = |number: u64| Listed::File {
+            name: number.to_be_bytes().to_vec(),
+            size: 64 << 20,
+            mtime: 0,
+            mtime_ns: 0,
+            mode: 0o644,
+            links: false,
+            root: Some(Root([0; 32])),
+        };
+        let grove = Grove { left: (0..3 * ANSWERS as u64).map(file).collect(), file: None };
+        let (to, from) = answers(ANSWERS);
+        let accept = Accept { list: Some(true), ..Accept::new(TransferId([0; 16]), 0) };
+        let mut sifting = Sifting::new(grove, &accept, from, |_| {}).unwrap();
+        let parts = |sifting: &mut Sifting<Grove>| std::iter::from_fn(|| sifting.list().unwrap()).count();
+        assert_eq!(parts(&mut sifting), ANSWERS);
+        for first in 0..2 {
+            to.give(Wants { first, verdicts: vec![0], from: None, older: Vec::new() });
+            sifting.hear().unwrap();
+        }
+        assert_eq!(parts(&mut sifting), 2, "as many as were answered");
+    }
+}

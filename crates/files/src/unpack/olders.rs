@@ -11,7 +11,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use hikyaku_wire::cbor::MAX_INTEGER;
-use hikyaku_wire::files::{Answer, Composed, MAX_AHEAD, MAX_INDEX, Older, OlderFile, Pieces};
+use hikyaku_wire::files::{Answer, Composed, MAX_INDEX, Older, OlderFile, Pieces};
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 
@@ -24,7 +24,7 @@ use crate::versions;
 /// The most bytes of paths that are remembered.
 const MAX_PATHS: usize = 4 * 1024 * 1024;
 /// What waits for the task that reads.
-const TASKS: usize = 2 * MAX_AHEAD;
+const TASKS: usize = 1_024;
 /// The most older versions that are held open.
 const OPEN: usize = 4;
 

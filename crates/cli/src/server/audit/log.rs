@@ -58,10 +58,13 @@ impl Log {
 
     fn rotate(&mut self) -> io::Result<()> {
         let older = |number: u32| self.path.with_extension(format!("{number}.jsonl"));
-        for number in (1..KEPT).rev() {
-            rename_if_there(&older(number), &older(number + 1))?;
+        // Moved aside already, where a new file could not be opened: nothing older goes for that.
+        if self.path.exists() {
+            for number in (1..KEPT).rev() {
+                rename_if_there(&older(number), &older(number + 1))?;
+            }
+            rename_if_there(&self.path, &older(1))?;
         }
-        rename_if_there(&self.path, &older(1))?;
         let (path, max) = (self.path.clone(), self.max);
         *self = Self::open(path, max)?;
         Ok(())

@@ -30,6 +30,11 @@ impl Announcing {
         self.lock().contains_key(&transfer)
     }
 
+    /// Whether the only claim is that of whoever asks. With another one the record is not his to forget.
+    pub(super) fn is_alone(&self, transfer: TransferId) -> bool {
+        self.lock().get(&transfer) == Some(&1)
+    }
+
     fn lock(&self) -> MutexGuard<'_, HashMap<TransferId, usize>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -44,5 +49,23 @@ impl Drop for Claim {
                 claimed.remove(&self.transfer);
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn whoever_announces_beside_another_forgets_nothing_of_his() {
+        let (announcing, transfer) = (Announcing::default(), TransferId([1; 16]));
+        let first = announcing.claim(transfer);
+        assert!(announcing.is_alone(transfer));
+        let second = announcing.claim(transfer);
+        assert!(!announcing.is_alone(transfer) && announcing.has(transfer));
+        drop(first);
+        assert!(announcing.is_alone(transfer), "the other one ended");
+        drop(second);
+        assert!(!announcing.is_alone(transfer) && !announcing.has(transfer));
     }
 }

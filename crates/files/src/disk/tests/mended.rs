@@ -5,6 +5,7 @@ use hikyaku_wire::files::mending::Span;
 
 use super::*;
 use crate::mending::{Stitching, Survey};
+use crate::pause::Gone;
 
 /// Five groups, of which the second, the third and the last one decay.
 const LEN: usize = 4 * tree::GROUP + 1_000;
@@ -40,7 +41,7 @@ fn begin(at: &Path, decay: impl FnOnce(&mut Vec<u8>, &mut Vec<u8>)) {
 fn attempt(at: &Path) -> Result<()> {
     let vault = FsVault::open(&at.join("vault"), 0).map_err(hikyaku_storage::vault::VaultError::Io)?;
     let object = vault.mend(ObjectId(root().0))?;
-    let survey = Survey::of(&*object, root(), LEN as u64)?;
+    let survey = Survey::of(&*object, root(), LEN as u64, &Gone::default())?;
     let (spans, data) = (survey.spans(), content(LEN));
     let mut stitching = Stitching::new(object, survey);
     for Span { offset, len } in spans {
@@ -61,7 +62,7 @@ fn check(at: &Path, done: bool, harmless: impl Fn(usize) -> bool) {
     if done {
         let vault = FsVault::open(&at.join("vault"), 0).unwrap();
         let object = vault.open(ObjectId(root().0)).unwrap();
-        assert!(Survey::of(&*object, root(), LEN as u64).unwrap().is_whole());
+        assert!(Survey::of(&*object, root(), LEN as u64, &Gone::default()).unwrap().is_whole());
         assert_eq!(vault.stored().unwrap(), LEN as u64 + 5 * 32);
     }
 }
