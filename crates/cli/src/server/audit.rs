@@ -3,7 +3,7 @@
 //!
 //! One thread writes; lines that come while it makes others durable share the next synchronisation. Nothing is accepted, no
 //! receipt is sent and no byte is given before its line is durable. The file is `transfers.jsonl` in the data directory; at [`MAX_FILE`] it is
-//! moved to `transfers.1.jsonl`, that to `transfers.2.jsonl` and so on ([`log`]). What a peer names is bounded ([`line`]), and so
+//! moved to `transfers.1.jsonl`, that to `transfers.2.jsonl` and so on ([`mod@log`]). What a peer names is bounded ([`mod@line`]), and so
 //! are the lines that refusals of one user get ([`refusals`]). The keys are in `docs/json.md`.
 
 mod line;
