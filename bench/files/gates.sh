@@ -1,5 +1,5 @@
 #!/bin/sh
-# Measures what files are held to, one after the other: about 12 minutes as root on a machine where nothing else runs.
+# Measures what files are held to, one after the other: about 6 minutes as root on a machine where nothing else runs.
 # usage: gates.sh HIKYAKU LINK       (target/release/hikyaku and bench/target/release/link, which are built already)
 set -eu
 here=$(dirname "$0")

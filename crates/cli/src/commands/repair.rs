@@ -94,8 +94,9 @@ impl Repair {
                 output::line(format_args!("{what} is whole: {size}; the hashes beside it are made anew"))
             }
             _ => output::line(format_args!(
-                "{what} is whole again: {} sent for {places} places of {size}",
-                event::bytes(bytes)
+                "{what} is whole again: {} of {size} sent, in {places} {}",
+                event::bytes(bytes),
+                if places == 1 { "place" } else { "places" }
             )),
         }
     }
