@@ -312,7 +312,12 @@ fn whoever_receives_gets_what_comes_once_however_often_they_begin_again() {
     receiver.kill();
     send(&ana, "two");
     let receiver = receive(&["--accept", "known"]);
-    assert_eq!(next(&receiver)["path"], into.join("two").to_str().unwrap(), "it goes on where it was");
+    let mut after = next(&receiver);
+    if after["reference"] == one["reference"] {
+        // It ended between saying so and remembering it: then it says so again, of the same file.
+        after = next(&receiver);
+    }
+    assert_eq!(after["path"], into.join("two").to_str().unwrap(), "it goes on where it was");
     let left = |line: &str| {
         line.contains("left: unwanted (8 B), here from eve") && line.contains("hikyaku get @eve:1")
     };
