@@ -2,7 +2,7 @@
 //!
 //! Pure rules: [`tree`] (the hash), [`journal`] (what is durable), [`names`] (what a peer may call a file), [`receive`]
 //! (what may come next), [`quota`] (what may still be stored), [`pause`]
-//! (a full disk), [`versions`] (what did not change), [`packing`]
+//! (a full disk), [`passage`] (what is read while it is written), [`versions`] (what did not change), [`packing`]
 //! (what is sent smaller). Disk: [`jail`] (directories that cannot be left), [`vault`] (whole objects), [`drop_dir`],
 //! [`source`], [`scrub`]. Shells: [`server`] and [`client`], which speak `files/1` (spec chapter 5) over the library; [`rooms`] is
 //! what they ask of a room log.
@@ -24,7 +24,7 @@ mod object_tree;
 mod older;
 pub mod pace;
 pub mod packing;
-mod passage;
+pub mod passage;
 pub mod pause;
 pub mod pipe;
 mod policy;

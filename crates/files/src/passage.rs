@@ -14,7 +14,7 @@ use hikyaku_wire::parcel::Root;
 
 /// How a parcel ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum End {
+pub enum End {
     /// It is whole and durable, and its room says so.
     Settled(Root, u64),
     /// It will never be whole.
@@ -23,7 +23,7 @@ pub(crate) enum End {
 
 /// A parcel on its way.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Passage {
+pub struct Passage {
     /// Everything before this offset is verified and may be read.
     available: u64,
     /// Somebody writes it now.
@@ -39,15 +39,15 @@ pub(crate) struct Passage {
 
 /// A reader's place.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Place {
+pub struct Place {
     /// The next byte to read.
-    pub(crate) at: u64,
+    pub at: u64,
     rewrites: u64,
 }
 
 /// What a reader may do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Next {
+pub enum Next {
     /// Read and send so many bytes.
     Send(u64),
     /// Wait: it is ahead of whoever writes.
@@ -62,14 +62,17 @@ pub(crate) enum Next {
 
 impl Passage {
     /// Nobody writes it, and so much is there: known from the store, and only where nobody knows better.
-    pub(crate) fn rest(&mut self, verified: u64) {
-        if !self.known {
+    pub fn rest(&mut self, verified: u64) {
+        if !self.known && self.end.is_none() {
             (self.available, self.known) = (verified, true);
         }
     }
 
     /// Somebody begins to write, after `from`. Bytes behind that are written again.
-    pub(crate) fn begin(&mut self, from: u64) {
+    pub fn begin(&mut self, from: u64) {
+        if self.end.is_some() {
+            return;
+        }
         if from < self.available {
             self.rewrites += 1;
             self.rewritten = from;
@@ -78,62 +81,66 @@ impl Passage {
     }
 
     /// Everything before `offset` is written and verified.
-    pub(crate) fn reach(&mut self, offset: u64) {
-        self.available = self.available.max(offset);
-    }
-
-    /// Nobody writes any more; somebody may come back.
-    pub(crate) fn stop(&mut self) {
-        self.writing = false;
-    }
-
-    /// It has its end, durably. The first one counts.
-    //= S5.82
-    pub(crate) fn end(&mut self, end: End) {
-        self.writing = false;
-        self.end.get_or_insert(end);
-        if let Some(End::Settled(_, size)) = self.end {
-            self.available = size;
+    pub fn reach(&mut self, offset: u64) {
+        if self.end.is_none() {
+            self.available = self.available.max(offset);
         }
     }
 
-    pub(crate) fn is_settled(&self) -> bool {
+    /// Nobody writes any more; somebody may come back.
+    pub fn stop(&mut self) {
+        self.writing = false;
+    }
+
+    /// It has its end, durably. The first one counts, and nothing moves after it.
+    //= S5.82
+    pub fn end(&mut self, end: End) {
+        self.writing = false;
+        self.end.get_or_insert(end);
+        if let Some(End::Settled(_, size)) = self.end {
+            (self.available, self.known) = (size, true);
+        }
+    }
+
+    /// Whether it is whole, durably.
+    pub fn is_settled(&self) -> bool {
         matches!(self.end, Some(End::Settled(..)))
     }
 
-    pub(crate) fn is_writing(&self) -> bool {
+    /// Whether somebody writes it now.
+    pub fn is_writing(&self) -> bool {
         self.writing
     }
 
     /// Whether it is known how far it is.
-    pub(crate) fn is_known(&self) -> bool {
+    pub fn is_known(&self) -> bool {
         self.known
     }
 
-    #[cfg(test)]
-    pub(crate) fn has_ended(&self) -> bool {
+    /// Whether it has its end.
+    pub fn has_ended(&self) -> bool {
         self.end.is_some()
     }
 
     /// As readers are told.
-    pub(crate) fn arrival(&self) -> Arrival {
+    pub fn arrival(&self) -> Arrival {
         Arrival { bytes: self.available, sending: self.writing }
     }
 
     /// A reader's place at `at`, from now on.
-    pub(crate) fn place(&self, at: u64) -> Place {
+    pub fn place(&self, at: u64) -> Place {
         Place { at, rewrites: self.rewrites }
     }
 
     /// Whether a reader that has everything before `at` may begin, or has to wait until so much is there.
-    pub(crate) fn reaches(&self, at: u64) -> bool {
+    pub fn reaches(&self, at: u64) -> bool {
         self.available >= at || self.end.is_some()
     }
 
     /// What a reader may do at its place.
     //= S5.81
     //= S5.82
-    pub(crate) fn next(&self, place: &mut Place) -> Next {
+    pub fn next(&self, place: &mut Place) -> Next {
         if self.end == Some(End::Aborted) {
             return Next::Aborted;
         }

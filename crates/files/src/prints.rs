@@ -1,7 +1,7 @@
 //! Prints: what a file was when it was received, kept with the file, so that a bit that flips later is found and placed.
 //!
-//! A print is an extended attribute of at most 2 KiB: the digests of up to 64 equal parts of the file, with its size and time. It
-//! moves with the file, and goes with it. Up to 4 MiB a part is one group of 64 KiB; of larger files the parts are larger,
+//! A print is an extended attribute of little more than 2 KiB at most: the digests of up to 64 equal parts of the file and of
+//! what is left behind them, with its size and time. It moves with the file, and goes with it. Up to 4 MiB a part is one group of 64 KiB; of larger files the parts are larger,
 //! so a print of 2 GiB places a flipped bit within 32 MiB. A part that was not seen, because a transfer was
 //! gone on with behind it, has no digest. Prints are this program's own, and no part of the protocol.
 
@@ -32,7 +32,7 @@ const UNSEEN: Cv = [0xff; 32];
 
 /// The print of a file, while it is written.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Prints {
+pub struct Prints {
     /// A part has `1 << level` groups.
     level: u8,
     parts: Vec<Cv>,
@@ -49,7 +49,7 @@ pub(crate) struct Prints {
 
 /// A print as it is kept.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Print {
+pub struct Print {
     size: u64,
     modified: (i64, u32),
     level: u8,
@@ -58,7 +58,7 @@ pub(crate) struct Print {
 
 impl Prints {
     /// Of a file whose beginning is not seen.
-    pub(crate) fn from(at: u64) -> Self {
+    pub fn from(at: u64) -> Self {
         let mut prints = Self::default();
         let groups = at.div_ceil(GROUP_LEN);
         prints.push_run(UNSEEN, groups);
@@ -67,7 +67,7 @@ impl Prints {
     }
 
     /// The next bytes.
-    pub(crate) fn update(&mut self, mut bytes: &[u8]) {
+    pub fn update(&mut self, mut bytes: &[u8]) {
         let skipped = usize::try_from(self.unseen).unwrap_or(usize::MAX).min(bytes.len());
         self.unseen -= skipped as u64;
         bytes = bytes.get(skipped..).unwrap_or_default();
@@ -90,7 +90,7 @@ impl Prints {
     }
 
     /// Whole groups of zeros, or the zeros at the end.
-    pub(crate) fn zeros(&mut self, len: u64) {
+    pub fn zeros(&mut self, len: u64) {
         let skipped = self.unseen.min(len);
         self.unseen -= skipped;
         self.push_run(ZEROS, (len - skipped).div_ceil(GROUP_LEN));
@@ -98,7 +98,7 @@ impl Prints {
 
     /// The next bytes of a file, with the chaining values that they are verified by: those of the groups in which they lie,
     /// each as far as it has come. Where they begin inside a group, its value is said again, and the later one counts.
-    pub(crate) fn block(&mut self, offset: u64, data: &[u8], cvs: &[Cv]) {
+    pub fn block(&mut self, offset: u64, data: &[u8], cvs: &[Cv]) {
         let begun = usize::try_from(offset % GROUP_LEN).unwrap_or(0);
         let (first, rest) = data.split_at(data.len().min(GROUP - begun));
         let pieces = std::iter::once(first).chain(rest.chunks(GROUP));
@@ -176,8 +176,8 @@ impl Prints {
         }
     }
 
-    /// The print of what came.
-    fn finish(mut self, size: u64, modified: (i64, u32)) -> Print {
+    /// The print of what came: so many bytes, written to last at this time (seconds and nanoseconds).
+    pub fn finish(mut self, size: u64, modified: (i64, u32)) -> Print {
         self.close();
         let rest = self.pending.iter().rev().map(|(_, digest)| *digest);
         self.parts.extend(rest.reduce(|right, left| join(left, right)));
@@ -198,7 +198,8 @@ impl Print {
         Self::decode(bytes.get(..len)?)
     }
 
-    fn encode(&self) -> Vec<u8> {
+    /// As it is kept.
+    pub fn encode(&self) -> Vec<u8> {
         let (seconds, nanoseconds) = self.modified;
         let mut out = vec![VERSION, self.level];
         out.extend(self.size.to_be_bytes());
@@ -208,8 +209,9 @@ impl Print {
         out
     }
 
-    /// Reads what [`Print::encode`] wrote; `None` when it is something else.
-    fn decode(bytes: &[u8]) -> Option<Self> {
+    /// Reads what [`Print::encode`] wrote; `None` when it is something else, or of another level than a file of that size
+    /// gets.
+    pub fn decode(bytes: &[u8]) -> Option<Self> {
         let ([VERSION, level], rest) = bytes.split_first_chunk::<2>()? else { return None };
         let (size, rest) = rest.split_first_chunk::<8>()?;
         let (seconds, rest) = rest.split_first_chunk::<8>()?;
@@ -218,13 +220,20 @@ impl Print {
         let modified = (i64::from_be_bytes(*seconds), nanoseconds);
         let (parts, []) = rest.as_chunks::<32>() else { return None };
         let print = Self { size, modified, level: *level, parts: parts.to_vec() };
-        (*level < 48 && parts.len() as u64 == size.div_ceil(print.part_len())).then_some(print)
+        let is_made = *level == level_of(size.div_ceil(GROUP_LEN));
+        (is_made && parts.len() as u64 == size.div_ceil(print.part_len())).then_some(print)
     }
 
     /// The bytes of a part.
     fn part_len(&self) -> u64 {
         GROUP_LEN << self.level
     }
+}
+
+/// The level of a print of so many groups: the smallest at which no more than 64 parts are whole.
+fn level_of(groups: u64) -> u8 {
+    let fits = |level: &u8| groups >> level <= MAX_PARTS as u64;
+    (0..48).find(fits).unwrap_or(u8::MAX)
 }
 
 /// Two neighbours as one.

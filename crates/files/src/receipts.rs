@@ -1,10 +1,12 @@
 //! Signed receipts: made by the device that has a parcel, kept by the server, checked by anybody.
 //!
 //! Pure: [`Holder::sign`] makes one of a [`Fetched`], which only exists once everything is durable and in its place;
-//! [`verify`] believes nothing but the signature; [`accept`] is what a server asks beyond that. Shells: [`server`], and
+//! [`verify`] believes nothing but the signature; [`accept`] is what a server asks beyond that; [`printed`] is how receipts are
+//! kept in files. Shells: [`server`], and
 //! the methods that [`FilesClient`](crate::FilesClient) has for them. Spec: section 5.9.
 
 mod client;
+pub mod printed;
 pub mod server;
 
 use hikyaku::{ErrorCode, Failure, Identity, KeyId, is_signed};

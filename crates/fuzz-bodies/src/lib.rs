@@ -18,7 +18,11 @@ pub mod listing;
 pub mod listing_answers;
 pub mod mux;
 pub mod mux_pair;
+pub mod passage;
 pub mod presence;
+pub mod prints;
+pub mod quota;
+pub mod receipts;
 pub mod seeds;
 pub mod session;
 pub mod versions;
@@ -64,6 +68,12 @@ pub const TARGETS: &[Target] = &[
     Target { name: "mux_input", body: mux::mux_input, fixed: FIXED },
     // Both sides' buffers, as large as the input makes their limits.
     Target { name: "mux_pair", body: mux_pair::mux_pair, fixed: 256 * 1024 },
+    Target { name: "passage", body: passage::passage, fixed: FIXED },
+    // Four groups, and what is known of them.
+    Target { name: "prints", body: prints::prints, fixed: 1024 * 1024 },
+    Target { name: "quota", body: quota::quota, fixed: FIXED },
+    // A line, what JSON makes of it, and its bytes.
+    Target { name: "receipts_file", body: receipts::receipts_file, fixed: 128 * 1024 },
     Target { name: "safe_name", body: files::name, fixed: FIXED },
     Target { name: "session_control", body: session::control, fixed: FIXED },
     Target { name: "session_datagrams", body: session::datagrams, fixed: FIXED },

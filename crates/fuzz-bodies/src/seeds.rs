@@ -5,8 +5,12 @@ use std::path::{Path, PathBuf};
 
 use hikyaku_files::bundle::Writer;
 use hikyaku_files::journal::{Contents, Record};
-use hikyaku_files::tree::{GROUP, Tree, group};
+use hikyaku_files::prints::Prints;
+use hikyaku_files::receipts::printed::{MAX_LINE, Printed};
+use hikyaku_files::receipts::verify;
+use hikyaku_files::tree::{GROUP, GROUP_LEN, Tree, group};
 use hikyaku_wire::bundle::{Done, Enter, FileEnd, FileHead, Leave, Symlink};
+use hikyaku_wire::cbor;
 use hikyaku_wire::parcel::Root;
 use serde_json::Value;
 
@@ -67,6 +71,10 @@ fn made(target: &str) -> Vec<Vec<u8>> {
         "journal" => vec![journal()],
         "listing" => listings(),
         "listing_answers" => answers(),
+        "passage" => passages(),
+        "prints" => prints(),
+        "quota" => quotas(),
+        "receipts_file" => receipts(),
         "tree" => trees(),
         "versions" => versions(),
         "bundle" => vec![[&[6, 0], &bundle()[..]].concat()],
@@ -162,6 +170,64 @@ fn answers() -> Vec<Vec<u8>> {
         &[1, 0],
     ];
     ways.iter().map(|way| [&tree[..], way].concat()).collect()
+}
+
+/// Written, read and begun earlier; settled, or given up; begun earlier twice, and less early the second time.
+fn passages() -> Vec<Vec<u8>> {
+    let far = [0, 1, 0, 0, 1, 0x40, 0, 5, 0, 5, 0, 5, 1];
+    let ends = [
+        &[2, 0, 1, 4, 0, 1, 0x10, 0, 5, 1, 0, 5, 0, 4, 0, 5, 0, 5, 1][..],
+        &[4, 2, 5, 0, 5, 1, 5, 1, 5, 2, 5, 2],
+        &[4, 1, 0, 1, 5, 0, 5, 2, 5, 2],
+        &[3, 0, 9, 5, 0],
+        &[0, 1, 0, 0, 1, 0x40, 0, 0, 1, 0x20, 0, 5, 0, 5, 1, 4, 2, 5, 0, 5, 1],
+    ];
+    ends.iter().map(|end| [&far[..], end].concat()).collect()
+}
+
+/// Prints as they are kept, of files and of what is mostly holes; pieces, and runs.
+fn prints() -> Vec<Vec<u8>> {
+    let kept = [0, 1, 64, 65, 129, 130, 1 << 37].map(|groups| {
+        let mut prints = Prints::default();
+        prints.zeros(groups * GROUP_LEN);
+        [&[3], &prints.finish(groups * GROUP_LEN, (1, 2)).encode()[..]].concat()
+    });
+    // One part of two groups, where there would be two parts.
+    let coarse = [&[3, 1, 1, 0, 0, 0, 0, 0, 2, 0, 0][..], &[0; 12], &[7; 32]].concat();
+    let pieces = [0, 3, 7, 0, 7, 0x12, 0x34, 0x40, 1, 0x90, 3].to_vec();
+    let time = [0, 0, 0, 0, 0, 0, 0, 1, 0, 2];
+    let runs = [&[1][..], &time, &[1, 0, 16, 0, 70, 0, 9, 0, 1, 0, 9, 0, 0, 0, 0, 0, 0, 1, 2, 0, 0]].concat();
+    let unseen = [&[1][..], &time, &[0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0, 16, 0, 70, 0, 9]].concat();
+    kept.into_iter().chain([coarse, pieces, runs, unseen]).collect()
+}
+
+/// Transfers of two accounts that hold, grow, settle and are counted again.
+fn quotas() -> Vec<Vec<u8>> {
+    let hold = |act, transfer| [act, transfer, 0x34, 1, 1, 0, 1, 2, 0, 1, 0, 100];
+    let rest = [3, 0, 1, 0, 50, 4, 0, 1, 0, 70, 3, 1, 0, 0xff, 0xff, 0xff, 0, 0, 0, 0, 0, 6, 0, 1, 1, 0, 9];
+    let again = [7, 0, 2, 0, 1, 0, 5, 1, 1, 0, 6, 5, 1];
+    vec![[&hold(0, 0)[..], &hold(1, 1), &hold(2, 2), &rest, &again].concat()]
+}
+
+/// Files of a receipt that is true, and of one that is not, with what else may stand there.
+fn receipts() -> Vec<Vec<u8>> {
+    let signed = vectors("files", "hex")
+        .into_iter()
+        .filter_map(|bytes| cbor::decode(&bytes, &cbor::Limits::default()).ok());
+    let lines = signed.filter_map(|receipt| {
+        let said = verify(&receipt).ok()?;
+        let mut printed = serde_json::to_vec(&Printed::new(1, "receipt", &receipt, Ok(&said))).ok()?;
+        printed.push(b'\n');
+        Some(printed)
+    });
+    let lines: Vec<_> = lines.collect();
+    assert!(!lines.is_empty(), "the vectors have a receipt that can be checked");
+    let long = [&[9][..], &vec![b' '; MAX_LINE + 1]].concat();
+    lines
+        .iter()
+        .flat_map(|line| [[&[9][..], line].concat(), [&[255, b'\n'][..], line, line, b"{}"].concat()])
+        .chain([long])
+        .collect()
 }
 
 /// The trees of the first groups of a file.

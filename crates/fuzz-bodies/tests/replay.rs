@@ -125,7 +125,7 @@ macro_rules! every_target {
 
 every_target! {
     account_messages bundle cbor_check certificate chat_event chat_follower chat_messages chat_presence file_receiving file_messages
-    frame_decoder inspect invite_link journal listing listing_answers mux_input mux_pair safe_name session_control session_datagrams session_inbound
+    frame_decoder inspect invite_link journal listing listing_answers mux_input mux_pair passage prints quota receipts_file safe_name session_control session_datagrams session_inbound
     session_messages tree varint versions
 }
 
