@@ -5,10 +5,11 @@
 mod common;
 
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
-use common::{Done, Place, Proxy, dropped, names, noise, server_behind, server_with_room};
+use common::{Done, Home, Place, Proxy, Server, dropped, names, noise, server_behind, server_with_room};
+use rustix::fs::XattrFlags;
 
 fn tree(place: &Place) {
     for file in ["t/deep/one", "t/deep/two", "t/three", "t/four"] {
@@ -304,4 +305,76 @@ fn a_receipt_of_what_was_sent_of_a_tree_alone_is_none_of_the_whole() {
     fs::remove_file(place.join("t/deep/one")).unwrap();
     ana.run(send).ok();
     ana.run(["verify", "t"]).fails(6, &says);
+}
+
+/// Somebody with a directory `t` that has a file `f`, both with an extended attribute; `None` where the file system keeps none.
+fn noted() -> Option<(Place, Server, Home, PathBuf)> {
+    let place = Place::new();
+    place.directory("drop");
+    let (server, ana) = server_with_room(&place, &["--into", "drop"], "ops");
+    let at = place.directory("t");
+    fs::write(at.join("f"), b"f").unwrap();
+    if note(&at.join("f"), b"\x00\xff").is_err() {
+        println!("skipped: no extended attributes on this file system");
+        return None;
+    }
+    note(&at, b"\x00\xff").unwrap();
+    Some((place, server, ana, at))
+}
+
+fn note(path: &Path, value: &[u8]) -> rustix::io::Result<()> {
+    rustix::fs::setxattr(path, "user.note", value, XattrFlags::empty())
+}
+
+fn noted_of(path: &Path) -> Option<Vec<u8>> {
+    let mut value = [0; 8];
+    rustix::fs::getxattr(path, "user.note", &mut value).map(|len| value[..len].to_vec()).ok()
+}
+
+#[test]
+fn extended_attributes_are_kept_where_they_are_asked_for() {
+    let Some((place, _server, ana, _)) = noted() else { return };
+    let get = |path: &str| noted_of(&place.join(path));
+    ana.run(["send", "t", "--to", ":"]).ok();
+    assert_eq!(get("drop/t/f"), None);
+    fs::remove_dir_all(place.join("drop/t")).unwrap();
+    ana.run(["send", "t", "--to", ":", "--xattrs"]).ok();
+    assert_eq!((get("drop/t/f"), get("drop/t")), (Some(b"\x00\xff".to_vec()), Some(b"\x00\xff".to_vec())));
+    // A file alone has them too, and the receipt knows.
+    ana.run(["send", "t/f", "--to", ":", "--xattrs"]).ok();
+    assert_eq!(get("drop/f"), Some(b"\x00\xff".to_vec()));
+    ana.run(["verify", "t/f"]).ok();
+}
+
+#[test]
+fn extended_attributes_that_changed_alone_are_a_reason_to_send_a_file_again_and_it_is_sent_once() {
+    let Some((place, _server, ana, at)) = noted() else { return };
+    let get = |path: &str| noted_of(&place.join(path));
+    let never = ["send", "t", "--to", ":", "--xattrs"];
+    let always = ["send", "t", "--to", ":", "--xattrs", "--overwrite", "always"];
+    let stays = |command: &[&str]| ana.run(command).ok().contains("files not sent: 1");
+    assert!(!stays(&never));
+    assert!(stays(&always), "nothing has changed");
+    note(&at.join("f"), b"other").unwrap();
+    note(&at, b"third").unwrap();
+    assert!(stays(&never), "what is there stays where nothing is to be replaced");
+    assert_eq!(get("drop/t/f"), Some(b"\x00\xff".to_vec()));
+    assert!(!stays(&always));
+    assert_eq!((get("drop/t/f"), get("drop/t")), (Some(b"other".to_vec()), Some(b"third".to_vec())));
+    assert!(stays(&always), "they are the same now");
+    rustix::fs::removexattr(at.join("f"), "user.note").unwrap();
+    assert!(!stays(&always));
+    assert_eq!(get("drop/t/f"), None);
+    assert!(stays(&always), "the server's own are none of them");
+
+    // What is fetched over it is compared in the same way.
+    note(&at.join("f"), b"room").unwrap();
+    let sent = ana.run(["send", "t", "--to", "#ops", "--xattrs"]);
+    let reference = sent.ok().split_whitespace().next().unwrap().to_owned();
+    let into = place.directory("fetched");
+    let fetch = ["get", &reference, "--into", into.to_str().unwrap(), "--overwrite", "always"];
+    ana.run(fetch).ok();
+    note(&into.join("t/f"), b"mine").unwrap();
+    ana.run(fetch).ok();
+    assert_eq!(noted_of(&into.join("t/f")), Some(b"room".to_vec()));
 }

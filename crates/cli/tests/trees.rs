@@ -14,7 +14,6 @@ use std::process::Command;
 use std::time::{Duration, SystemTime};
 
 use common::{Done, Home, Place, Program, Proxy, dropped, names, noise, server_behind, server_with_room};
-use rustix::fs::XattrFlags;
 use rustix::process::Signal;
 
 /// What can be seen of an entry: kind, mode, time, content or target, how many names it has, and what it takes.
@@ -96,32 +95,6 @@ fn a_tree_is_the_same_in_the_directory_in_a_room_and_where_it_is_fetched() {
             (vec!["garden".into()], vec!["garden".into()])
         );
     }
-}
-
-#[test]
-fn extended_attributes_are_kept_where_they_are_asked_for() {
-    let (place, _server, ana) = world();
-    let at = place.directory("t");
-    fs::write(at.join("f"), b"f").unwrap();
-    let set = |path: &Path| rustix::fs::setxattr(path, "user.note", b"\x00\xff", XattrFlags::empty());
-    if set(&at.join("f")).is_err() {
-        println!("skipped: no extended attributes on this file system");
-        return;
-    }
-    set(&at).unwrap();
-    let get = |path: &str| {
-        let mut value = [0; 8];
-        rustix::fs::getxattr(place.join(path), "user.note", &mut value).map(|len| value[..len].to_vec())
-    };
-    ana.run(["send", "t", "--to", ":"]).ok();
-    assert!(get("drop/t/f").is_err());
-    fs::remove_dir_all(place.join("drop/t")).unwrap();
-    ana.run(["send", "t", "--to", ":", "--xattrs"]).ok();
-    assert_eq!((get("drop/t/f"), get("drop/t")), (Ok(b"\x00\xff".to_vec()), Ok(b"\x00\xff".to_vec())));
-    // A file alone has them too, and the receipt knows.
-    ana.run(["send", "t/f", "--to", ":", "--xattrs"]).ok();
-    assert_eq!(get("drop/f"), Ok(b"\x00\xff".to_vec()));
-    ana.run(["verify", "t/f"]).ok();
 }
 
 #[test]

@@ -19,7 +19,7 @@ mod marks;
 mod trees;
 
 pub(crate) use marks::{Entry, OWN_ATTRIBUTES, mark};
-pub(crate) use trees::{Found, set_attributes, set_metadata};
+pub(crate) use trees::{Found, set_metadata};
 
 const RESOLVE: ResolveFlags =
     ResolveFlags::BENEATH.union(ResolveFlags::NO_SYMLINKS).union(ResolveFlags::NO_MAGICLINKS);

@@ -9,6 +9,7 @@
 
 #![forbid(unsafe_code)]
 
+mod attributes;
 pub mod bundle;
 pub mod client;
 pub mod compare;

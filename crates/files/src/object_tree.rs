@@ -16,6 +16,7 @@ use hikyaku_wire::parcel::Root;
 use hikyaku_wire::{cbor, varint};
 use tokio::sync::OwnedSemaphorePermit;
 
+use crate::attributes::digest;
 use crate::bundle::Writer;
 use crate::error::{FilesError, Result};
 use crate::pause::Gone;
@@ -99,10 +100,11 @@ impl ObjectTree {
 
     /// A file with its content passed over, or read for its root; or why it is not carried.
     fn list_file(&mut self, place: u64, head: FileHead) -> Result<Entry> {
+        let attributes = head.attributes.as_deref().map(digest);
         let so_far = self.is_growing.then(|| (head.name.clone(), head.size, head.meta.unwrap_or_default()));
         match (self.list_whole_file(place, head), so_far) {
             (Err(FilesError::Range { .. }), Some((name, size, meta))) => {
-                Ok(Entry::File(ListedFile { name, size, meta, links: false, root: None, place }))
+                Ok(Entry::File(ListedFile { name, size, meta, links: false, root: None, attributes, place }))
             }
             (listed, _) => listed,
         }
@@ -136,13 +138,13 @@ impl ObjectTree {
             return Err(damaged(self.listing.at));
         }
         let FileEnd { failed } = decode(&end, self.listing.at)?;
-        let (name, size) = (head.name, head.size);
+        let (name, size, attributes) = (head.name, head.size, head.attributes.as_deref().map(digest));
         if let Some(reason) = failed {
             return Ok(Entry::LeftOut(LeftOut { name, reason }));
         }
         let meta = head.meta.unwrap_or_default();
         let root = hasher.filter(|_| is_hashed).map(|hasher| Root(*hasher.finalize().as_bytes()));
-        Ok(Entry::File(ListedFile { name, size, meta, links: false, root, place }))
+        Ok(Entry::File(ListedFile { name, size, meta, links: false, root, attributes, place }))
     }
 
     fn list_next(&mut self) -> Result<Option<Entry>> {

@@ -11,7 +11,9 @@ mod stream;
 use std::collections::VecDeque;
 
 use hikyaku_wire::bundle::{Done, Enter, HardLink, Leave, LeftOut, Reason, Symlink};
-use hikyaku_wire::files::{Accept, Close, List, Listed, MAX_AHEAD, MAX_LISTED, Verdict, Wants};
+use hikyaku_wire::files::{
+    Accept, AttributesDigest, Close, List, Listed, MAX_AHEAD, MAX_LISTED, Verdict, Wants,
+};
 use hikyaku_wire::parcel::{Metadata, Root};
 use tokio::sync::mpsc;
 
@@ -57,6 +59,8 @@ pub(crate) struct ListedFile {
     /// Whether hard links to it may follow.
     pub(crate) links: bool,
     pub(crate) root: Option<Root>,
+    /// What its extended attributes are, where they are carried.
+    pub(crate) attributes: Option<AttributesDigest>,
     /// Where it is found again, for the tree itself.
     pub(crate) place: u64,
 }
@@ -81,13 +85,22 @@ pub(crate) trait Branches: Send + 'static {
 pub struct Chain([u8; 32]);
 
 impl Chain {
-    /// The chain with one more file: its name, size, time and, when files are compared by it, its root.
-    pub fn push(&mut self, name: &[u8], size: u64, (seconds, nanoseconds): (i64, u32), root: Option<Root>) {
+    /// The chain with one more file: its name, size, time and, when files are compared by them, its root and attributes.
+    pub fn push(
+        &mut self,
+        name: &[u8],
+        size: u64,
+        (seconds, nanoseconds): (i64, u32),
+        (root, attributes): (Option<Root>, Option<AttributesDigest>),
+    ) {
         let mut hasher = blake3::Hasher::new();
         hasher.update(&self.0).update(name).update(&[0]).update(&size.to_be_bytes());
         hasher.update(&seconds.to_be_bytes()).update(&nanoseconds.to_be_bytes());
         if let Some(root) = root {
             hasher.update(&root.0);
+        }
+        if let Some(attributes) = attributes {
+            hasher.update(&attributes.0);
         }
         self.0 = *hasher.finalize().as_bytes();
     }
@@ -330,7 +343,7 @@ impl<B: Branches> Sifting<B> {
         if !verdict.is_wanted() {
             self.run += 1;
             let time = (file.meta.mtime.unwrap_or(0), file.meta.mtime_ns.unwrap_or(0));
-            self.chain.push(&file.name, file.size, time, file.root);
+            self.chain.push(&file.name, file.size, time, (file.root, file.attributes));
             self.skipped = self.skipped.saturating_add(file.size);
             return Ok(());
         }
@@ -504,6 +517,7 @@ impl Entry {
                 mode: file.meta.mode.unwrap_or(0),
                 links: file.links,
                 root: file.root,
+                attributes: file.attributes,
             },
             Self::Symlink(link) => Listed::Other(link.name.clone()),
             Self::HardLink(link) => Listed::Other(link.name.clone()),

@@ -22,6 +22,7 @@ use minicbor::{Decode, Encode};
 use rustix::fs::{AtFlags, FileType, Mode, OFlags, Stat};
 use rustix::io::Errno;
 
+use crate::attributes::carried;
 use crate::bundle::Writer;
 use crate::error::{FilesError, Result};
 use crate::names::{MAX_DEPTH, MAX_PATH, escape};
@@ -267,7 +268,7 @@ impl Walk {
         match level.dir() {
             Some(dir) => {
                 let meta = rustix::fs::fstat(dir).ok().map(|stat| metadata(&stat));
-                let attributes = self.options.attributes.then(|| level::attributes(dir)).flatten();
+                let attributes = self.options.attributes.then(|| carried(dir)).flatten();
                 self.writer.leave(&Leave { meta, attributes });
             }
             None => {

@@ -94,7 +94,7 @@ fn listed(input: &mut Input<'_>, hearing: &mut Hearing) -> Option<(Vec<Listed>, 
 fn file(input: &mut Input<'_>) -> Listed {
     let name = input.counted().to_vec();
     let (size, mtime, mtime_ns) = (input.below(16), 7, 9);
-    Listed::File { name, size, mtime, mtime_ns, mode: 0o644, links: false, root: None }
+    Listed::File { name, size, mtime, mtime_ns, mode: 0o644, links: false, root: None, attributes: None }
 }
 
 /// The bundle of what was listed and wanted, but for one lie; `None` where there is nothing to lie about.
@@ -140,8 +140,10 @@ struct Out {
 
 impl Out {
     fn entry(&mut self, entry: &Listed, is_wanted: bool, suffix: &[u8]) {
-        if let (Listed::File { name, size, mtime, mtime_ns, root, .. }, false) = (entry, is_wanted) {
-            self.chain.push(name, *size, (*mtime, *mtime_ns), *root);
+        if let (Listed::File { name, size, mtime, mtime_ns, root, attributes, .. }, false) =
+            (entry, is_wanted)
+        {
+            self.chain.push(name, *size, (*mtime, *mtime_ns), (*root, *attributes));
             self.run += 1;
             return;
         }

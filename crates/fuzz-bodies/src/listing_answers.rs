@@ -104,7 +104,16 @@ fn tree(input: &mut Input<'_>) -> Vec<Listed> {
                 large += u64::from(is_large);
                 let size = if is_large { 2 * GROUP_LEN + 1 } else { input.below(16) };
                 let (mtime, mtime_ns, mode) = (i64::from(input.byte()), 9, 0o644);
-                tree.push(Listed::File { name, size, mtime, mtime_ns, mode, links: false, root: None });
+                tree.push(Listed::File {
+                    name,
+                    size,
+                    mtime,
+                    mtime_ns,
+                    mode,
+                    links: false,
+                    root: None,
+                    attributes: None,
+                });
             }
         }
     }
@@ -166,7 +175,7 @@ fn expected(tree: &[Listed], answers: &[Wants]) -> Option<(Vec<Says>, Option<Cha
         let (verdict, from) = verdicts.pop_front()?;
         if !verdict.is_wanted() {
             kept = true;
-            chain.push(name, *size, (*mtime, *mtime_ns), None);
+            chain.push(name, *size, (*mtime, *mtime_ns), (None, None));
             match says.last_mut() {
                 Some(Says::Kept(count, last)) => (*count, *last) = (*count + 1, name.clone()),
                 _ => says.push(Says::Kept(1, name.clone())),

@@ -18,7 +18,7 @@ pub mod quotas;
 pub mod receipts;
 mod versions;
 
-pub use listing::{List, Listed, MAX_AHEAD, MAX_LISTED, OlderFile, Verdict, Wants};
+pub use listing::{AttributesDigest, List, Listed, MAX_AHEAD, MAX_LISTED, OlderFile, Verdict, Wants};
 pub use versions::{
     Composed, MAX_AVERAGE, MAX_INDEX, MAX_PARTS, MAX_PIECES, MIN_AVERAGE, MIN_PART, Older, PIECE_LEN, Packed,
     Part, Pieces,

@@ -5,9 +5,8 @@ use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 
-use hikyaku_wire::bundle::Attribute;
 use hikyaku_wire::parcel::Metadata;
-use rustix::fs::{AtFlags, FileType, Mode, OFlags, RenameFlags, Stat, Timespec, Timestamps, XattrFlags};
+use rustix::fs::{AtFlags, FileType, Mode, OFlags, RenameFlags, Stat, Timespec, Timestamps};
 use rustix::io::Errno;
 
 use super::Dir;
@@ -220,21 +219,6 @@ impl Found {
             _ => Self::Other,
         }
     }
-}
-
-/// Sets extended attributes, and says whether all were kept.
-pub(crate) fn set_attributes(file: BorrowedFd<'_>, attributes: &[Attribute]) -> bool {
-    attributes.iter().fold(true, |kept, attribute| {
-        //= S5.54
-        if attribute.name.starts_with(super::OWN_ATTRIBUTES) {
-            // Another server's word on what it was there, and whose; nobody but this one says what it is here.
-            return kept;
-        }
-        let name = std::ffi::OsStr::from_bytes(&attribute.name);
-        // Only a user's own attributes: the others are the system's, and would be a way around permissions.
-        let is_own = attribute.name.starts_with(b"user.");
-        kept & (is_own && rustix::fs::fsetxattr(file, name, &attribute.value, XattrFlags::empty()).is_ok())
-    })
 }
 
 /// Sets permission bits (never setuid, setgid, sticky) and, last, the time of modification.

@@ -138,7 +138,7 @@ fn no_peer_says_what_a_file_was() {
     let value = Prints::default().finish(0, (0, 0)).encode();
     let planted = hikyaku_wire::bundle::Attribute { name: NAME.as_bytes().to_vec(), value };
     assert!(
-        crate::jail::set_attributes(file.as_fd(), &[planted]),
+        crate::attributes::set_attributes(file.as_fd(), &[planted]),
         "nothing is lost that was the sender's to say"
     );
     assert_eq!(Print::of(&file), None);

@@ -81,9 +81,9 @@ impl Branches for Grove {
             Listed::Enter(name) => Entry::Enter(name),
             Listed::Leave => Entry::Leave,
             Listed::Other(name) => Entry::LeftOut(LeftOut { name, reason: Reason::SPECIAL }),
-            Listed::File { name, size, mtime, mtime_ns, mode, links, root } => {
+            Listed::File { name, size, mtime, mtime_ns, mode, links, root, attributes } => {
                 let meta = Metadata { mode: Some(mode), mtime: Some(mtime), mtime_ns: Some(mtime_ns) };
-                Entry::File(ListedFile { name, size, meta, links, root, place: 0 })
+                Entry::File(ListedFile { name, size, meta, links, root, attributes, place: 0 })
             }
         }))
     }
@@ -136,6 +136,7 @@ mod tests {
             mode: 0o644,
             links: false,
             root: Some(Root([0; 32])),
+            attributes: None,
         };
         let grove = Grove { left: (0..3 * ANSWERS as u64).map(file).collect(), file: None };
         let (to, from) = answers(ANSWERS);

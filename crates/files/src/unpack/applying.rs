@@ -8,11 +8,12 @@ use hikyaku_wire::files::Synced;
 
 use super::sifter::{self, Sifter, Way};
 use super::{Missing, Open, Unpacker, vault};
+use crate::attributes::set_attributes;
 use crate::bundle::Item;
 use crate::disk;
 use crate::error::Result;
 use crate::folded::Folded;
-use crate::jail::{Found, mark, set_attributes, set_metadata};
+use crate::jail::{Found, mark, set_metadata};
 use crate::names::{SafeName, SafeRelPath};
 use crate::policy::{MAX_ASIDE, other_names};
 use crate::prints::Prints;
@@ -165,7 +166,7 @@ impl Unpacker {
         let Some((placed, file)) = self.make(name, open)? else { return Ok(()) };
         let attributes = head.attributes.as_deref().unwrap_or_default();
         // At once, and not at the end: where the bundle is gone on with, they are not told again.
-        if !set_attributes(file.as_fd(), attributes) {
+        if !set_attributes(&file, attributes) {
             self.missing(Some(name), Missing::Attributes);
         }
         let prints = self.options.prints.then(|| Prints::from(from));
@@ -179,7 +180,7 @@ impl Unpacker {
         }
         let Some((_, dir)) = self.stack.last() else { return Ok(()) };
         let attributes = leave.attributes.as_deref().unwrap_or_default();
-        let kept = set_attributes(dir.as_fd(), attributes);
+        let kept = set_attributes(dir, attributes);
         dir.set_metadata(&leave.meta.unwrap_or_default()).map_err(vault)?;
         if !kept {
             self.missing(None, Missing::Attributes);

@@ -83,7 +83,16 @@ mod tests {
 
     fn file(name: &str) -> Listed {
         let name = name.as_bytes().to_vec();
-        Listed::File { name, size: 1, mtime: 0, mtime_ns: 0, mode: 0, links: false, root: None }
+        Listed::File {
+            name,
+            size: 1,
+            mtime: 0,
+            mtime_ns: 0,
+            mode: 0,
+            links: false,
+            root: None,
+            attributes: None,
+        }
     }
 
     fn list(entries: Vec<Listed>) -> List {

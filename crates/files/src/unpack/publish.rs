@@ -5,9 +5,10 @@
 
 use std::io;
 
-use hikyaku_wire::files::Verdict;
+use hikyaku_wire::files::{Overwrite, Verdict};
 
 use super::{Missing, Report};
+use crate::attributes::{carried, set_attributes};
 use crate::error::Result;
 use crate::folded::Folded;
 use crate::jail::{Dir, Found};
@@ -111,6 +112,9 @@ fn place(
             inner.let_in()?;
             existing.let_in()?;
             merge(&inner, &existing, policy, path, report)?;
+            if !set_attributes(&existing, &carried(&inner).unwrap_or_default()) {
+                report.add(path.clone(), Missing::Attributes);
+            }
             existing.set_metadata(&meta)?;
             return from.remove_dir(name).map(|()| false);
         }
@@ -118,6 +122,10 @@ fn place(
             return from.remove(name).map(|()| false);
         }
         (Some(ours), Some(theirs)) => match verdict(ours, theirs, policy) {
+            // It may have other extended attributes: whoever wants everything replaced wants those too.
+            Verdict::SAME if policy.overwrite == Overwrite::Always => {
+                return from.rename(name, into, name, true).map(|()| false);
+            }
             // What is there is what was sent, as far as anybody keeps books, or it stays because it is newer.
             Verdict::SAME | Verdict::OLDER => return from.remove(name).map(|()| false),
             Verdict::REPLACES => return from.rename(name, into, name, true).map(|()| false),

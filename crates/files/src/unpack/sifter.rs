@@ -184,10 +184,20 @@ impl Sifter {
                     let (name, way) = self.name(&name)?;
                     self.awaited.push_back(Awaited::Other(name, way));
                 }
-                Listed::File { name, size, mtime, mtime_ns, mode, links, root } => {
+                Listed::File { name, size, mtime, mtime_ns, mode, links, root, attributes } => {
                     let (name, way) = self.name(&name)?;
                     let at = if let Way::Aside(other) = &way { other.clone() } else { name.clone() };
-                    let file = File { name, at, way, size, modified: (mtime, mtime_ns), mode, links, root };
+                    let file = File {
+                        name,
+                        at,
+                        way,
+                        size,
+                        modified: (mtime, mtime_ns),
+                        mode,
+                        links,
+                        root,
+                        attributes,
+                    };
                     let (verdict, from) = self.decide(&file)?;
                     if let Some(items) = &mut items {
                         items.push(Item { path: self.path(&file.name), size, verdict });
@@ -379,7 +389,7 @@ impl Sifter {
         }
         self.kept += 1;
         self.kept_bytes = self.kept_bytes.saturating_add(file.size);
-        self.chain.push(file.name.as_bytes(), file.size, file.modified, file.root);
+        self.chain.push(file.name.as_bytes(), file.size, file.modified, (file.root, file.attributes));
         match verdict {
             Verdict::TAKEN => report.add(self.path(&file.name), Missing::Exists),
             Verdict::COLLIDES => report.add(self.path(&file.name), Missing::Collides),

@@ -10,9 +10,10 @@ use hikyaku_wire::parcel::{Metadata, Root};
 use rustix::fs::{FileType, OFlags};
 use rustix::io::Errno;
 
-use super::level::{self, Kind, Level};
+use super::level::{Kind, Level};
 use super::regular::Regular;
 use super::{Links, Pick, WalkOptions, fits, metadata, open_at, pick, reason};
+use crate::attributes::{carried, digest, read_attributes};
 use crate::bundle::Writer;
 use crate::error::Result;
 use crate::sift::{Branches, Entry, ListedFile};
@@ -95,9 +96,11 @@ impl WalkBranches {
             true => Some(root_of(level.open_file(&self.tops, name).map_err(reason)?)?),
             false => None,
         };
+        let read = || read_attributes(level.open_file(&self.tops, name).ok()?);
+        let attributes = self.options.attributes.then(read).flatten().map(|attributes| digest(&attributes));
         let size = u64::try_from(stat.st_size).unwrap_or(0);
         let (name, meta) = (name.to_vec(), metadata(&stat));
-        Ok(Entry::File(ListedFile { name, size, meta, links, root, place: 0 }))
+        Ok(Entry::File(ListedFile { name, size, meta, links, root, attributes, place: 0 }))
     }
 
     /// A directory or file below the directory that is being read.
@@ -151,7 +154,7 @@ impl Branches for WalkBranches {
     fn leave(&mut self) -> Leave {
         let Some(Some(dir)) = self.reading.pop() else { return Leave::default() };
         let meta = rustix::fs::fstat(&dir).ok().map(|stat| metadata(&stat));
-        let attributes = self.options.attributes.then(|| level::attributes(&dir)).flatten();
+        let attributes = self.options.attributes.then(|| carried(&dir)).flatten();
         Leave { meta, attributes }
     }
 

@@ -5,15 +5,10 @@ use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
 
-use hikyaku_wire::bundle::{Attribute, MAX_ATTRIBUTES};
 use rustix::fs::{FileType, OFlags, Stat};
 use rustix::io::Errno;
 
 use super::{open_at, stat_at};
-use crate::jail::OWN_ATTRIBUTES;
-
-/// The most bytes of extended attributes of one entry that are carried.
-const MAX_ATTRIBUTE_BYTES: usize = 64 * 1024;
 
 /// What an entry is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -183,27 +178,4 @@ impl Level {
 fn slice<'a>(names: &'a [u8], (start, len, _): &(u32, u16, Kind)) -> &'a [u8] {
     let start = *start as usize;
     names.get(start..start + usize::from(*len)).unwrap_or_default()
-}
-
-/// The extended attributes of an open file or directory, sorted, as many as a bundle carries;
-/// `None` when it has none or they cannot be read.
-pub(super) fn attributes(file: &OwnedFd) -> Option<Vec<Attribute>> {
-    let mut list = vec![0u8; MAX_ATTRIBUTE_BYTES];
-    let len = rustix::fs::flistxattr(file, &mut list).ok()?;
-    let mut names: Vec<&[u8]> =
-        list.get(..len)?.split(|byte| *byte == 0).filter(|name| !name.is_empty()).collect();
-    //= S5.54
-    names.retain(|name| !name.starts_with(OWN_ATTRIBUTES));
-    names.sort_unstable();
-    let (mut out, mut total) = (Vec::new(), 0);
-    let mut value = vec![0u8; MAX_ATTRIBUTE_BYTES];
-    for name in names {
-        let Ok(len) = rustix::fs::fgetxattr(file, OsStr::from_bytes(name), &mut value) else { continue };
-        total += name.len() + len;
-        if total > MAX_ATTRIBUTE_BYTES || out.len() == MAX_ATTRIBUTES {
-            break;
-        }
-        out.push(Attribute { name: name.to_vec(), value: value.get(..len)?.to_vec() });
-    }
-    (!out.is_empty()).then_some(out)
 }

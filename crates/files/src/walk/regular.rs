@@ -12,6 +12,7 @@ use rustix::fs::{SeekFrom, Stat};
 use rustix::io::Errno;
 
 use super::metadata;
+use crate::attributes::carried;
 use crate::bundle::Writer;
 use crate::error::{FilesError, Result};
 use crate::source::Fingerprint;
@@ -53,7 +54,7 @@ impl PlaceInFile {
 
 impl Regular {
     pub(super) fn new(file: OwnedFd, stat: &Stat, name: &[u8], attributes: bool) -> Self {
-        let attributes = attributes.then(|| super::level::attributes(&file)).flatten();
+        let attributes = attributes.then(|| carried(&file)).flatten();
         let (fingerprint, meta) = (Fingerprint::of_stat(stat), metadata(stat));
         let size = fingerprint.size();
         let sparse = u64::try_from(stat.st_blocks).unwrap_or(u64::MAX).saturating_mul(512) < size;

@@ -228,6 +228,7 @@ impl Hand {
             mode: 0o644,
             links: false,
             root: None,
+            attributes: None,
         };
         let entries = vec![Listed::Enter(b"t".to_vec()), file, Listed::Leave];
         exchange.send(&Step::List(List { first: 0, entries, last: Some(true) })).await.unwrap();

@@ -65,6 +65,9 @@ pub enum Listed {
         /// Its root, when files are compared by it.
         #[n(6)]
         root: Option<Root>,
+        /// What its extended attributes are, where they are carried.
+        #[n(7)]
+        attributes: Option<AttributesDigest>,
     },
     /// Something else that has this name: a link, or something that is not carried.
     #[n(3)]
@@ -74,6 +77,15 @@ pub enum Listed {
         Vec<u8>,
     ),
 }
+
+/// What says whether two files have the same extended attributes: the beginning of a BLAKE3 hash over them (S5.67).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode)]
+#[cbor(transparent)]
+pub struct AttributesDigest(
+    #[n(0)]
+    #[cbor(with = "minicbor::bytes")]
+    pub [u8; 16],
+);
 
 /// Which of the files that were listed are wanted.
 #[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]

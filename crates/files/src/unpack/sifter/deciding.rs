@@ -3,12 +3,13 @@
 use std::hash::BuildHasher as _;
 
 use hikyaku_wire::bundle::PIECE_LEN;
-use hikyaku_wire::files::{OlderFile, Verdict};
+use hikyaku_wire::files::{AttributesDigest, OlderFile, Overwrite, Verdict};
 use hikyaku_wire::parcel::Root;
 
 use super::{MAX_LINKED, Sifter, Way};
+use crate::attributes::{digest, read_attributes};
 use crate::error::Result;
-use crate::jail::Found;
+use crate::jail::{Dir, Found};
 use crate::names::{SafeName, SafeRelPath};
 use crate::policy::{self, MAX_ASIDE, has_root, other_names, verdict};
 use crate::unpack::vault;
@@ -25,6 +26,7 @@ pub(super) struct File {
     pub(super) mode: u32,
     pub(super) links: bool,
     pub(super) root: Option<Root>,
+    pub(super) attributes: Option<AttributesDigest>,
 }
 
 /// How a path lies to where an earlier attempt came.
@@ -40,6 +42,15 @@ enum Before {
 impl File {
     fn found(&self) -> Found {
         Found::File { size: self.size, modified: self.modified, mode: self.mode }
+    }
+
+    /// Whether the file of this name there has other extended attributes than were listed. Of what cannot be read that is
+    /// not known, and so no reason to have it sent.
+    //= S5.67
+    fn differs_in_attributes(&self, there: &Dir) -> bool {
+        let Some(listed) = self.attributes else { return false };
+        let read = || read_attributes(there.open_file(&self.at, false).ok()??);
+        read().is_some_and(|theirs| digest(&theirs) != listed)
     }
 }
 
@@ -90,6 +101,7 @@ impl Sifter {
                 let made = level.made.as_ref().map(|made| made.find(&file.at)).transpose().map_err(vault)?;
                 if let Some(Some(Found::File { size, modified, .. })) = made
                     && (size, modified) == (file.size, file.modified)
+                    && !level.made.as_ref().is_some_and(|made| file.differs_in_attributes(made))
                 {
                     return Ok((Verdict::SAME, 0));
                 }
@@ -118,6 +130,14 @@ impl Sifter {
             }
             _ => verdict(file.found(), theirs, self.policy),
         };
+        let decided = match decided {
+            Verdict::SAME
+                if self.policy.overwrite == Overwrite::Always && file.differs_in_attributes(there) =>
+            {
+                Verdict::REPLACES
+            }
+            decided => decided,
+        };
         if file.way == Way::Unasked && decided != Verdict::SAME {
             return Ok((Verdict::UNASKED, 0));
         }
@@ -145,7 +165,8 @@ impl Sifter {
         let there = self.open.last()?.there.as_ref()?;
         let theirs = there.find(&file.at).ok().flatten()?;
         let Found::File { size: size @ OLDER_FROM.., .. } = theirs else { return None };
-        if policy::verdict(file.found(), theirs, self.policy) != Verdict::REPLACES {
+        let is_replaced = || policy::verdict(file.found(), theirs, self.policy) == Verdict::REPLACES;
+        if verdict == Verdict::REST && !is_replaced() {
             return None;
         }
         let path = SafeRelPath::of(self.names().chain([&file.name]).cloned().collect());

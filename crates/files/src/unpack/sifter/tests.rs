@@ -48,7 +48,16 @@ impl Place {
 
 fn file(name: &str) -> Listed {
     let name = name.as_bytes().to_vec();
-    Listed::File { name, size: 5, mtime: 0, mtime_ns: 0, mode: 0o644, links: false, root: None }
+    Listed::File {
+        name,
+        size: 5,
+        mtime: 0,
+        mtime_ns: 0,
+        mode: 0o644,
+        links: false,
+        root: None,
+        attributes: None,
+    }
 }
 
 fn list(first: u64, entries: Vec<Listed>) -> List {
@@ -66,7 +75,7 @@ fn whole() -> List {
 
 fn chain() -> Chain {
     let mut chain = Chain::default();
-    chain.push(b"same", 5, (0, 0), None);
+    chain.push(b"same", 5, (0, 0), (None, None));
     chain
 }
 
@@ -128,7 +137,7 @@ fn a_bundle_of_what_is_wanted_is_taken() {
 fn a_bundle_that_is_not_what_was_listed_and_wanted_is_refused() {
     let place = Place::new();
     let mut other = chain();
-    other.push(b"more", 1, (0, 0), None);
+    other.push(b"more", 1, (0, 0), (None, None));
     let lies: [(&str, Writer); 9] = [
         ("what was not listed", bundle(|writer| content(writer, "another", None))),
         (

@@ -7,9 +7,9 @@ use hikyaku_wire::chat::{DeviceId, UserId};
 use hikyaku_wire::files::mending::{Lacking, MendRequest, Mended, Span};
 use hikyaku_wire::files::quotas::{AskQuotas, Quota};
 use hikyaku_wire::files::{
-    Accept, Answer, Arrival, Block, Close, Component, Composed, GROUP_LEN, Head, List, Listed, MissingEntry,
-    Offer, Older, OlderFile, Overwrite, Packed, Part, Paused, Pieces, PutOptions, Receipt, Request, Step,
-    Synced, Target, TreeReceipt, Verdict, Wanted, Wants,
+    Accept, Answer, Arrival, AttributesDigest, Block, Close, Component, Composed, GROUP_LEN, Head, List,
+    Listed, MissingEntry, Offer, Older, OlderFile, Overwrite, Packed, Part, Paused, Pieces, PutOptions,
+    Receipt, Request, Step, Synced, Target, TreeReceipt, Verdict, Wanted, Wants,
 };
 use hikyaku_wire::parcel::{
     Addressee, EndStatus, EntryKind, EventRef, Metadata, Parcel, ParcelEnd, Root, TransferId,
@@ -217,7 +217,7 @@ fn put() -> Vec<Sample> {
 }
 
 fn listing() -> Vec<Sample> {
-    let file = |name: &[u8], root| Listed::File {
+    let file = |name: &[u8], root, attributes| Listed::File {
         name: name.to_vec(),
         size: 1 << 40,
         mtime: 1_795_305_600,
@@ -225,13 +225,16 @@ fn listing() -> Vec<Sample> {
         mode: 0o644,
         links: false,
         root,
+        attributes,
     };
     let entries = vec![
         Listed::Enter(b"photos".to_vec()),
         Listed::Other(b"a link".to_vec()),
-        file(b"\xff", None),
+        file(b"\xff", None, None),
+        file(b"\xff\xff", None, Some(AttributesDigest(counting(0)))),
         Listed::Leave,
-        file(b"z", Some(root())),
+        file(b"z", Some(root()), None),
+        file(b"zz", Some(root()), Some(AttributesDigest(counting(0x10)))),
     ];
     let list = List { first: 7, entries, last: None };
     let verdicts = [Verdict::NEW, Verdict::SAME, Verdict::REST].map(|verdict| verdict.0).to_vec();
