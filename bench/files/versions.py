@@ -2,12 +2,12 @@
 """Counts what is sent of a newer version of a file whose older version is there: into a room, into a directory, and into a
 directory as one file of a tree that lies in it.
 
-usage: versions.py HIKYAKU [--mib 2048] [--directory /dev/shm] [--places room,file,tree]
+usage: versions.py HIKYAKU [--mib 2048] [--directory /dev/shm] [--places room,file,tree] [--changes "4 KiB,put in"]
 
 HIKYAKU is the program (target/release/hikyaku). Everything happens in a temporary directory below --directory, which should
 be a memory file system, over TCP on the loopback interface and through a proxy that counts. Each kind of change is made to the
-first version, which is sent before it; what is counted are the bytes of both directions, TLS included, and the processor's time of both
-ends. What arrived is compared with what was sent, fetched from the room where it went there.
+first version, which is sent before it; what is counted are the bytes of both directions, TLS included, the processor's time of both
+ends, and the most memory that the server and any of the clients held. What arrived is compared with what was sent, fetched from the room where it went there.
 """
 import argparse
 import filecmp
@@ -94,6 +94,12 @@ class World:
         ticks = (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
         return ticks + clients.ru_utime + clients.ru_stime
 
+    def peaks(self):
+        """MiB that the server held at most, and the largest client so far."""
+        status = pathlib.Path(f"/proc/{self.server.pid}/status").read_text()
+        server = int(re.search(r"VmHWM:\s+(\d+) kB", status).group(1))
+        return server / 1024, resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024
+
     def arrived(self, source, place, said):
         """Where what was sent lies."""
         if place != "room":
@@ -155,12 +161,15 @@ def main():
     parser.add_argument("--mib", type=int, default=2048)
     parser.add_argument("--directory", default="/dev/shm")
     parser.add_argument("--places", default="room,file,tree")
+    parser.add_argument("--changes", default="", help="those alone whose names have one of these in them")
     options = parser.parse_args()
     size, dice = options.mib * MIB, random.Random(5)
     print(f"a newer version of {options.mib} MiB; the older one is there")
-    print("into    change                     sent %   MiB     s  CPU s")
+    print("into    change                     sent %   MiB     s  CPU s  server, client MiB")
     for place in options.places.split(","):
         for name, change in CHANGES.items():
+            if not any(part in name for part in options.changes.split(",")):
+                continue
             with tempfile.TemporaryDirectory(dir=options.directory, prefix="bench-versions-") as work:
                 measure(pathlib.Path(work), options, place, name, change, (size, dice))
 
@@ -178,11 +187,12 @@ def measure(work, options, place, name, change, random_size):
         change(source, size, dice)
         os.utime(source)
         sent, took, busy, said = world.send(sent_path, to)
+        peaks = world.peaks()
         if not filecmp.cmp(source, world.arrived(source, place, said), shallow=False):
             raise SystemExit("what is there is not what was sent")
     finally:
         world.close()
-    print(f"{place:7} {name:26} {sent / size:6.2%}  {sent / MIB:6.1f}  {took:5.2f}  {busy:5.2f}", flush=True)
+    print(f"{place:7} {name:26} {sent / size:6.2%}  {sent / MIB:6.1f}  {took:5.2f}  {busy:5.2f}  {peaks[0]:.0f}, {peaks[1]:.0f}", flush=True)
 
 
 if __name__ == "__main__":

@@ -74,13 +74,21 @@ impl OlderVersion {
 
     fn of(content: Arc<dyn Content>) -> Option<Self> {
         let size = content.size();
-        let older = Older { size, average: versions::average_of(size) };
-        (size >= OLDER_FROM).then_some(Self { content, older })
+        if size < OLDER_FROM {
+            return None;
+        }
+        let older = Older { size, average: versions::average_of(size), key: new_key()? };
+        Some(Self { content, older })
     }
 
     /// As it is named in the acceptance.
     pub(crate) fn named(&self) -> Older {
         self.older
+    }
+
+    /// The same, named like this; `None` where it has another size.
+    pub(crate) fn named_as(self, older: Older) -> Option<Self> {
+        (self.older.size == older.size).then_some(Self { older, ..self })
     }
 
     /// Reads a part of it.
@@ -90,10 +98,16 @@ impl OlderVersion {
 
     /// Reads it from its beginning on, and as long as that is not too late.
     pub(crate) fn cut(&self, until: Instant) -> Result<Cutting> {
-        let telling = Telling::new(self.older.average)?;
+        let telling = Telling::new(&self.older)?;
         let size = self.older.size;
         Ok(Cutting { content: self.content.clone(), size, telling, until, offset: 0, buffer: Vec::new() })
     }
+}
+
+/// What pieces are hashed with in one exchange; `None` where there is nothing random.
+pub(crate) fn new_key() -> Option<[u8; 32]> {
+    let mut key = [0; 32];
+    getrandom::fill(&mut key).ok().map(|()| key)
 }
 
 /// An older version that is read to be told of.
@@ -166,12 +180,12 @@ pub(crate) async fn tell<P>(
 }
 
 /// A sink that finds parts of what is written in an older version, if there is one.
-pub(crate) struct Renewing<'a, S> {
+pub(crate) struct Composing<'a, S> {
     pub(crate) sink: &'a mut S,
     pub(crate) older: Option<OlderVersion>,
 }
 
-impl<S: Sink> Sink for Renewing<'_, S> {
+impl<S: Sink> Sink for Composing<'_, S> {
     fn write(&mut self, offset: u64, data: &[u8], tree_offset: u64, tree: &[u8]) -> Result<()> {
         self.sink.write(offset, data, tree_offset, tree)
     }

@@ -16,6 +16,8 @@ const MAX_ANSWERS: usize = 32;
 const MAX_LARGE: u64 = 2;
 /// The most files of which older versions are told.
 const MAX_OLDER: usize = 4;
+/// What pieces are hashed with.
+const KEY: [u8; 32] = [5; 32];
 
 /// What the bundle must say, one after the other.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -59,7 +61,7 @@ fn renewed(input: &mut Input<'_>, tree: &[Listed], mut answers: Vec<Wants>, bund
             }
             named += 1;
             let (size, lies) = (input.short() * 2, lie == 2 && input.below(4) == 0);
-            let older = Older { size, average: if lies { input.long() } else { MIN_AVERAGE } };
+            let older = Older { size, average: if lies { input.long() } else { MIN_AVERAGE }, key: KEY };
             wants.older.push(OlderFile { file: wants.first + number as u64, older });
             pieces.extend(told(&vec![CONTENT; usize::try_from(size).unwrap_or(0)]));
         }
@@ -78,7 +80,8 @@ fn renewed(input: &mut Input<'_>, tree: &[Listed], mut answers: Vec<Wants>, bund
 }
 
 fn told(older: &[u8]) -> Vec<Pieces> {
-    let mut telling = Telling::new(MIN_AVERAGE).expect("a known average");
+    let named = Older { size: older.len() as u64, average: MIN_AVERAGE, key: KEY };
+    let mut telling = Telling::new(&named).expect("a known average");
     telling.take(older);
     telling.end();
     std::iter::from_fn(|| telling.next_pieces()).collect()

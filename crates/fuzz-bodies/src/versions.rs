@@ -7,12 +7,14 @@ use hikyaku_files::receive::Receiving;
 use hikyaku_files::tree::{GROUP, group};
 use hikyaku_files::versions::{Index, Spared, Sparing, Telling, average_of, check, compose};
 use hikyaku_storage::vault::Mark;
-use hikyaku_wire::files::{Block, Composed, MAX_BLOCK_LEN, Older, Part, Pieces};
+use hikyaku_wire::files::{Block, Composed, MAX_BLOCK_LEN, Older, PIECE_LEN, Part, Pieces};
 
 use crate::input::Input;
 
 /// The longest version.
 const LONGEST: usize = 128 * 1024;
+/// What pieces are hashed with.
+const KEY: [u8; 32] = [5; 32];
 
 /// The content that older versions begin with.
 fn content() -> &'static [u8] {
@@ -52,20 +54,20 @@ fn unpacked(input: &mut Input<'_>) {
 
 /// Pieces of all kinds are taken or refused.
 fn heard(input: &mut Input<'_>) {
-    let average = 1 << (input.below(8) + 13);
+    let average = 1 << (input.below(9) + 12);
     let size = if input.below(2) == 0 { input.long() } else { input.short() * 64 };
-    let Ok(mut index) = Index::new(Older { size, average }) else { return };
+    let Ok(mut index) = Index::new(Older { size, average, key: KEY }) else { return };
     let mut known = 0;
     while !input.is_empty() {
         let first = if input.below(8) == 0 { input.long() } else { known };
         let mut pieces = Vec::new();
         for _ in 0..input.below(16) {
-            let len = if input.below(8) == 0 { input.long() >> 32 } else { input.short() };
-            pieces.extend(u32::try_from(len).unwrap_or(u32::MAX).to_be_bytes());
-            pieces.extend([input.byte(); 16]);
+            let len = if input.below(8) == 0 { input.long() >> 40 } else { input.short() };
+            pieces.extend(u32::try_from(len).unwrap_or(u32::MAX).to_be_bytes().into_iter().skip(1));
+            pieces.extend([input.byte(); 7]);
         }
         pieces.extend(if input.below(16) == 0 { input.counted() } else { &[] });
-        let told = pieces.len() as u64 / 20;
+        let told = pieces.len() as u64 / PIECE_LEN as u64;
         let pieces = Pieces { first, pieces, last: (input.below(8) == 0).then_some(true) };
         if index.hear(&pieces).is_err() {
             return;
@@ -127,8 +129,8 @@ fn sent(input: &mut Input<'_>) {
     let newer = edited(input, older);
     let (lie, liar) = (input.below(4), input.short());
     let at = |len: usize| usize::try_from(liar).unwrap_or(0) % len.max(1);
-    let named = Older { size: size as u64, average: average_of(size as u64) };
-    let mut telling = Telling::new(named.average).expect("one of its own");
+    let named = Older { size: size as u64, average: average_of(size as u64), key: KEY };
+    let mut telling = Telling::new(&named).expect("one of its own");
     telling.take(older);
     telling.end();
     let mut index = Index::new(named).expect("one of its own");

@@ -20,7 +20,7 @@ use super::{FilesServer, blocking, joined};
 use crate::drop_dir::{DroppingTree, Prepared};
 use crate::error::{FilesError, Result};
 use crate::names::{Dots, SafeName};
-use crate::older::Renewing;
+use crate::older::Composing;
 use crate::pause::{Gone, Waiting};
 use crate::progress::Progress;
 use crate::receive::Receiving;
@@ -167,8 +167,8 @@ impl<C: Send + Sync + 'static, R: Rooms<C>> FilesServer<C, R> {
             // Declared before what it guards, so that the file is let go of first.
             let _guard = guard;
             let mut dropping = dropping;
-            let mut renewing = Renewing { sink: &mut *dropping, older };
-            match write_all(&mut renewing, receiving, work, &Progress::none(), &mut waiting) {
+            let mut composing = Composing { sink: &mut *dropping, older };
+            match write_all(&mut composing, receiving, work, &Progress::none(), &mut waiting) {
                 Ok((root, size)) => dropping.publish(root, size, &mut waiting),
                 Err(error @ FilesError::RootMismatch { .. }) => {
                     dropping.discard()?;

@@ -66,7 +66,7 @@ impl Stream {
             }
             at += header + payload.len();
         }
-        self.parts.extend(renewing.parts());
+        renewing.add_to(&mut self.parts);
         if has_ended {
             self.renewing = None;
         }

@@ -18,7 +18,7 @@ use tokio::time::Instant;
 use crate::error::{FilesError, Result};
 use crate::jail::Dir;
 use crate::names::{SafeName, SafeRelPath};
-use crate::older::{OlderVersion, TELL_FOR, tell};
+use crate::older::{OlderVersion, TELL_FOR, new_key, tell};
 use crate::versions;
 
 /// The most bytes of paths that are remembered.
@@ -36,6 +36,8 @@ pub(crate) struct Olders {
     top: Arc<Dir>,
     teller: mpsc::Sender<Answer>,
     places: Places,
+    /// What pieces are hashed with.
+    key: Option<[u8; 32]>,
     /// The task that reads, once there is something to read.
     tasks: Option<mpsc::Sender<Task>>,
     /// What it is not to read yet.
@@ -75,6 +77,7 @@ impl Olders {
             top: Arc::new(top),
             teller,
             places,
+            key: new_key(),
             tasks: None,
             untold: Vec::new(),
             named,
@@ -91,7 +94,7 @@ impl Olders {
         if end > MAX_INTEGER || self.paths + named.cost() > MAX_PATHS {
             return None;
         }
-        let older = Older { size, average: versions::average_of(size) };
+        let older = Older { size, average: versions::average_of(size), key: self.key? };
         self.untold.push(Task::Tell(self.top.clone(), named.path.clone(), older));
         self.paths += named.cost();
         self.end = end;
@@ -225,7 +228,7 @@ impl Telling {
         let place = if self.early == 0 { (self.places)() } else { None };
         let is_read = place.is_some();
         let there = tokio::task::spawn_blocking(move || if is_read { open(&top, &path) } else { None });
-        match there.await.ok()?.filter(|there| there.named() == older) {
+        match there.await.ok()?.and_then(|there| there.named_as(older)) {
             Some(there) => tell(there, place, self.teller.clone(), Instant::now() + TELL_FOR).await,
             // It is sent whole.
             None => {

@@ -1,85 +1,36 @@
-//! What the pieces of the older version are, as the receiver tells it and as the sender hears it.
+//! What the pieces of the older version are, as the sender hears it.
+//!
+//! Up to half a million of them: 28 bytes each, in three arrays.
 
 use hikyaku_wire::files::{MAX_INDEX, MAX_PIECES, MIN_PART, Older, PIECE_LEN, Pieces};
 
-use super::cut::{Cutter, Digest};
+use super::cut::Cuts;
 use crate::error::{FilesError, Result};
 
-/// Pieces are told when they have so many bytes together, however few they are: whoever waits hears that it goes on.
-const TELL_EVERY: u64 = 64 * 1024 * 1024;
+/// What a piece is told by: the first seven bytes of its BLAKE3 hash with the key of the exchange, as a number.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Digest(u64);
 
-/// The receiver's side: bytes of the older version in, what is to be told of them out.
-#[derive(Debug)]
-pub struct Telling {
-    cutter: Cutter,
-    told: usize,
-    pieces: Vec<u8>,
-    /// The bytes of the pieces that wait to be told.
-    waiting: u64,
-    has_ended: bool,
-    is_over: bool,
+impl Digest {
+    /// The bytes that are told.
+    pub(super) fn told(self) -> impl Iterator<Item = u8> {
+        self.0.to_be_bytes().into_iter().skip(1)
+    }
 }
 
-impl Telling {
-    /// Nothing is told yet.
-    ///
-    /// # Errors
-    /// An average that no pieces have.
-    pub fn new(average: u64) -> Result<Self> {
-        let cutter = Cutter::new(average).map_err(bad_average)?;
-        let (pieces, waiting) = (Vec::new(), 0);
-        Ok(Self { cutter, told: 0, pieces, waiting, has_ended: false, is_over: false })
+/// Hashes pieces with the key of one older version.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Digests([u8; 32]);
+
+impl Digests {
+    pub(super) fn of(older: &Older) -> Self {
+        Self(older.key)
     }
 
-    /// Takes the next bytes, from the beginning on.
-    pub fn take(&mut self, bytes: &[u8]) {
-        self.cutter.take(bytes);
-    }
-
-    /// Nothing follows that is to be told.
-    pub fn end(&mut self) {
-        self.cutter.end();
-        self.has_ended = true;
-    }
-
-    /// Whether everything was told that there is to tell.
-    pub fn is_over(&self) -> bool {
-        self.is_over
-    }
-
-    /// What is to be told now, if anything is. To be asked until there is nothing.
     //= S5.101
-    pub fn next_pieces(&mut self) -> Option<Pieces> {
-        if self.is_over {
-            return None;
-        }
-        loop {
-            let waiting = self.pieces.len() / PIECE_LEN;
-            if self.told + waiting == MAX_INDEX {
-                return Some(self.tell(true));
-            }
-            if waiting == MAX_PIECES || self.waiting >= TELL_EVERY {
-                return Some(self.tell(false));
-            }
-            match self.cutter.next_piece() {
-                // The last one is as short as it happens to be: who knows its digest could try what it is.
-                Some((len, _)) if (len as u64) < MIN_PART => return Some(self.tell(true)),
-                Some((len, digest)) => {
-                    self.pieces.extend(u32::try_from(len).unwrap_or(u32::MAX).to_be_bytes());
-                    self.pieces.extend(digest);
-                    self.waiting += len as u64;
-                }
-                None if self.has_ended => return Some(self.tell(true)),
-                None => return None,
-            }
-        }
-    }
-
-    fn tell(&mut self, last: bool) -> Pieces {
-        let (first, pieces) = (self.told as u64, std::mem::take(&mut self.pieces));
-        self.told += pieces.len() / PIECE_LEN;
-        (self.waiting, self.is_over) = (0, last);
-        Pieces { first, pieces, last: last.then_some(true) }
+    pub(super) fn of_piece(&self, piece: &[u8]) -> Digest {
+        let hash = blake3::keyed_hash(&self.0, piece);
+        Digest(hash.as_bytes().iter().take(7).fold(0, |number, byte| number << 8 | u64::from(*byte)))
     }
 }
 
@@ -88,19 +39,22 @@ impl Telling {
 pub struct Index {
     older: Older,
     longest: u64,
-    pieces: Vec<Piece>,
-    /// The numbers of all pieces, ordered by their digests. Made when the last of them is known.
-    by_digest: Vec<u32>,
-    /// Where the next piece begins.
-    end: u64,
+    /// Where each piece ends.
+    ends: Vec<u64>,
+    digests: Vec<Digest>,
+    /// Each digest with the number of its piece, in order. Made when the last of them is known.
+    by_digest: Vec<(Digest, u32)>,
     is_whole: bool,
 }
 
-#[derive(Clone, Copy, Debug)]
-struct Piece {
+/// A piece of the older version.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Piece {
+    pub(super) number: usize,
+    /// Where in the older version it begins.
+    pub(super) from: u64,
+    pub(super) len: u64,
     digest: Digest,
-    from: u64,
-    len: u32,
 }
 
 impl Index {
@@ -109,14 +63,14 @@ impl Index {
     /// # Errors
     /// An average that no pieces have.
     pub fn new(older: Older) -> Result<Self> {
-        let longest = Cutter::new(older.average).map_err(bad_average)?.longest() as u64;
-        let (pieces, by_digest) = (Vec::new(), Vec::new());
-        Ok(Self { older, longest, pieces, by_digest, end: 0, is_whole: false })
+        let longest = Cuts::new(older.average).map_err(bad_average)?.longest() as u64;
+        let (ends, digests, by_digest) = (Vec::new(), Vec::new(), Vec::new());
+        Ok(Self { older, longest, ends, digests, by_digest, is_whole: false })
     }
 
-    /// The average length of its pieces.
-    pub fn average(&self) -> u64 {
-        self.older.average
+    /// As the older version was named.
+    pub(super) fn older(&self) -> &Older {
+        &self.older
     }
 
     /// Whether the last pieces were heard.
@@ -127,14 +81,14 @@ impl Index {
     /// Hears of the next pieces.
     //= S5.101
     pub fn hear(&mut self, pieces: &Pieces) -> Result<()> {
-        let (known, end) = (self.pieces.len(), self.end);
+        let (known, end) = (self.digests.len(), self.ends.last().copied().unwrap_or(0));
         let range = |reason| Err(FilesError::Range { reason, offset: end, len: pieces.pieces.len() as u64 });
         let (told, rest) = pieces.pieces.as_chunks::<PIECE_LEN>();
         if self.is_whole || pieces.first != known as u64 {
             return range("the pieces of the older version do not follow those before them");
         }
         if !rest.is_empty() || told.len() > MAX_PIECES {
-            return range("what is told of the older version is not whole pieces, 2,048 at most");
+            return range("what is told of the older version is not whole pieces, 4,096 at most");
         }
         if told.is_empty() && pieces.last != Some(true) {
             return range("what is told of the older version is nothing, and more is to follow");
@@ -142,38 +96,53 @@ impl Index {
         if known + told.len() > MAX_INDEX {
             return Err(FilesError::Limit { name: "pieces of an older version", limit: MAX_INDEX as u64 });
         }
+        let mut reached = end;
         for piece in told {
-            let Some((len, digest)) = piece.split_first_chunk::<4>() else { continue };
-            let (len, mut known) = (u32::from_be_bytes(*len), Digest::default());
-            known.iter_mut().zip(digest).for_each(|(to, byte)| *to = *byte);
-            let end = self.end.saturating_add(u64::from(len));
-            if len == 0 || u64::from(len) > self.longest || end > self.older.size {
-                return range("a piece of the older version is empty, too long or beyond its end");
+            let number = |bytes: &[u8]| bytes.iter().fold(0, |number, byte| number << 8 | u64::from(*byte));
+            let (len, digest) = piece.split_at(3);
+            let (len, digest) = (number(len), Digest(number(digest)));
+            reached = reached.saturating_add(len);
+            if len < MIN_PART || len > self.longest || reached > self.older.size {
+                return range("a piece of the older version is too short, too long or beyond its end");
             }
-            self.pieces.push(Piece { digest: known, from: self.end, len });
-            self.end = end;
+            self.ends.push(reached);
+            self.digests.push(digest);
         }
         if pieces.last == Some(true) {
             self.is_whole = true;
-            self.by_digest = (0..u32::try_from(self.pieces.len()).unwrap_or(u32::MAX)).collect();
-            let pieces = &self.pieces;
-            self.by_digest.sort_by_key(|number| pieces.get(*number as usize).map(|piece| piece.digest));
+            self.by_digest = self.digests.iter().copied().zip(0..).collect();
+            self.by_digest.sort_unstable();
         }
         Ok(())
     }
 
-    /// Where such a piece lies, and its number: `next` if that is one.
-    pub(super) fn find(&self, digest: &Digest, len: usize, next: Option<usize>) -> Option<(u64, usize)> {
-        let is_it = |number: usize| {
-            let piece = self.pieces.get(number)?;
-            (piece.digest == *digest && piece.len as usize == len).then_some((piece.from, number))
-        };
-        if let Some(found) = next.and_then(is_it) {
-            return Some(found);
+    /// The piece with this number, if there is one.
+    pub(super) fn piece(&self, number: usize) -> Option<Piece> {
+        let (end, digest) = (*self.ends.get(number)?, *self.digests.get(number)?);
+        let before = number.checked_sub(1).and_then(|before| self.ends.get(before));
+        let from = before.copied().unwrap_or(0);
+        Some(Piece { number, from, len: end - from, digest })
+    }
+
+    /// The first piece that begins at this offset or behind it, if there is one.
+    pub(super) fn first_from(&self, offset: u64) -> Option<Piece> {
+        match offset {
+            0 => self.piece(0),
+            _ => self.piece(self.ends.partition_point(|end| *end < offset) + 1),
         }
-        let digest_of = |number: &u32| self.pieces.get(*number as usize).map(|piece| piece.digest);
-        let place = self.by_digest.partition_point(|number| digest_of(number) < Some(*digest));
-        is_it(*self.by_digest.get(place)? as usize)
+    }
+
+    /// The first piece that has these bytes, if one has.
+    pub(super) fn find(&self, bytes: &[u8]) -> Option<Piece> {
+        let digest = Digests::of(&self.older).of_piece(bytes);
+        let place = self.by_digest.partition_point(|(known, _)| *known < digest);
+        let (_, number) = self.by_digest.get(place)?;
+        self.piece(*number as usize).filter(|piece| piece.digest == digest && piece.len == bytes.len() as u64)
+    }
+
+    /// Whether this piece has these bytes.
+    pub(super) fn is(&self, piece: &Piece, bytes: &[u8]) -> bool {
+        piece.len == bytes.len() as u64 && Digests::of(&self.older).of_piece(bytes) == piece.digest
     }
 }
 

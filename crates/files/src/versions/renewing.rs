@@ -2,14 +2,14 @@
 //! receiver has.
 //!
 //! A file lies in the stream in pieces with headers between them, and without its holes. What is compared is the content, so
-//! each stretch of it is remembered until it is known where the receiver has it: no more than the longest piece.
+//! each stretch of it is remembered until it is decided whether the receiver has it.
 
 use std::collections::VecDeque;
 
 use hikyaku_wire::files::Part;
 
-use super::cut::Cutter;
-use super::index::{Index, bad_average};
+use super::index::Index;
+use super::matching::{Matching, push};
 use crate::error::Result;
 
 /// How many zeros are compared at a time.
@@ -18,17 +18,13 @@ const ZEROS: usize = 64 * 1024;
 /// Compares one file with its older version.
 #[derive(Debug)]
 pub struct Renewing {
-    index: Index,
     /// Where the older version begins among all that were named.
     base: u64,
-    cutter: Cutter,
-    /// How much content was taken, and how much of it was compared.
+    matching: Matching,
+    /// How much content was taken.
     taken: u64,
-    compared: u64,
     /// Where content that was taken and not compared lies.
     stretches: VecDeque<Stretch>,
-    /// The piece of the older version that would come next.
-    next: Option<usize>,
     parts: VecDeque<Part>,
 }
 
@@ -47,9 +43,8 @@ impl Renewing {
     /// # Errors
     /// An average that no pieces have.
     pub fn new(index: Index, base: u64) -> Result<Self> {
-        let cutter = Cutter::new(index.average()).map_err(bad_average)?;
         let (stretches, parts) = (VecDeque::new(), VecDeque::new());
-        Ok(Self { index, base, cutter, taken: 0, compared: 0, stretches, next: None, parts })
+        Ok(Self { base, matching: Matching::new(index, 0)?, taken: 0, stretches, parts })
     }
 
     /// Takes the content that comes next, and where in the stream it lies.
@@ -57,19 +52,16 @@ impl Renewing {
         let len = bytes.len() as u64;
         self.stretches.push_back(Stretch { content: self.taken, stream, len });
         self.taken += len;
-        self.cutter.take(bytes);
-        self.compare();
+        self.matching.take(bytes);
+        self.settle();
     }
 
     /// Zeros come next in the content, which are not in the stream.
     pub fn zeros(&mut self, len: u64) {
-        // Four of the longest pieces on, there are zeros alone in every piece, and all are cut alike.
-        let first = len.min(4 * self.cutter.longest() as u64);
+        let first = len.min(self.matching.zeros_to_take());
         self.take_zeros(first);
-        let alike = self.cutter.of_zeros() as u64;
-        let skipped = (len - first) / alike * alike;
+        let skipped = self.matching.skip_zeros(len - first);
         self.taken += skipped;
-        self.compared += skipped;
         self.take_zeros(len - first - skipped);
     }
 
@@ -79,55 +71,54 @@ impl Renewing {
             let some = zeros.get(..usize::try_from(len).unwrap_or(ZEROS).min(ZEROS)).unwrap_or_default();
             self.taken += some.len() as u64;
             len -= some.len() as u64;
-            self.cutter.take(some);
-            self.compare();
+            self.matching.take(some);
+            self.settle();
         }
     }
 
     /// The file ends.
     pub fn end(&mut self) {
-        self.cutter.end();
-        self.compare();
+        self.matching.end();
+        self.settle();
     }
 
-    /// Everything in the stream before this offset is compared; `None` where all of it is.
+    /// Everything in the stream before this offset is decided; `None` where all of it is.
     pub fn known(&self) -> Option<u64> {
         self.stretches.front().map(|first| first.stream)
     }
 
-    /// What the receiver has of what was compared, in order, each time what is new.
-    pub fn parts(&mut self) -> impl Iterator<Item = Part> {
-        self.parts.drain(..)
+    /// Adds what the receiver has of what was decided, in order, each time what is new.
+    pub fn add_to(&mut self, parts: &mut VecDeque<Part>) {
+        // What goes on where the last part ends is one part with it: on their own its bytes may be too few.
+        self.parts.drain(..).for_each(|part| push(parts, part));
     }
 
-    fn compare(&mut self) {
-        while let Some((len, digest)) = self.cutter.next_piece() {
-            let (begin, end) = (self.compared, self.compared + len as u64);
-            self.compared = end;
-            let found = self.index.find(&digest, len, self.next);
-            self.next = found.map(|(_, number)| number + 1);
-            while let Some(first) = self.stretches.front_mut().filter(|first| first.content < end) {
-                let (at, here) = (first.content, first.len.min(end - first.content));
-                if let Some((from, _)) = found {
-                    let from = self.base.saturating_add(from).saturating_add(at - begin);
+    /// Says of the stretches that are decided where in the stream they lie.
+    fn settle(&mut self) {
+        let (decided, found) = (self.matching.decided(), self.matching.found());
+        while let Some(first) = self.stretches.front_mut().filter(|first| first.content < decided) {
+            while found.pop_front_if(|part| part.at + part.len <= first.content).is_some() {}
+            let until = |content: u64| first.len.min(content - first.content);
+            let here = match found.front() {
+                Some(part) if part.at <= first.content => {
+                    let (here, gone) = (until(decided.min(part.at + part.len)), first.content - part.at);
+                    let from = self.base.saturating_add(part.from).saturating_add(gone);
                     push(&mut self.parts, Part { at: first.stream, len: here, from });
+                    here
                 }
-                *first = Stretch { content: at + here, stream: first.stream + here, len: first.len - here };
-                if first.len == 0 {
-                    self.stretches.pop_front();
-                }
+                Some(part) => until(decided.min(part.at)),
+                None => until(decided),
+            };
+            let (content, stream) = (first.content + here, first.stream + here);
+            *first = Stretch { content, stream, len: first.len - here };
+            if first.len == 0 {
+                self.stretches.pop_front();
             }
         }
-    }
-}
-
-/// Adds a part, to the last one where it follows that in both versions.
-pub(super) fn push(parts: &mut VecDeque<Part>, part: Part) {
-    match parts.back_mut() {
-        Some(last) if last.at + last.len == part.at && last.from + last.len == part.from => {
-            last.len += part.len;
+        if self.stretches.is_empty() {
+            // What lies in holes is nowhere in the stream.
+            found.clear();
         }
-        _ => parts.push_back(part),
     }
 }
 

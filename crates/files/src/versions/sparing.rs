@@ -1,30 +1,23 @@
 //! The sender: blocks in, the same blocks out, with the parts of them named that the receiver has.
 //!
-//! A block is held back until every piece that begins in it is cut: no more than the longest piece is waited for.
+//! A block is held back until it is decided what of it is there: no more than 64 KiB or the longest piece, and another
+//! piece are waited for.
 
 use std::collections::VecDeque;
 
 use bytes::{Bytes, BytesMut};
 use hikyaku_wire::files::{Block, MAX_PARTS, MIN_PART, Part};
 
-use super::cut::Cutter;
 use super::index::Index;
-use super::renewing::push;
+use super::matching::Matching;
 use crate::error::Result;
 
 /// Compares what is sent with what the receiver has.
 #[derive(Debug)]
 pub struct Sparing {
-    index: Index,
-    cutter: Cutter,
+    matching: Matching,
     /// Blocks that were taken and not given back yet.
     blocks: VecDeque<(Block, Bytes)>,
-    /// What of them the receiver has, as far as it is known.
-    parts: VecDeque<Part>,
-    /// How far it is known.
-    known: u64,
-    /// The piece of the older version that would come next.
-    next: Option<usize>,
     has_ended: bool,
 }
 
@@ -45,46 +38,29 @@ impl Sparing {
     /// # Errors
     /// An average that no pieces have.
     pub fn new(index: Index, from: u64) -> Result<Self> {
-        let cutter = Cutter::new(index.average()).map_err(super::index::bad_average)?;
-        let (blocks, parts) = (VecDeque::new(), VecDeque::new());
-        Ok(Self { index, cutter, blocks, parts, known: from, next: None, has_ended: false })
+        Ok(Self { matching: Matching::new(index, from)?, blocks: VecDeque::new(), has_ended: false })
     }
 
     /// Takes the next block.
     pub fn take(&mut self, block: Block, bytes: Bytes) {
-        self.cutter.take(&bytes);
+        self.matching.take(&bytes);
         self.blocks.push_back((block, bytes));
-        self.compare();
     }
 
     /// Nothing follows.
     pub fn end(&mut self) {
-        self.cutter.end();
+        self.matching.end();
         self.has_ended = true;
-        self.compare();
     }
 
     /// The next block, if enough is known of it; `None` until more came, or at the end.
     pub fn next_block(&mut self) -> Option<Spared> {
         let end = self.blocks.front().map(|(block, _)| block.offset.saturating_add(block.len))?;
-        if self.known < end && !self.has_ended {
+        if self.matching.decided() < end && !self.has_ended {
             return None;
         }
         let (block, bytes) = self.blocks.pop_front()?;
-        Some(Spared::of(block, bytes, &mut self.parts))
-    }
-
-    fn compare(&mut self) {
-        while let Some((len, digest)) = self.cutter.next_piece() {
-            let (at, len_here) = (self.known, len as u64);
-            self.known += len_here;
-            let Some((from, number)) = self.index.find(&digest, len, self.next) else {
-                self.next = None;
-                continue;
-            };
-            self.next = Some(number + 1);
-            push(&mut self.parts, Part { at, len: len_here, from });
-        }
+        Some(Spared::of(block, bytes, self.matching.found()))
     }
 }
 

@@ -6,6 +6,9 @@ use hikyaku_wire::files::{
     PIECE_LEN, Part, Pieces,
 };
 
+use fastcdc::v2020::Normalization;
+
+use super::cut::{Cuts, Cutter};
 use super::*;
 use crate::error::FilesError;
 
@@ -18,13 +21,21 @@ fn content(seed: u8, len: usize) -> Vec<u8> {
     out
 }
 
+/// The lengths of the pieces of this average.
+fn cuts(content: &[u8], average: u64) -> impl Iterator<Item = usize> {
+    let mut cutter = Cutter::new(Cuts::new(average).unwrap());
+    cutter.take(content);
+    cutter.end();
+    std::iter::from_fn(move || cutter.next_piece().map(<[u8]>::len))
+}
+
 fn older(content: &[u8]) -> Older {
     let size = content.len() as u64;
-    Older { size, average: average_of(size) }
+    Older { size, average: average_of(size), key: [3; 32] }
 }
 
 fn told(content: &[u8], at_once: usize) -> Vec<Pieces> {
-    let mut telling = Telling::new(older(content).average).unwrap();
+    let mut telling = Telling::new(&older(content)).unwrap();
     let mut told = Vec::new();
     for bytes in content.chunks(at_once) {
         telling.take(bytes);
@@ -105,11 +116,9 @@ fn what_did_not_change_is_not_sent_wherever_something_was_put_in_or_taken_out() 
 #[test]
 fn parts_that_touch_in_the_new_version_alone_are_told_apart() {
     let first = content(5, 512 * KIB);
-    let mut cutter = Cutter::new(older(&first).average).unwrap();
-    cutter.take(&first);
-    let (len, _) = cutter.next_piece().unwrap();
-    // The older version is the same twice, but for a byte in the second piece: the first piece of the new one lies at its
-    // beginning, the second, which follows at once, far behind.
+    let len: usize = cuts(&first, older(&first).average).take(40).sum();
+    // The older version is the same twice, but for a byte in a piece: those before it lie at its beginning, and this one,
+    // which follows at once, far behind.
     let mut new = first.clone();
     new[len + KIB] ^= 1;
     let old = [first, new.clone()].concat();
@@ -132,14 +141,18 @@ fn who_goes_on_in_the_middle_finds_the_same_pieces_soon() {
 #[test]
 fn the_cuts_are_those_of_fastcdc_however_the_bytes_come() {
     let content = content(4, 3 * 1024 * KIB + 17);
-    let lens: Vec<_> = fastcdc::v2020::FastCDC::new(&content, 2 * KIB, 8 * KIB, 32 * KIB)
-        .map(|piece| (piece.length, *blake3::hash(&content[piece.offset..][..piece.length]).as_bytes()))
-        .collect();
+    let lens: Vec<_> =
+        fastcdc::v2020::FastCDC::with_level(&content, 2 * KIB, 4 * KIB, 16 * KIB, Normalization::Level2)
+            .map(|piece| {
+                let bytes = &content[piece.offset..][..piece.length];
+                (piece.length, *blake3::keyed_hash(&[3; 32], bytes).as_bytes())
+            })
+            .collect();
     for at_once in [1_000, 64 * KIB, 5 * 1024 * KIB] {
         let told = told(&content, at_once);
         let pieces: Vec<u8> = told.iter().flat_map(|pieces| pieces.pieces.clone()).collect();
         let expected = lens.iter().flat_map(|(len, digest)| {
-            [&u32::try_from(*len).unwrap().to_be_bytes()[..], &digest[..16]].concat()
+            [&u32::try_from(*len).unwrap().to_be_bytes()[1..], &digest[..7]].concat()
         });
         assert!(pieces == expected.collect::<Vec<u8>>(), "in pieces of {at_once}");
         assert_eq!(told.last().unwrap().last, Some(true));
@@ -153,11 +166,8 @@ fn the_cuts_are_those_of_fastcdc_however_the_bytes_come() {
 fn the_first_cuts_of_the_example_are_these() {
     let mut example = vec![0; 200_000];
     blake3::Hasher::new().finalize_xof().fill(&mut example);
-    let mut cutter = Cutter::new(16_384).unwrap();
-    cutter.take(&example);
-    cutter.end();
-    let lens: Vec<_> = std::iter::from_fn(|| cutter.next_piece()).map(|(len, _)| len).take(4).collect();
-    assert_eq!(lens, [25_574, 7_224, 26_313, 21_921]);
+    let lens: Vec<_> = cuts(&example, 4_096).take(4).collect();
+    assert_eq!(lens, [3_591, 5_302, 5_115, 5_634]);
 }
 
 #[test]
@@ -166,27 +176,28 @@ fn the_average_grows_with_the_size_so_that_pieces_stay_few() {
         (0, MIN_AVERAGE),
         (2 << 30, MIN_AVERAGE),
         ((2 << 30) + 1, 2 * MIN_AVERAGE),
-        (100 << 30, MAX_AVERAGE / 2),
-        (256 << 30, MAX_AVERAGE),
+        (100 << 30, MAX_AVERAGE / 4),
+        (512 << 30, MAX_AVERAGE),
         (u64::MAX, MAX_AVERAGE),
     ] {
         assert_eq!(average_of(size), average, "of {size}");
-        assert!(Cutter::new(average).is_ok());
+        assert!(Cuts::new(average).is_ok());
     }
     for average in [0, 1, MIN_AVERAGE / 2, MIN_AVERAGE + 1, 2 * MAX_AVERAGE, u64::MAX] {
-        assert!(Cutter::new(average).is_err() && Index::new(Older { size: 1, average }).is_err());
+        let older = Older { size: 1, average, key: [0; 32] };
+        assert!(Cuts::new(average).is_err() && Index::new(older).is_err() && Telling::new(&older).is_err());
     }
 }
 
 fn pieces(first: u64, lens: &[u32], last: Option<bool>) -> Pieces {
-    let pieces = lens.iter().flat_map(|len| [&len.to_be_bytes()[..], &[7; 16]].concat()).collect();
+    let pieces = lens.iter().flat_map(|len| [&len.to_be_bytes()[1..], &[7; 7]].concat()).collect();
     Pieces { first, pieces, last }
 }
 
 //= S5.101 (test)
 #[test]
 fn pieces_that_cannot_be_are_refused() {
-    let older = Older { size: 100_000, average: 16_384 };
+    let older = Older { size: 100_000, average: 16_384, key: [0; 32] };
     let begun = || {
         let mut index = Index::new(older).unwrap();
         index.hear(&pieces(0, &[50_000], None)).unwrap();
@@ -194,17 +205,23 @@ fn pieces_that_cannot_be_are_refused() {
     };
     let longest = 4 * 16_384;
     for bad in [
-        pieces(0, &[1], None),
-        pieces(2, &[1], None),
+        pieces(0, &[2_048], None),
+        pieces(2, &[2_048], None),
         pieces(1, &[0], None),
+        pieces(1, &[2_047], None),
+        pieces(1, &[2_047], Some(true)),
         pieces(1, &[longest + 1], None),
         pieces(1, &[50_001], None),
-        pieces(1, &[50_000, 1], None),
-        pieces(1, &[u32::MAX], None),
+        pieces(1, &[47_953, 2_048], None),
+        pieces(1, &[0xff_ffff], None),
         pieces(1, &[], None),
         pieces(1, &[], Some(false)),
         Pieces { first: 1, pieces: vec![0; PIECE_LEN - 1], last: None },
-        Pieces { first: 1, pieces: vec![1; PIECE_LEN * (MAX_PIECES + 1)], last: None },
+        Pieces {
+            first: 1,
+            pieces: [[0, 16, 0].as_slice(), &[1; 7]].concat().repeat(MAX_PIECES + 1),
+            last: None,
+        },
     ] {
         let refused = begun().hear(&bad);
         assert!(matches!(refused, Err(FilesError::Range { .. })), "{refused:?}: {bad:?}");
@@ -218,13 +235,13 @@ fn pieces_that_cannot_be_are_refused() {
 //= S5.101 (test)
 #[test]
 fn no_more_pieces_are_heard_than_the_bound() {
-    let mut index = Index::new(Older { size: u64::MAX, average: MIN_AVERAGE }).unwrap();
-    let many = vec![1; MAX_PIECES];
+    let mut index = Index::new(Older { size: u64::MAX, average: MIN_AVERAGE, key: [0; 32] }).unwrap();
+    let many = vec![2_048; MAX_PIECES];
     for first in (0..MAX_INDEX as u64).step_by(MAX_PIECES) {
         index.hear(&pieces(first, &many, None)).unwrap();
     }
-    let refused = index.hear(&pieces(MAX_INDEX as u64, &[1], None)).unwrap_err();
-    assert!(refused.to_string().contains("pieces of an older version (262144)"), "{refused}");
+    let refused = index.hear(&pieces(MAX_INDEX as u64, &[2_048], None)).unwrap_err();
+    assert!(refused.to_string().contains("pieces of an older version (524288)"), "{refused}");
     index.hear(&pieces(MAX_INDEX as u64, &[], Some(true))).unwrap();
 }
 
@@ -238,7 +255,7 @@ fn neither_pieces_nor_parts_are_so_short_that_they_could_be_guessed() {
         let told = told(&old, 64 * KIB);
         let lens = told.iter().flat_map(|pieces| pieces.pieces.chunks(PIECE_LEN));
         let lens: Vec<_> =
-            lens.map(|piece| u64::from(u32::from_be_bytes(piece[..4].try_into().unwrap()))).collect();
+            lens.map(|piece| u64::from(u32::from_be_bytes([0, piece[0], piece[1], piece[2]]))).collect();
         assert!(lens.iter().all(|len| *len >= MIN_PART), "{lens:?}");
         assert!(lens.iter().sum::<u64>() > len as u64 - MIN_PART);
     }
@@ -291,4 +308,84 @@ fn a_block_whose_parts_cannot_be_is_refused() {
     }
     let short = compose(&good, &vec![1; carried], &mut Vec::new(), |_, part| Ok(part.len() - 1));
     assert!(matches!(short, Err(FilesError::OlderChanged)));
+}
+
+/// The pieces of the older version that a change of these bytes touches.
+fn touched(old: &[u8], from: usize, to: usize) -> usize {
+    let mut begin = 0;
+    let touched = cuts(old, older(old).average).filter(|len| {
+        begin += len;
+        begin > from && begin - len < to
+    });
+    touched.sum()
+}
+
+#[test]
+fn a_change_in_its_place_costs_the_pieces_that_it_touches_and_no_others() {
+    let old = content(7, 4 * 1024 * KIB);
+    let (mut new, mut cost) = (old.clone(), 0);
+    for (number, from) in (100_000..old.len() - 4 * KIB).step_by(123_457).enumerate() {
+        let to = from + 4 * KIB;
+        // Bytes whose cuts lie elsewhere, and zeros, which have none.
+        let change = if number % 2 == 0 { content(8, 4 * KIB) } else { vec![0; 4 * KIB] };
+        new[from..to].copy_from_slice(&change);
+        cost += touched(&old, from, to);
+    }
+    let tail = usize::try_from(MIN_PART).unwrap();
+    let changed = sent(&old, &new, 0);
+    assert!(changed <= cost + tail, "{changed} bytes instead of {cost}");
+}
+
+#[test]
+fn what_is_put_in_or_taken_out_costs_the_piece_it_lies_in_and_itself() {
+    let old = content(7, 4 * 1024 * KIB);
+    let (longest, tail) = (4 * 4 * KIB, usize::try_from(MIN_PART).unwrap());
+    let mut new = old.clone();
+    for at in (0..30).rev().map(|number| 100_001 + number * 130_003) {
+        new.splice(at..at, content(9, 1_001));
+    }
+    let changed = sent(&old, &new, 0);
+    let cost: usize =
+        (0..30).map(|number| 100_001 + number * 130_003).map(|at| touched(&old, at, at + 1)).sum();
+    assert!(changed <= cost + 30 * 1_001 + tail, "{changed} bytes instead of {cost} and what was put in");
+    assert!(cost < 30 * longest);
+}
+
+/// Whatever is told of pieces that never are there is tried, and nothing is hashed without end for it.
+#[test]
+fn what_is_told_of_pieces_that_are_not_there_ends() {
+    let new = content(1, 300 * KIB);
+    // The first piece is there, and all that follow are not: as short as may be told, and as long.
+    let first: Vec<_> = told(&new, 64 * KIB).into_iter().take(1).collect();
+    let first = first[0].pieces[..PIECE_LEN].to_vec();
+    for len in [MIN_PART, 4 * MIN_AVERAGE] {
+        let mut index = Index::new(Older { size: 1 << 40, ..older(&new) }).unwrap();
+        let len = u32::try_from(len).unwrap().to_be_bytes();
+        let others = [&len[1..], &[7; 7]].concat().repeat(1_000);
+        index.hear(&Pieces { first: 0, pieces: [first.clone(), others].concat(), last: Some(true) }).unwrap();
+        let mut sparing = Sparing::new(index, 0).unwrap();
+        let block = Block { entry: None, offset: 0, len: new.len() as u64, cvs: Vec::new() };
+        sparing.take(block, Bytes::copy_from_slice(&new));
+        sparing.end();
+        let spared = sparing.next_block().unwrap();
+        let named: u64 = spared.parts.iter().map(|part| part.len).sum();
+        assert_eq!(named, cuts(&new, MIN_AVERAGE).next().unwrap() as u64);
+        assert_eq!(spared.rest.len() as u64 + named, new.len() as u64);
+    }
+}
+
+/// Who tells two pieces alike that are not costs an attempt, and the next one has another key.
+#[test]
+fn pieces_are_told_otherwise_in_every_exchange() {
+    let old = content(1, 256 * KIB);
+    let told = |key| {
+        let mut telling = Telling::new(&Older { key, ..older(&old) }).unwrap();
+        telling.take(&old);
+        telling.end();
+        telling.next_pieces().unwrap().pieces
+    };
+    let (one, other) = (told([1; 32]), told([2; 32]));
+    for (one, other) in one.chunks(PIECE_LEN).zip(other.chunks(PIECE_LEN)) {
+        assert!(one[..3] == other[..3] && one[3..] != other[3..]);
+    }
 }

@@ -299,7 +299,7 @@ async fn parts_of_a_tree_s_file_that_are_wrong_cost_an_attempt_and_no_byte() {
     let refused = async |from, damage: Option<&[u8]>| {
         fs::write(&image, &old).unwrap();
         let mut hand = Hand::offer(&world, ADA, renewing()).await;
-        let older = Older { size: LEN as u64, average: hand.wants.older[0].older.average };
+        let older = Older { size: LEN as u64, ..hand.wants.older[0].older };
         assert_eq!(hand.wants.older, [OlderFile { file: 0, older }]);
         hand.told().await;
         damage.into_iter().for_each(|damage| fs::write(&image, damage).unwrap());

@@ -48,7 +48,7 @@ fn every_message_reads_back_as_it_was_written() {
         list: Some(true),
         roots: Some(true),
         known: vec![Root([3; 32]); MAX_KNOWN],
-        older: Some(Older { size: 1 << 31, average: MIN_AVERAGE }),
+        older: Some(Older { size: 1 << 31, average: MIN_AVERAGE, key: [5; 32] }),
         packed: Some(true),
     });
     assert_eq!(back(&accept), accept);

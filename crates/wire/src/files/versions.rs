@@ -5,18 +5,18 @@ use minicbor::{Decode, Encode};
 
 use super::Block;
 
-/// The bytes of one piece in [`Pieces::pieces`]: its length in four, and what it is hashed to in sixteen.
-pub const PIECE_LEN: usize = 20;
+/// The bytes of one piece in [`Pieces::pieces`]: its length in three, and what it is hashed to in seven.
+pub const PIECE_LEN: usize = 10;
 /// The most pieces that one [`Pieces`] tells of.
-pub const MAX_PIECES: usize = 2_048;
+pub const MAX_PIECES: usize = 4_096;
 /// The most pieces that are told of one older version.
-pub const MAX_INDEX: usize = 262_144;
+pub const MAX_INDEX: usize = 524_288;
 /// The most parts that one [`Composed`] has.
 pub const MAX_PARTS: usize = 256;
 /// The shortest average length of pieces.
-pub const MIN_AVERAGE: u64 = 8 * 1024;
+pub const MIN_AVERAGE: u64 = 4 * 1024;
 /// The shortest part of an older version, and the shortest piece that is told of: of fewer bytes there is nothing to guess.
-pub const MIN_PART: u64 = MIN_AVERAGE / 4;
+pub const MIN_PART: u64 = MIN_AVERAGE / 2;
 /// The longest average.
 pub const MAX_AVERAGE: u64 = 1024 * 1024;
 
@@ -30,6 +30,11 @@ pub struct Older {
     /// The average length of its pieces: a power of two from [`MIN_AVERAGE`] to [`MAX_AVERAGE`].
     #[n(1)]
     pub average: u64,
+    /// What its pieces are hashed with: drawn at random for one exchange, so that nobody can have made pieces that differ and
+    /// are told alike.
+    #[n(2)]
+    #[cbor(with = "minicbor::bytes")]
+    pub key: [u8; 32],
 }
 
 /// What the next pieces of the older version are.
@@ -39,7 +44,8 @@ pub struct Pieces {
     /// How many were told before these.
     #[n(0)]
     pub first: u64,
-    /// Of each piece its length, as a big-endian number of four bytes, and the first sixteen bytes of its BLAKE3 hash.
+    /// Of each piece its length, as a big-endian number of three bytes, and the first seven bytes of its BLAKE3 hash with
+    /// [`Older::key`].
     #[n(1)]
     #[cbor(with = "minicbor::bytes")]
     pub pieces: Vec<u8>,

@@ -55,7 +55,7 @@ fn a_user_who_was_wrong_eight_times_is_told_nothing_more_that_day() {
 #[tokio::test]
 async fn a_version_is_told_to_its_last_piece_that_is_long_enough() {
     let (hearing, (teller, mut told)) = (Hearing::new(1), mpsc::channel(8));
-    let longest = 4 * 8 * 1024;
+    let longest = 4 * hikyaku_wire::files::MIN_AVERAGE;
     tell(older(20 * longest + MIN_PART - 1), hearing.place(ADA).unwrap(), teller, later()).await.unwrap();
     let Some(Answer::Pieces(pieces)) = told.recv().await else { panic!("pieces") };
     assert_eq!((pieces.pieces.len() / PIECE_LEN, pieces.last), (20, Some(true)));

@@ -8,7 +8,7 @@ use tokio::sync::mpsc;
 
 use super::{From, Stop, acceptance, drive, telling};
 use crate::error::{FilesError, Result};
-use crate::older::Renewing;
+use crate::older::Composing;
 use crate::progress::Progress;
 use crate::receive::Receiving;
 use crate::rooms::Rooms;
@@ -128,8 +128,8 @@ impl<C: Send + Sync + 'static, R: Rooms<C>> FilesServer<C, R> {
             }
             let mut counting = server.counting(transfer, partial);
             let progress = Progress::none().read_by(writing);
-            let mut renewing = Renewing { sink: &mut counting, older };
-            let written = write_on(&mut renewing, receiving, first, work, &progress, &mut waiting);
+            let mut composing = Composing { sink: &mut counting, older };
+            let written = write_on(&mut composing, receiving, first, work, &progress, &mut waiting);
             let partial = counting.partial;
             let sealed = match written {
                 Ok((root, size)) => partial.seal(ObjectId(root.0), size, reference).map_err(FilesError::from),

@@ -1,12 +1,12 @@
 use super::*;
 
 fn pieces(first: u64, count: usize, last: bool) -> Pieces {
-    let one = [&8_192_u32.to_be_bytes()[..], &[1; PIECE_LEN - 4]].concat();
+    let one = [&8_192_u32.to_be_bytes()[1..], &[1; PIECE_LEN - 3]].concat();
     Pieces { first, pieces: one.repeat(count), last: last.then_some(true) }
 }
 
 fn named(file: u64, size: u64) -> OlderFile {
-    OlderFile { file, older: Older { size, average: hikyaku_wire::files::MIN_AVERAGE } }
+    OlderFile { file, older: Older { size, average: hikyaku_wire::files::MIN_AVERAGE, key: [1; 32] } }
 }
 
 fn wants(first: u64, verdicts: &[u8], older: Vec<OlderFile>) -> Wants {
@@ -50,7 +50,7 @@ fn no_more_pieces_wait_than_the_bound() {
         answering.pieces(pieces(first * 1_024, 1_024, false)).unwrap();
     }
     let refused = answering.pieces(pieces(0, 0, true)).unwrap_err();
-    assert!(refused.to_string().contains("told ahead (540672)"), "{refused}");
+    assert!(refused.to_string().contains("told ahead (1064960)"), "{refused}");
 }
 
 #[test]

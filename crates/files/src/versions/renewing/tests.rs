@@ -10,8 +10,8 @@ fn noise(len: usize, seed: u8) -> Vec<u8> {
 }
 
 fn index(older: &[u8]) -> Index {
-    let named = Older { size: older.len() as u64, average: MIN_AVERAGE };
-    let (mut index, mut telling) = (Index::new(named).unwrap(), Telling::new(MIN_AVERAGE).unwrap());
+    let named = Older { size: older.len() as u64, average: MIN_AVERAGE, key: [9; 32] };
+    let (mut index, mut telling) = (Index::new(named).unwrap(), Telling::new(&named).unwrap());
     telling.take(older);
     telling.end();
     while let Some(pieces) = telling.next_pieces() {
@@ -39,15 +39,17 @@ fn compared(older: &[u8], base: u64, runs: &[Run]) -> (Vec<Part>, Vec<u8>) {
                     stream.extend_from_slice(piece);
                     renewing.take(at, piece);
                     let known = renewing.known();
-                    assert!(known.is_none_or(|known| known >= at.saturating_sub(5 * MIN_AVERAGE + 8)));
+                    assert!(
+                        known.is_none_or(|known| known >= at.saturating_sub(64 * 1024 + 8 * MIN_AVERAGE))
+                    );
                 }
             }
             Run::Hole(len) => renewing.zeros(*len as u64),
         }
-        parts.extend(renewing.parts());
+        renewing.add_to(&mut parts);
     }
     renewing.end();
-    parts.extend(renewing.parts());
+    renewing.add_to(&mut parts);
     assert_eq!(renewing.known(), None);
     (parts.into(), stream)
 }
@@ -73,8 +75,10 @@ fn parts_lie_in_records_and_never_in_their_headers() {
     let mut newer = older.clone();
     newer[500_000] ^= 1;
     let compared = compared(&older, 1 << 40, &[Run::Bytes(newer)]);
-    assert!(compared.0.len() >= 1_000_000 / 65_536);
-    assert!(proved(&older, 1 << 40, &compared) > 900_000);
+    let records = 1_000_000_usize.div_ceil(65_536);
+    // One for each record, and one more where it changed: what was found later goes on where the last part ends.
+    assert!((records..=records + 2).contains(&compared.0.len()), "{}", compared.0.len());
+    assert!(proved(&older, 1 << 40, &compared) > 1_000_000 - 20_000);
 }
 
 //= S5.109 (test)
@@ -104,6 +108,6 @@ fn zeros_that_are_skipped_are_cut_like_those_that_are_not() {
         renewing.take(100_000, &older[100_000..]);
         renewing.end();
     }
-    assert_eq!(skipping.compared, plain.compared);
-    assert_eq!(skipping.parts().collect::<Vec<_>>(), plain.parts().collect::<Vec<_>>());
+    assert_eq!(skipping.matching.decided(), plain.matching.decided());
+    assert_eq!(skipping.parts, plain.parts);
 }

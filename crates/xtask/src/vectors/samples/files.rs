@@ -139,7 +139,8 @@ fn put() -> Vec<Sample> {
     let to_list = Accept { list: Some(true), ..accept.clone() };
     let with_roots = Accept { roots: Some(true), ..to_list.clone() };
     let known = Accept { known: vec![root()], ..accept.clone() };
-    let older = Accept { older: Some(Older { size: 1 << 31, average: 16_384 }), ..accept.clone() };
+    let older = Older { size: 1 << 31, average: 4_096, key: counting::<32>(0x40) };
+    let older = Accept { older: Some(older), ..accept.clone() };
     let to_pack = Accept { packed: Some(true), ..accept.clone() };
     let renewed =
         Offer { options: Some(PutOptions { parts: Some(true), ..PutOptions::default() }), ..offer.clone() };
@@ -238,12 +239,9 @@ fn listing() -> Vec<Sample> {
     ];
     let list = List { first: 7, entries, last: None };
     let verdicts = [Verdict::NEW, Verdict::SAME, Verdict::REST].map(|verdict| verdict.0).to_vec();
-    let wants = Wants {
-        first: 7,
-        verdicts,
-        from: Some(3 * GROUP_LEN),
-        older: vec![OlderFile { file: 9, older: Older { size: 1 << 21, average: 16_384 } }],
-    };
+    let older = Older { size: 1 << 21, average: 4_096, key: counting::<32>(0x40) };
+    let wants =
+        Wants { first: 7, verdicts, from: Some(3 * GROUP_LEN), older: vec![OlderFile { file: 9, older }] };
     vec![
         sample("step", "what comes next in a tree", &Step::List(list)),
         sample(
@@ -256,7 +254,7 @@ fn listing() -> Vec<Sample> {
 }
 
 fn versions() -> Vec<Sample> {
-    let pieces = [&[0, 0, 0x40, 1][..], &counting::<16>(0), &[0, 0, 0x10, 0], &counting::<16>(0x20)].concat();
+    let pieces = [&[0, 0x10, 1][..], &counting::<7>(0), &[0, 8, 0], &counting::<7>(0x20)].concat();
     let block = Block { entry: None, offset: 2 * GROUP_LEN, len: GROUP_LEN, cvs: counting::<32>(0).to_vec() };
     let part = |at, len, from| Part { at: 2 * GROUP_LEN + at, len, from };
     let all = Composed { block: block.clone(), parts: vec![part(0, GROUP_LEN, 1 << 30)] };
