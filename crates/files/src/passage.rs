@@ -83,7 +83,7 @@ impl Passage {
     /// Everything before `offset` is written and verified.
     pub fn reach(&mut self, offset: u64) {
         if self.end.is_none() {
-            self.available = self.available.max(offset);
+            (self.available, self.known) = (self.available.max(offset), true);
         }
     }
 
