@@ -141,6 +141,26 @@ fn what_is_not_kept_is_told_at_the_end_with_its_name_escaped() {
 }
 
 #[test]
+fn of_many_links_that_lead_out_a_dry_run_names_a_thousand_and_says_how_many_more_there_are() {
+    let (place, _server, ana) = world();
+    let at = place.directory("t");
+    for number in 0..1_003 {
+        symlink("/etc/passwd", at.join(format!("{number:04}"))).unwrap();
+    }
+    ana.run(["send", "t", "--to", "#ops"]);
+    place.directory("into");
+    for dry in [["send", "t", "--to", ":"], ["get", "#ops:1", "--into", "into"]] {
+        let told = ana.run(dry.iter().chain(&["--dry-run"]));
+        assert!(told.code() == 0 && told.err.contains("… and 3 more"), "{dry:?}: {}", told.err);
+        let told = ana.run(dry.iter().chain(&["--dry-run", "--json"]));
+        let summary = told.objects(&["summary"]).pop().unwrap();
+        assert_eq!(told.objects(&["missing"]).len(), 1_000);
+        assert_eq!((&summary["missing"], &summary["unnamed"]), (&1_003.into(), &3.into()));
+        check_events(&told);
+    }
+}
+
+#[test]
 fn patterns_and_lists_choose_what_is_sent() {
     let (place, _server, ana) = world();
     let at = place.directory("p");

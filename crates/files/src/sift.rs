@@ -425,9 +425,9 @@ impl<B: Branches> Sifting<B> {
 }
 
 impl<B: Branches> Sifting<B> {
-    /// What cannot be carried, so far.
-    pub(crate) fn into_troubles(self) -> Vec<Trouble> {
-        self.troubles
+    /// What cannot be carried, so far: the first of it, and how much there is.
+    pub(crate) fn into_troubles(self) -> (Vec<Trouble>, u64) {
+        (self.troubles, self.done.left_out)
     }
 
     /// The next thing that is only told, of a tree of which nothing is sent.

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use clap::Args;
 use hikyaku::ErrorCode;
-use hikyaku_files::{Destination, Fetched, FilesClient, FilesError, Item, Missing, Only, Progress};
+use hikyaku_files::{Destination, Fetched, FilesClient, FilesError, Item, Missing, Only, Progress, Report};
 use hikyaku_storage::vault::VaultError;
 use hikyaku_wire::files::{PutOptions, Verdict, Wanted};
 
@@ -203,17 +203,16 @@ impl Get {
         };
         let files = FilesClient::new(connection.clone());
         let previewed = match self.list {
-            true => {
-                files.preview_parcel(wanted, destination, tell).await.map(|arrival| (arrival, Vec::new()))
-            }
+            true => files
+                .preview_parcel(wanted, destination, tell)
+                .await
+                .map(|arrival| (arrival, Report::default())),
             false => files.preview_parcel_whole(wanted, destination, tell).await,
         };
         connection.close().await;
         let (arrival, missing) = previewed.map_err(|error| self.trouble(error))?;
         told?;
-        let is_asked = |path: &[u8]| destination.only.as_ref().is_none_or(|only| only.has(path));
-        let mut missing = missing.iter().filter(|(path, _)| is_asked(path));
-        missing.try_for_each(|(path, why)| events.missing(path, &why.to_string()))?;
+        events.all_missing(&missing)?;
         match arrival {
             None => Ok(()),
             Some(arrival) => {
@@ -318,10 +317,7 @@ impl Get {
         let Some(report) = fetched.report.as_ref().filter(|report| report.missing_count > 0) else {
             return Ok(());
         };
-        for (path, why) in &report.missing {
-            events.missing(path, &why.to_string())?;
-        }
-        events.count_missing(report.missing_count, report.missing.len() as u64);
+        events.all_missing(report)?;
         let told = format!("{} things are not here as they were sent", report.missing_count);
         let only_links = report.missing_count == report.missing.len() as u64
             && report.missing.iter().all(|(_, why)| *why == Missing::LinkOut);

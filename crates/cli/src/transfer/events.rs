@@ -5,7 +5,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 use std::time::Instant;
 
-use hikyaku_files::{Item, Passing, escape};
+use hikyaku_files::{Item, Passing, Report, escape};
 use hikyaku_wire::files::Verdict;
 use serde::Serialize;
 
@@ -25,7 +25,15 @@ struct Counts {
     done: u64,
     failed: u64,
     missing: u64,
+    /// Of them, those without a line of their own.
+    #[serde(skip_serializing_if = "is_none")]
+    unnamed: u64,
     bytes: u64,
+}
+
+#[allow(clippy::trivially_copy_pass_by_ref, reason = "serde passes references")]
+fn is_none(count: &u64) -> bool {
+    *count == 0
 }
 
 /// Every object begins like this.
@@ -235,10 +243,18 @@ impl Events {
         Ok(())
     }
 
+    /// Tells what is missing, or would be, as far as it is named, and counts the rest.
+    pub(crate) fn all_missing(&mut self, report: &Report) -> Result {
+        report.missing.iter().try_for_each(|(path, why)| self.missing(path, &why.to_string()))?;
+        self.count_missing(report.missing_count, report.missing.len() as u64);
+        Ok(())
+    }
+
     /// Counts what is missing: more than is told one by one.
     pub(crate) fn count_missing(&mut self, count: u64, told: u64) {
         self.summary.missing += count;
         let more = count.saturating_sub(told);
+        self.summary.unnamed += more;
         if more > 0 && !self.json {
             output::note(format_args!("… and {more} more"));
         }

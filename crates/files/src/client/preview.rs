@@ -13,7 +13,7 @@ use crate::progress::Progress;
 use crate::server::blocking;
 use crate::sift::{ANSWERS, Item, Preview, Sifting};
 use crate::tree_source::OutgoingTree;
-use crate::unpack::{Links, Looking, MAX_REPORTED, Missing};
+use crate::unpack::{Links, Looking, Missing, Report};
 use crate::walk::Trouble;
 use crate::writer::decode;
 
@@ -21,11 +21,7 @@ impl FilesClient {
     /// Asks the receiver what it would want of a tree, and tells of each file. Returns what would not be made: what cannot be
     /// carried, and links that lead out where they are not asked for.
     //= S5.66
-    pub async fn preview_tree(
-        &self,
-        outgoing: &OutgoingTree,
-        mut tell: impl FnMut(Item),
-    ) -> Result<Vec<(Vec<u8>, Missing)>> {
+    pub async fn preview_tree(&self, outgoing: &OutgoingTree, mut tell: impl FnMut(Item)) -> Result<Report> {
         if !matches!(outgoing.offer().target, Target::Drop(_)) {
             return Err(FilesError::Order("a room has no place where something may be already"));
         }
@@ -40,7 +36,7 @@ impl FilesClient {
         let (said, mut saying) = mpsc::channel(ANSWERS);
         let branches = outgoing.branches();
         let all_links = offer.options.and_then(|options| options.all_links) == Some(true);
-        let mut missing = Vec::new();
+        let mut report = Report::default();
         let thread = tokio::task::spawn_blocking(move || {
             let mut sifting = Sifting::new(branches, &accept, answers, |_| {})?;
             while let Some(preview) = sifting.preview()? {
@@ -64,22 +60,21 @@ impl FilesClient {
                 match preview {
                     Preview::List(list) => sender.send(&Step::List(list)).await?,
                     Preview::Item(item) => tell(item),
-                    Preview::LinkOut(path) if !all_links && missing.len() < MAX_REPORTED => {
-                        missing.push((path, Missing::LinkOut));
-                    }
+                    Preview::LinkOut(path) if !all_links => report.add(path, Missing::LinkOut),
                     Preview::LinkOut(_) => {}
                 }
             }
             crate::server::joined(thread.await)
         };
-        let troubles = tokio::select! {
+        let (troubles, count) = tokio::select! {
             sent = sending => sent?,
             error = hearing => return Err(error),
         };
         sender.finish().await?;
-        let carried = |trouble: Trouble| (trouble.path, Missing::Source(trouble.reason));
-        missing.extend(troubles.into_iter().map(carried));
-        Ok(missing)
+        report.missing_count += count.saturating_sub(troubles.len() as u64);
+        let carried = |Trouble { path, reason }: Trouble| report.add(path, Missing::Source(reason));
+        troubles.into_iter().for_each(carried);
+        Ok(report)
     }
 
     /// Compares what a parcel has with a directory, and tells of each file. Of one that is still being sent that is what is
@@ -93,18 +88,18 @@ impl FilesClient {
         self.look(wanted, into, tell, None).await
     }
 
-    /// The same, and what would not be made: links that lead out where they are not asked for, the first
-    /// [`MAX_REPORTED`]. Of a parcel that is still being sent they are not known yet.
+    /// The same, and what would not be made: links that lead out where they are not asked for. Of a parcel that is still
+    /// being sent they are not known yet.
     pub async fn preview_parcel_whole(
         &self,
         wanted: &Wanted,
         into: &Destination,
         tell: impl FnMut(Item),
-    ) -> Result<(Option<Arrival>, Vec<(Vec<u8>, Missing)>)> {
+    ) -> Result<(Option<Arrival>, Report)> {
         if into.options.all_links == Some(true) {
-            return Ok((self.look(wanted, into, tell, None).await?, Vec::new()));
+            return Ok((self.look(wanted, into, tell, None).await?, Report::default()));
         }
-        let mut links = Links::new(into.dots);
+        let mut links = Links::new(into.dots, into.only.clone());
         let arrival = self.look(wanted, into, tell, Some(&mut links)).await?;
         Ok((arrival, links.out()))
     }

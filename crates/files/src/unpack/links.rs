@@ -2,10 +2,11 @@
 //! read although no file of it is wanted: it is small. Pure.
 
 use std::collections::VecDeque;
+use std::sync::Arc;
 
 use hikyaku_wire::files::{List, Listed, MAX_AHEAD};
 
-use super::{MAX_REPORTED, Missing, leads_out};
+use super::{Missing, Only, Report, leads_out};
 use crate::bundle::{Item, Position, Reader};
 use crate::error::{FilesError, Result};
 use crate::names::{Dots, SafeName};
@@ -17,12 +18,15 @@ pub(crate) struct Links {
     runs: VecDeque<(u64, SafeName)>,
     /// What was listed last is a file.
     in_run: bool,
-    out: Vec<(Vec<u8>, Missing)>,
+    /// What is asked for, where that is not all.
+    only: Option<Arc<Only>>,
+    report: Report,
 }
 
 impl Links {
-    pub(crate) fn new(dots: Dots) -> Self {
-        Self { reader: Reader::listed(dots), runs: VecDeque::new(), in_run: false, out: Vec::new() }
+    pub(crate) fn new(dots: Dots, only: Option<Arc<Only>>) -> Self {
+        let (reader, report) = (Reader::listed(dots), Report::default());
+        Self { reader, runs: VecDeque::new(), in_run: false, only, report }
     }
 
     /// Takes in what is listed.
@@ -57,9 +61,10 @@ impl Links {
                 Item::File(..) => return Err(FilesError::Order("a file that is not wanted")),
                 Item::Symlink(name, link) => {
                     let path: Vec<_> = self.reader.position().into_iter().flat_map(Position::path).collect();
-                    if leads_out(&link.target, path.len()) && self.out.len() < MAX_REPORTED {
-                        let path = [&path[..], &[name.as_bytes()]].concat().join(&b'/');
-                        self.out.push((path, Missing::LinkOut));
+                    let is_out = leads_out(&link.target, path.len());
+                    let path = [&path[..], &[name.as_bytes()]].concat().join(&b'/');
+                    if is_out && self.only.as_ref().is_none_or(|only| only.has(&path)) {
+                        self.report.add(path, Missing::LinkOut);
                     }
                 }
                 _ => {}
@@ -68,9 +73,9 @@ impl Links {
         Ok(())
     }
 
-    /// The links that lead out, by path.
-    pub(crate) fn out(self) -> Vec<(Vec<u8>, Missing)> {
-        self.out
+    /// The links that lead out, as what is missing.
+    pub(crate) fn out(self) -> Report {
+        self.report
     }
 }
 
@@ -80,6 +85,7 @@ mod tests {
 
     use super::*;
     use crate::bundle::Writer;
+    use crate::unpack::MAX_REPORTED;
 
     fn file(name: &str) -> Listed {
         let name = name.as_bytes().to_vec();
@@ -101,7 +107,7 @@ mod tests {
 
     #[test]
     fn links_that_lead_out_are_found_between_files_that_are_kept() {
-        let mut links = Links::new(Dots::Refused);
+        let mut links = Links::new(Dots::Refused, None);
         links.list(&list(vec![Listed::Enter(b"d".to_vec()), file("a")])).unwrap();
         let other = Listed::Other(b"l".to_vec());
         links.list(&list(vec![file("b"), other, file("m"), Listed::Leave])).unwrap();
@@ -112,17 +118,36 @@ mod tests {
             writer.symlink(&Symlink { name: name.to_vec(), target: target.to_vec(), meta: None });
         }
         links.read(writer.written()).unwrap();
-        assert_eq!(links.out(), [(b"d/l".to_vec(), Missing::LinkOut)]);
+        assert_eq!(links.out().missing, [(b"d/l".to_vec(), Missing::LinkOut)]);
+    }
+
+    #[test]
+    fn so_many_links_are_named_and_the_others_are_counted_and_none_that_is_not_asked_for() {
+        for (only, expected) in [(None, MAX_REPORTED as u64 + 7), (Some(Only::of([b"d".to_vec()])), 0)] {
+            let mut links = Links::new(Dots::Refused, only.map(Arc::new));
+            links.list(&List { last: Some(true), ..list(Vec::new()) }).unwrap();
+            let mut writer = Writer::default();
+            for number in 0..MAX_REPORTED + 7 {
+                let name = format!("{number:09}").into_bytes();
+                writer.symlink(&Symlink { name, target: b"/".to_vec(), meta: None });
+            }
+            links.read(writer.written()).unwrap();
+            let out = links.out();
+            assert_eq!(
+                (out.missing_count, out.missing.len()),
+                (expected, MAX_REPORTED.min(expected as usize))
+            );
+        }
     }
 
     #[test]
     fn a_bundle_that_is_another_than_was_listed_is_refused() {
-        let mut links = Links::new(Dots::Refused);
+        let mut links = Links::new(Dots::Refused, None);
         links.list(&list(vec![file("a")])).unwrap();
         let mut writer = Writer::default();
         writer.kept(2);
         assert!(links.read(writer.written()).is_err());
-        let mut links = Links::new(Dots::Refused);
+        let mut links = Links::new(Dots::Refused, None);
         let apart = (0..=MAX_AHEAD).flat_map(|_| [file("a"), Listed::Leave]);
         assert!(matches!(links.list(&list(apart.collect())), Err(FilesError::Limit { .. })));
     }

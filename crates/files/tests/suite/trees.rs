@@ -242,7 +242,7 @@ async fn a_preview_of_what_would_be_fetched_tells_links_out_of_the_tree() {
         assert_eq!((arrival, items.len(), names(&world.path("into"))), (None, 4, vec![]));
         let out = |path: &[u8]| (path.to_vec(), Missing::LinkOut);
         let expected = if all_links.is_some() { vec![] } else { vec![out(b"t/a"), out(b"t/sub/b")] };
-        assert_eq!(missing, expected);
+        assert_eq!(missing.missing, expected);
     }
     // As when it is fetched.
     let report = world.get(&event(1)).await.unwrap().report.unwrap();

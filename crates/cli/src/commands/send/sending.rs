@@ -89,10 +89,10 @@ impl Sending {
                 told = events.would(&item);
             }
         };
-        let troubles = FilesClient::new(connection.clone()).preview_tree(&tree, tell).await?;
+        let missing = FilesClient::new(connection.clone()).preview_tree(&tree, tell).await?;
         connection.close().await;
         told?;
-        troubles.iter().try_for_each(|(path, why)| events.missing(path, &why.to_string()))
+        events.all_missing(&missing)
     }
 
     /// Keeps the receipt, where it says what this path was as a whole.
