@@ -10,6 +10,7 @@ use std::path::PathBuf;
 use std::process::Command;
 
 use common::{Place, dropped, noise, server_with_room};
+use rustix::process::Signal;
 
 /// A file system in memory, where this process may make one.
 struct Small(PathBuf);
@@ -79,6 +80,24 @@ fn both_ends_say_that_a_disk_is_full_and_go_on_by_themselves() {
     let filler = small.0.join("filler");
     fs::write(&filler, vec![1; 24 << 20]).unwrap();
     let (_server, ana) = server_with_room(&place, &["--into", small.0.to_str().unwrap()], "ops");
+#[test]
+fn refusals_that_were_only_counted_are_in_the_record_of_a_server_that_was_stopped() {
+    let place = Place::new();
+    let (server, ana) = server_with_room(&place, &[], "ops");
+    let refused = 23;
+    for _ in 0..refused {
+        assert_eq!(ana.run(["get", "#ops:99", "--into", "."]).code(), 6);
+    }
+    server.program.signal(Signal::TERM);
+    assert_eq!(server.program.finish().code(), 0);
+    let record = fs::read_to_string(server.data.join("transfers.jsonl")).unwrap();
+    let lines: Vec<_> = record.lines().map(common::json).collect();
+    let counted = lines.iter().filter(|line| line["type"] == "refused");
+    let counted: u64 = counted.map(|line| line["more"].as_u64().unwrap()).sum();
+    let own = lines.iter().filter(|line| line["outcome"] == "refused").count() as u64;
+    assert_eq!(own + counted, refused, "{record}");
+}
+
     let tree = place.join("tree");
     fs::create_dir(&tree).unwrap();
     (0..20).for_each(|leaf| fs::write(tree.join(leaf.to_string()), noise(leaf, 1 << 20)).unwrap());

@@ -25,7 +25,7 @@ use tokio::time::{Instant, sleep};
 use super::context::Context;
 use line::{Fetched, Line, Sent, Whose};
 use log::Log;
-use refusals::{EVERY, Refusals, Told};
+use refusals::{Counted, EVERY, Refusals, Told};
 
 /// When the file is moved aside.
 const MAX_FILE: u64 = 16 * 1024 * 1024;
@@ -88,24 +88,38 @@ impl Audit {
         self.write(&line).await.map_err(again_when_there_is_room)
     }
 
+    /// Writes how many refusals were only counted, now and not at the end of their minute: for whoever is about to stop.
+    pub(crate) async fn finish(&self) {
+        for (whose, counted) in self.refusals(Refusals::take_all) {
+            self.write_counted(whose, counted).await;
+        }
+    }
+
     /// Whether it is a refusal that has no line, because its user had many. Their number is written a little later.
     fn is_counted(&self, context: &Context, outcome: &Outcome<'_>) -> bool {
         if !matches!(outcome, Outcome::Refused(_)) {
             return false;
         }
         let session = context.session();
-        let (whose, user) = (Whose::of(session), session.name.as_ref().map(ToString::to_string));
-        let told = self.refusals(|refusals| refusals.refused(whose.clone(), Instant::now().into_std()));
+        let (whose, called) = (Whose::of(session), session.name.as_ref().map(ToString::to_string));
+        let now = Instant::now().into_std();
+        let told = self.refusals(|refusals| refusals.refused(whose.clone(), called.as_deref(), now));
         if told == Told::First {
             let audit = self.clone();
             tokio::spawn(async move {
                 sleep(EVERY).await;
-                let more = audit.refusals(|refusals| refusals.take(&whose));
-                // Its own log says that it could not be written.
-                let _ = audit.write(&whose.more(user, more)).await;
+                let counted = audit.refusals(|refusals| refusals.take(&whose));
+                if let Some(counted) = counted {
+                    audit.write_counted(whose, counted).await;
+                }
             });
         }
         told != Told::Line
+    }
+
+    async fn write_counted(&self, whose: Whose, Counted { called, more }: Counted) {
+        // Its own log says that it could not be written.
+        let _ = self.write(&whose.more(called, more)).await;
     }
 
     fn refusals<T>(&self, with: impl FnOnce(&mut Refusals<Whose>) -> T) -> T {

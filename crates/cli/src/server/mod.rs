@@ -88,6 +88,7 @@ pub(crate) struct Running {
     addresses: Vec<Address>,
     sweeper: tokio::task::JoinHandle<((), ())>,
     admin: admin::Door,
+    audit: Audit,
 }
 
 impl Running {
@@ -97,7 +98,8 @@ impl Running {
         let identity = Identity::load_or_generate(config.data.join("host.pem"))?;
         let accounts = Accounts::new(store.clone());
         let chat = ChatServer::new(store.clone(), hikyaku_chat::Limits::default());
-        let files = open_files(&config, &chat, store.clone())?;
+        let audit = Audit::open(&config.data).map_err(|error| exit::io("the audit record", &error))?;
+        let files = open_files(&config, &chat, store.clone(), audit.clone())?;
         let handed = Handed::new(Parcels::new(chat.clone(), store.clone()), files.clone(), identity.id());
         let desk = Desk { files: files.clone(), chat: chat.clone(), accounts: accounts.clone(), store };
 
@@ -135,7 +137,7 @@ impl Running {
         service.announce(addresses.clone());
         let admin = admin::Door::open(&config.data, server.clone(), accounts.clone())?;
         let sweeper = tokio::spawn(async move { tokio::join!(sweep(sweeping, every), retain(retaining)) });
-        Ok(Self { server, accounts, addresses, sweeper, admin })
+        Ok(Self { server, accounts, addresses, sweeper, admin, audit })
     }
 
     /// The first address, with the real port.
@@ -170,6 +172,7 @@ impl Running {
         self.admin.close();
         self.sweeper.abort();
         self.server.drain(time).await;
+        self.audit.finish().await;
     }
 }
 
@@ -216,6 +219,7 @@ fn open_files(
     config: &Config,
     chat: &ChatServer,
     store: Arc<dyn Store>,
+    audit: Audit,
 ) -> Result<FilesServer<Context, Parcels>> {
     let path = config.data.join("vault");
     let vault = FsVault::open(&path, KEEP_FREE).map_err(|error| exit::io(path.display(), &error))?;
@@ -236,7 +240,6 @@ fn open_files(
             })?)
         }
     };
-    let audit = Audit::open(&config.data).map_err(|error| exit::io("the audit record", &error))?;
     let rooms = Parcels::new(chat.clone(), store).audited(audit);
     let RoomQuotas { user: room_user_quota, room: room_quota, vault: vault_quota } = config.room_quotas;
     let usual = FilesLimits::default();

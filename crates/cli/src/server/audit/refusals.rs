@@ -20,8 +20,19 @@ pub(super) struct Refusals<Whose>(HashMap<Whose, Lately>);
 struct Lately {
     /// When everything is forgotten: each line puts it off by [`EVERY`].
     until: Instant,
+    /// What the user is called.
+    called: Option<String>,
     /// Those without a line, that nothing was written of yet.
     counted: u64,
+}
+
+/// Refusals that were only counted.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Counted {
+    /// What the user is called.
+    pub(super) called: Option<String>,
+    /// How many.
+    pub(super) more: u64,
 }
 
 /// What is to be done with a refusal.
@@ -42,22 +53,38 @@ impl<Whose> Default for Refusals<Whose> {
 }
 
 impl<Whose: Eq + Hash> Refusals<Whose> {
-    /// Somebody was refused something.
-    pub(super) fn refused(&mut self, whose: Whose, now: Instant) -> Told {
+    /// Somebody, who is called so, was refused something.
+    pub(super) fn refused(&mut self, whose: Whose, called: Option<&str>, now: Instant) -> Told {
         self.0.retain(|_, lately| lately.until > now || lately.counted > 0);
-        let lately = self.0.entry(whose).or_insert(Lately { until: now, counted: 0 });
+        let lately = self.0.entry(whose).or_insert(Lately { until: now, called: None, counted: 0 });
         let until = lately.until.max(now) + EVERY;
         if until.duration_since(now) <= EVERY * BURST {
             lately.until = until;
             return Told::Line;
         }
         lately.counted += 1;
+        lately.called = called.map(str::to_owned);
         if lately.counted == 1 { Told::First } else { Told::Counted }
     }
 
-    /// How many were counted, which begins anew.
-    pub(super) fn take(&mut self, whose: &Whose) -> u64 {
-        self.0.get_mut(whose).map_or(0, |lately| std::mem::take(&mut lately.counted))
+    /// Those that were counted, which begins anew; `None` when there are none.
+    pub(super) fn take(&mut self, whose: &Whose) -> Option<Counted> {
+        self.0.get_mut(whose).and_then(Lately::take)
+    }
+
+    /// The same, of everybody.
+    pub(super) fn take_all(&mut self) -> Vec<(Whose, Counted)>
+    where
+        Whose: Clone,
+    {
+        self.0.iter_mut().filter_map(|(whose, lately)| Some((whose.clone(), lately.take()?))).collect()
+    }
+}
+
+impl Lately {
+    fn take(&mut self) -> Option<Counted> {
+        let more = std::mem::take(&mut self.counted);
+        (more > 0).then(|| Counted { called: self.called.take(), more })
     }
 }
 
@@ -68,27 +95,31 @@ mod tests {
     #[test]
     fn so_many_refusals_have_lines_and_the_others_are_counted() {
         let (mut refusals, start) = (Refusals::default(), Instant::now());
-        let told: Vec<_> = (0..BURST + 3).map(|_| refusals.refused("ana", start)).collect();
+        let told: Vec<_> = (0..BURST + 3).map(|_| refusals.refused("ana", Some("Ana"), start)).collect();
         let (lines, counted) = told.split_at(BURST as usize);
         assert!(lines.iter().all(|told| *told == Told::Line), "{told:?}");
         assert_eq!(counted, [Told::First, Told::Counted, Told::Counted]);
-        assert_eq!(refusals.refused("ben", start), Told::Line, "another's are not counted with them");
-        assert_eq!((refusals.take(&"ana"), refusals.take(&"ana"), refusals.take(&"ben")), (3, 0, 0));
-        assert_eq!(refusals.refused("ana", start + EVERY / 2), Told::First);
-        assert_eq!(refusals.refused("ana", start + EVERY), Told::Line);
-        assert_eq!(refusals.refused("ana", start + EVERY), Told::Counted);
+        assert_eq!(refusals.refused("ben", None, start), Told::Line, "another's are not counted with them");
+        let three = Counted { called: Some("Ana".to_owned()), more: 3 };
+        assert_eq!(refusals.take(&"ana"), Some(three));
+        assert_eq!((refusals.take(&"ana"), refusals.take(&"ben")), (None, None));
+        assert_eq!(refusals.refused("ana", None, start + EVERY / 2), Told::First);
+        assert_eq!(refusals.refused("ana", None, start + EVERY), Told::Line);
+        assert_eq!(refusals.refused("ana", None, start + EVERY), Told::Counted);
+        assert_eq!(refusals.take_all(), [("ana", Counted { called: None, more: 2 })]);
+        assert_eq!(refusals.take_all(), []);
     }
 
     #[test]
     fn who_was_refused_long_ago_is_forgotten() {
         let (mut refusals, start) = (Refusals::default(), Instant::now());
         for who in 0..100 {
-            refusals.refused(who, start);
+            refusals.refused(who, None, start);
         }
         for _ in 0..=BURST {
-            refusals.refused(100, start);
+            refusals.refused(100, None, start);
         }
-        refusals.refused(101, start + EVERY * BURST);
+        refusals.refused(101, None, start + EVERY * BURST);
         assert_eq!(refusals.0.len(), 2, "whose number is still to be written, and the latest");
     }
 }

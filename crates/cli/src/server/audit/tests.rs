@@ -41,6 +41,10 @@ impl World {
         all.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
     }
 
+    fn ben_id(&self) -> String {
+        self.ben.session().user.unwrap().to_string()
+    }
+
     async fn ask(&self, who: &Context, room: &str, outcome: Outcome<'_>) {
         let wanted = Wanted::Event(EventRef { room: room.to_owned(), epoch: None, seq: 1 });
         let fetch = Fetch { wanted: &wanted, found: None, address: None, sent: 0, outcome };
@@ -99,7 +103,7 @@ async fn who_is_refused_again_and_again_does_not_push_out_what_others_did() {
     sleep(2 * EVERY).await;
     // After what is counted is written.
     world.ask(&world.ada, "ops", Outcome::Accepted).await;
-    let (lines, ben) = (world.lines(), world.ben.session().user.unwrap().to_string());
+    let (lines, ben) = (world.lines(), world.ben_id());
     let of = |user: &str, outcome: &str| {
         lines.iter().filter(|line| line["user"] == user && line["outcome"] == outcome).count() as u64
     };
@@ -108,4 +112,22 @@ async fn who_is_refused_again_and_again_does_not_push_out_what_others_did() {
     let more: u64 = more.map(|line| line["more"].as_u64().unwrap()).sum();
     assert_eq!(of("ben", "refused") + more, 1_000, "each has a line or is counted");
     assert!(lines.len() < 60, "{} lines", lines.len());
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_was_only_counted_is_written_when_the_server_stops_and_once() {
+    let world = World::new().await;
+    for _ in 0..30 {
+        world.ask(&world.ben, "secret", Outcome::Refused("no")).await;
+    }
+    assert_eq!(world.lines().len(), 20);
+    world.audit.finish().await;
+    world.audit.finish().await;
+    sleep(2 * EVERY).await;
+    world.ask(&world.ada, "ops", Outcome::Accepted).await;
+    let lines = world.lines();
+    let (counted, ben) = (&lines[20], world.ben_id());
+    assert_eq!((&counted["type"], &counted["more"]), (&"refused".into(), &10.into()));
+    assert_eq!((&counted["user"], &counted["user_id"]), (&"ben".into(), &ben.into()));
+    assert_eq!(lines.len(), 22, "nothing is written twice");
 }
