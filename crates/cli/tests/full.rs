@@ -58,12 +58,21 @@ fn who_may_put_files_into_the_directory_is_decided_by_its_owner_and_holds_at_onc
     assert_eq!(bob.run(["user", "allow", "bob", "drop"]).code(), 5, "nobody allows himself");
     assert_eq!(ana.run(["user", "allow", "@bob", "drop"]).ok(), "bob may: drop");
     send(&[]).ok();
-    // He puts files there and replaces none.
+    // He puts files there, replaces none, and is not told what is in them: be it so or not.
+    //= S5.68 (test)
+    for content in ["one", "two"] {
+        fs::write(&a, content).unwrap();
+        for more in [&["--checksum"][..], &["--checksum", "--dry-run"]] {
+            asked(send(more), "replace");
+        }
+    }
     fs::write(&a, "another").unwrap();
     asked(send(&["--overwrite", "always"]), "replace");
     assert_eq!(fs::read_to_string(drop.join("a")).unwrap(), "one");
     ana.run(["user", "allow", "bob", "replace"]).ok();
+    assert!(send(&["--checksum", "--dry-run"]).ok().starts_with("leave"));
     send(&["--overwrite", "always"]).ok();
+    assert!(send(&["--checksum", "--dry-run"]).ok().starts_with("keep"));
     assert_eq!(fs::read_to_string(drop.join("a")).unwrap(), "another");
     assert!(ana.run(["user", "list"]).ok().contains("bob  member, drop, replace"));
     ana.run(["user", "forbid", "bob", "drop"]).ok();
@@ -71,15 +80,6 @@ fn who_may_put_files_into_the_directory_is_decided_by_its_owner_and_holds_at_onc
     asked(send(&[]), "drop");
 }
 
-//= S5.26 (test)
-#[test]
-fn both_ends_say_that_a_disk_is_full_and_go_on_by_themselves() {
-    let place = Place::new();
-    let Some(small) = Small::mount(place.join("drop"), "100m") else { return };
-    // Beside the filler and the 64 MiB that a server leaves free there are 12 MiB.
-    let filler = small.0.join("filler");
-    fs::write(&filler, vec![1; 24 << 20]).unwrap();
-    let (_server, ana) = server_with_room(&place, &["--into", small.0.to_str().unwrap()], "ops");
 #[test]
 fn refusals_that_were_only_counted_are_in_the_record_of_a_server_that_was_stopped() {
     let place = Place::new();
@@ -98,6 +98,15 @@ fn refusals_that_were_only_counted_are_in_the_record_of_a_server_that_was_stoppe
     assert_eq!(own + counted, refused, "{record}");
 }
 
+//= S5.26 (test)
+#[test]
+fn both_ends_say_that_a_disk_is_full_and_go_on_by_themselves() {
+    let place = Place::new();
+    let Some(small) = Small::mount(place.join("drop"), "100m") else { return };
+    // Beside the filler and the 64 MiB that a server leaves free there are 12 MiB.
+    let filler = small.0.join("filler");
+    fs::write(&filler, vec![1; 24 << 20]).unwrap();
+    let (_server, ana) = server_with_room(&place, &["--into", small.0.to_str().unwrap()], "ops");
     let tree = place.join("tree");
     fs::create_dir(&tree).unwrap();
     (0..20).for_each(|leaf| fs::write(tree.join(leaf.to_string()), noise(leaf, 1 << 20)).unwrap());

@@ -161,7 +161,8 @@ pub trait Rooms<C>: Send + Sync + 'static {
     /// Who is speaking.
     fn owner(&self, context: &C) -> Owner;
 
-    /// Whether the speaker may put this where it is to go, and replace what is there if that is asked for.
+    /// Whether the speaker may put this where it is to go, and replace what is there if that is asked for. In a drop directory
+    /// whoever asks for `checksum` learns what is in its files, and needs the same right (S5.68).
     fn may_put(&self, context: &C, offer: &Offer) -> impl Future<Output = Result<(), Failure>> + Send;
 
     /// Keeps a record of what became of an offer. Durable on return: nothing is accepted, and no receipt is sent, before.

@@ -232,9 +232,13 @@ impl Rooms<Context> for Parcels {
         match &offer.target {
             Target::Drop(_) => {
                 context.must_now(Grant::Drop).await?;
-                let replaces = offer.options.and_then(|options| options.overwrite);
-                if matches!(replaces, Some(Overwrite::Newer | Overwrite::Always)) {
-                    context.must_now(Grant::Replace).await?;
+                let options = offer.options.unwrap_or_default();
+                let replaces = matches!(options.overwrite, Some(Overwrite::Newer | Overwrite::Always));
+                // An answer about roots says what is in a file.
+                //= S5.68
+                if replaces || options.checksum == Some(true) {
+                    let may = context.must_now(Grant::Replace).await;
+                    may.map_err(|failure| if replaces { failure } else { not_compared(failure) })?;
                 }
                 Ok(())
             }
@@ -494,6 +498,13 @@ fn store_failure(error: &StoreError) -> Failure {
         StoreError::Full => Failure::new(ErrorCode::FULL, "the server's disk is full"),
         _ => Failure::new(ErrorCode::INTERNAL, "the server's store failed; its log says why"),
     }
+}
+
+/// Why files are not compared with what is there.
+fn not_compared(failure: Failure) -> Failure {
+    let message =
+        format!("only who may replace files is told whether they have some content: {}", failure.message);
+    Failure { message, ..failure }
 }
 
 #[cfg(test)]
