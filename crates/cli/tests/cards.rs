@@ -44,6 +44,8 @@ fn a_card_in_a_talk_says_how_far_the_parcel_is_and_who_has_it_in_its_place() {
     pipe.write_all(&noise(2, 100_000)).unwrap();
     talk.until(|picture| picture.contains("195.31 KiB so far") && picture.ends_with("#ops what is it?\n"));
     talk.type_in("\r");
+    // It is sent, and stands above what others say next.
+    talk.until(|picture| picture.ends_with("#ops what is it?\n#ops\n"));
     ben.run(["say", "ops", "a log, of the night in which the machine stopped four times in a row"]).ok();
     talk.until(|picture| picture.contains("in a row"));
     talk.type_in("thank y");
@@ -54,10 +56,11 @@ fn a_card_in_a_talk_says_how_far_the_parcel_is_and_who_has_it_in_its_place() {
     sending.finish().ok();
     talk.until(|picture| picture.contains("x.log (292.97 KiB), here"));
     eva.run(["get", &reference, "--into", "eva-has"]).ok();
-    let picture = talk.until(|picture| picture.contains("hand"));
+    let picture = talk.until(|picture| picture.contains("in 1 of 2 hands"));
     talk.type_in("ou\r");
+    talk.until(|picture| picture.ends_with("#ops thank you\n#ops\n"));
     ben.run(["say", "ops", "yes"]).ok();
-    let last = talk.until(|picture| picture.contains("ben: yes"));
+    let last = talk.until(|picture| picture.ends_with("ben: yes\n#ops\n"));
     assert_eq!(rows(&picture, "x.log").len(), 1, "{picture}");
     assert_eq!(
         at_one_time(&last.replace(&server_name(&last), "home")),
@@ -96,7 +99,7 @@ fn a_card_that_scrolled_away_is_shown_again_and_what_stands_there_stays() {
     talk.until(|picture| picture.contains("ben: five"));
     drop(pipe);
     sending.finish().ok();
-    let picture = talk.until(|picture| picture.contains("x.log (97.66 KiB), here"));
+    let picture = talk.until(|picture| picture.ends_with("(97.66 KiB), here, in 0 of 1 hand\n#ops\n"));
     assert_eq!(
         at_one_time(&picture),
         format!(
@@ -114,7 +117,7 @@ fn tail_writes_cards_again_on_a_terminal_and_nothing_again_on_a_pipe() {
     let reference = next(&ana);
     let mut seen = Terminal::start(ana.command(["tail", "ops", "-f"]), 100, 10);
     let piped = ana.start(["tail", "ops", "-f"]);
-    let mut sending = ben.start(["send", &big(&place), "--to", "#ops", "--limit-rate", "100K", "--json"]);
+    let mut sending = ben.start(["send", &big(&place), "--to", "#ops", "--limit-rate", "40K", "--json"]);
     piped.out.until(|line| line.contains("sends big.iso (4.00 MiB)"));
     seen.until(|picture| picture.contains("sends big.iso (4.00 MiB), ") && picture.contains(" %"));
     ben.run(["say", "ops", "it is big"]).ok();

@@ -137,6 +137,12 @@ impl Proxy {
         self.until(|state| state.hold_at.is_some_and(|at| state.to_server >= at));
     }
 
+    /// Whether nothing passes any more.
+    pub fn is_held(&self) -> bool {
+        let state = self.shared.0.lock().unwrap();
+        state.hold_at.is_some_and(|at| state.to_server >= at)
+    }
+
     fn until(&self, is: impl Fn(&State) -> bool) {
         let begun = Instant::now();
         let mut state = self.shared.0.lock().unwrap();
