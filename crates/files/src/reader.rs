@@ -1,5 +1,6 @@
 //! The sending half of a transfer: a blocking thread that reads, a bounded channel, and the network.
 
+pub(crate) mod buffers;
 pub(crate) mod growing;
 pub(crate) mod packing;
 pub(crate) mod sparing;
@@ -16,11 +17,15 @@ use crate::error::{FilesError, Result};
 use crate::progress::{Progress, Stage};
 use crate::source::Reading;
 use crate::tree::GROUP;
+use buffers::Buffers;
 
 /// Blocks that wait for the network.
 const QUEUE: usize = 3;
 /// Blocks that are there at one time at most: those that wait, one that was read and one that is being sent.
 pub(crate) const AHEAD: u64 = QUEUE as u64 + 2;
+/// Buffers that a server remembers of a transfer: of the blocks that are there at one time, and of the MiB that
+/// the transport has not sent yet.
+pub(crate) const REMEMBERED: usize = QUEUE + 4;
 /// Below this bound, in bytes a second, blocks are sent in groups: a whole one would be a burst.
 const SMOOTH: u64 = 8 * 1024 * 1024;
 
@@ -70,6 +75,7 @@ pub(crate) struct ObjectReading {
     root: Root,
     offset: u64,
     block_len: u64,
+    buffers: Buffers,
 }
 
 impl ObjectReading {
@@ -84,7 +90,7 @@ impl ObjectReading {
         }
         growing::check_prefix(&*object, from, accept.prefix)?;
         let block_len = (block_len - block_len % GROUP_LEN).clamp(GROUP_LEN, BLOCK_LEN);
-        Ok(Self { object, root, offset: from, block_len })
+        Ok(Self { object, root, offset: from, block_len, buffers: Buffers::new(REMEMBERED) })
     }
 }
 
@@ -95,7 +101,7 @@ impl Blocks for ObjectReading {
             return Ok(None);
         }
         let (offset, size) = (self.offset, usize::try_from(len).unwrap_or(0));
-        let mut data = vec![0; size];
+        let mut data = self.buffers.take(size);
         let mut cvs = vec![0; usize::try_from(len.div_ceil(GROUP_LEN) * CV_LEN).unwrap_or(0)];
         let short = self.object.read(offset, &mut data)? < data.len()
             || self.object.read_outboard(offset / GROUP_LEN * CV_LEN, &mut cvs)? < cvs.len();
@@ -103,7 +109,7 @@ impl Blocks for ObjectReading {
             return Err(FilesError::Unknown("the stored object is shorter than it was"));
         }
         self.offset += len;
-        Ok(Some(Said::Block(Block { entry: None, offset, len, cvs }, data.into())))
+        Ok(Some(Said::Block(Block { entry: None, offset, len, cvs }, self.buffers.give(data))))
     }
 
     fn close(self) -> Result<Close> {

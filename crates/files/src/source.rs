@@ -10,7 +10,7 @@ use std::os::unix::fs::{FileTypeExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use hikyaku_wire::files::{Accept, BLOCK_LEN, Block, Close, Offer, Overwrite, PutOptions, Target};
 use hikyaku_wire::parcel::{EntryKind, Metadata, Root, TransferId};
 use minicbor::{Decode, Encode};
@@ -18,12 +18,15 @@ use minicbor::{Decode, Encode};
 use crate::error::{FilesError, Result};
 use crate::names::escape;
 use crate::progress::{Meter, Stage};
+use crate::reader::buffers::Buffers;
 use crate::tree::{self, GROUP, GROUP_LEN, Tree};
 use crate::vault::read_at;
 use crate::versions::OLDER_FROM;
 
 /// The most milestones that are kept; when there are more, every other one is dropped.
 pub(crate) const MAX_MILESTONES: usize = 256;
+/// Buffers that are remembered: QUIC keeps bytes until they are acknowledged.
+const MOST_BUFFERS: usize = 32;
 /// The bytes between the first milestones.
 const FIRST_STRIDE: u64 = 64 * 1024 * 1024;
 
@@ -224,7 +227,8 @@ impl Outgoing {
             });
         }
         let tree = self.milestones().before(from);
-        let mut reading = Reading { outgoing: self.clone(), file, tree, end: None, buffers: Vec::new() };
+        let (end, buffers) = (None, Buffers::new(MOST_BUFFERS));
+        let mut reading = Reading { outgoing: self.clone(), file, tree, end, buffers };
         let mut buffer = vec![0; GROUP];
         while reading.offset() < from {
             if read_at(&reading.file, reading.offset(), &mut buffer)? < GROUP {
@@ -309,8 +313,7 @@ pub(crate) struct Reading {
     tree: Tree,
     /// Present when the file's last bytes were read: the size.
     end: Option<u64>,
-    /// Buffers that were given away; those that came back are used again.
-    buffers: Vec<Bytes>,
+    buffers: Buffers,
 }
 
 impl Reading {
@@ -331,14 +334,14 @@ impl Reading {
         if want == 0 {
             return Ok(None);
         }
-        let mut buffer = self.buffer();
-        let read = meter.time(Stage::Disk, || read_at(&self.file, offset, &mut buffer[..want]))?;
+        let mut buffer = self.buffers.take(want);
+        let read = meter.time(Stage::Disk, || read_at(&self.file, offset, &mut buffer))?;
         if read < want {
             return Err(FilesError::SourceChanged("it became shorter"));
         }
         let mut cvs = Vec::with_capacity(want.div_ceil(GROUP) * 32);
         meter.time(Stage::Cpu, || {
-            for piece in buffer[..want].chunks(GROUP) {
+            for piece in buffer.chunks(GROUP) {
                 let group = tree::group(self.tree.groups() * GROUP_LEN, piece);
                 cvs.extend(group.cv);
                 self.tree.push(&group);
@@ -349,9 +352,7 @@ impl Reading {
         if !len.is_multiple_of(GROUP_LEN) {
             self.end = Some(offset + len);
         }
-        let bytes = buffer.freeze();
-        self.buffers.push(bytes.clone());
-        Ok(Some((Block { entry: None, offset, len, cvs }, bytes.slice(..want))))
+        Ok(Some((Block { entry: None, offset, len, cvs }, self.buffers.give(buffer))))
     }
 
     /// What was read, provided that the source is still what it was.
@@ -360,21 +361,6 @@ impl Reading {
         self.outgoing.check(&meta)?;
         let root = self.tree.root().ok_or(FilesError::SourceChanged("its root is not known"))?;
         Ok(Close { entry: None, size: self.offset(), root })
-    }
-
-    /// A buffer of one block: one that nobody else holds any more, or a new one.
-    fn buffer(&mut self) -> BytesMut {
-        for index in 0..self.buffers.len() {
-            match self.buffers.swap_remove(index).try_into_mut() {
-                Ok(buffer) => return buffer,
-                Err(held) => {
-                    self.buffers.push(held);
-                    let last = self.buffers.len() - 1;
-                    self.buffers.swap(index, last);
-                }
-            }
-        }
-        BytesMut::zeroed(usize::try_from(BLOCK_LEN).unwrap_or(0))
     }
 }
 

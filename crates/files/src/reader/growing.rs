@@ -8,6 +8,8 @@ use hikyaku_wire::files::{Block, CV_LEN, GROUP_LEN};
 use hikyaku_wire::parcel::Root;
 use tokio::sync::watch;
 
+use super::REMEMBERED;
+use super::buffers::Buffers;
 use crate::error::{FilesError, Result};
 use crate::passage::{Next, Passage, Place};
 use crate::tree::{self, GROUP, Tree};
@@ -17,6 +19,7 @@ pub(crate) struct Growing {
     object: Arc<dyn Object>,
     passage: watch::Receiver<Passage>,
     place: Place,
+    buffers: Buffers,
 }
 
 /// What comes of reading.
@@ -31,7 +34,12 @@ impl Growing {
     /// Reads from `at` on, which must be there already: see [`Passage::reaches`].
     pub(crate) fn new(object: Arc<dyn Object>, passage: watch::Receiver<Passage>, at: u64) -> Self {
         let place = passage.borrow().place(at);
-        Self { object, passage, place }
+        Self { object, passage, place, buffers: Buffers::new(REMEMBERED) }
+    }
+
+    /// Lets go of its buffers: nothing has come for a while.
+    pub(crate) fn rest(&mut self) {
+        self.buffers = Buffers::new(REMEMBERED);
     }
 
     /// Resolves when there is news of the passage.
@@ -51,7 +59,7 @@ impl Growing {
         let next = self.passage.borrow_and_update().next(&mut self.place);
         let Next::Send(len) = next else { return Ok(Grown::Nothing(next)) };
         let offset = self.place.at;
-        let mut data = vec![0; usize::try_from(len).unwrap_or(0)];
+        let mut data = self.buffers.take(usize::try_from(len).unwrap_or(0));
         if self.object.read(offset, &mut data)? < data.len() {
             // It was settled by content that the server had before: it is not here, and whole elsewhere.
             if self.passage.borrow().is_settled() {
@@ -61,7 +69,7 @@ impl Growing {
         }
         let cvs = self.values(offset, &data)?;
         self.place.at += len;
-        Ok(Grown::Block(Block { entry: None, offset, len, cvs }, data.into()))
+        Ok(Grown::Block(Block { entry: None, offset, len, cvs }, self.buffers.give(data)))
     }
 
     /// The chaining values of the groups that bytes lie in. Those of whole groups were stored when they were verified; that

@@ -189,7 +189,10 @@ async fn deliver(
                 telling.tell(sender, growing.passage().arrival()).await?;
                 tokio::select! {
                     () = growing.changed() => {}
-                    () = tokio::time::sleep(TELL_EVERY) => telling.is_due(),
+                    () = tokio::time::sleep(TELL_EVERY) => {
+                        telling.is_due();
+                        growing.rest();
+                    }
                 }
             }
             //= S5.83
