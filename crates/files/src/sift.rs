@@ -1,20 +1,17 @@
 //! Sifting at the sender: a tree is listed ahead of its bytes, and only what the receiver wants of it is sent.
 //!
-//! `Branches` is a tree that can be listed and, some entries later, be read: a walk over directories (`walk/branches.rs`)
-//! or a bundle in a vault (`object_tree.rs`). [`Sifting`] keeps a bounded part of the listing between the two, writes the
-//! bundle of what is wanted, and chains what is not into its end. Spec: section 5.7.
+//! [`Sifting`] keeps a bounded part of the listing of a tree ([`Branches`]) between listing and reading it, writes the bundle
+//! of what is wanted, and chains what is not into its end. Spec: section 5.7.
 
+mod branches;
 mod olders;
 pub(crate) mod speaking;
 mod stream;
 
 use std::collections::VecDeque;
 
-use hikyaku_wire::bundle::{Done, Enter, HardLink, Leave, LeftOut, Reason, Symlink};
-use hikyaku_wire::files::{
-    Accept, AttributesDigest, Close, List, Listed, MAX_AHEAD, MAX_LISTED, Verdict, Wants,
-};
-use hikyaku_wire::parcel::{Metadata, Root};
+use hikyaku_wire::bundle::{Done, Enter, LeftOut, Reason};
+use hikyaku_wire::files::{Accept, Close, List, MAX_AHEAD, MAX_LISTED, Verdict, Wants};
 use tokio::sync::mpsc;
 
 use crate::bundle::Writer;
@@ -24,6 +21,8 @@ use crate::reader::{Blocks, Said};
 use crate::tree;
 use crate::unpack::leads_out;
 use crate::walk::Trouble;
+pub use branches::Chain;
+pub(crate) use branches::{Branches, Entry, ListedFile};
 use olders::Olders;
 pub(crate) use olders::{Answering, Answers, answers};
 use stream::Stream;
@@ -38,78 +37,6 @@ const LIST_BYTES: usize = 32 * 1024;
 const LIST_READ: u64 = 64 * 1024 * 1024;
 /// The most troubles that are told one by one.
 const MAX_TROUBLES: usize = 1_000;
-
-/// What comes next in a tree. Directories come as they are entered and left.
-#[derive(Debug)]
-pub(crate) enum Entry {
-    Enter(Vec<u8>),
-    Leave,
-    File(ListedFile),
-    Symlink(Symlink),
-    HardLink(HardLink),
-    LeftOut(LeftOut),
-}
-
-/// A regular file as it is when it is listed.
-#[derive(Clone, Debug)]
-pub(crate) struct ListedFile {
-    pub(crate) name: Vec<u8>,
-    pub(crate) size: u64,
-    pub(crate) meta: Metadata,
-    /// Whether hard links to it may follow.
-    pub(crate) links: bool,
-    pub(crate) root: Option<Root>,
-    /// What its extended attributes are, where they are carried.
-    pub(crate) attributes: Option<AttributesDigest>,
-    /// Where it is found again, for the tree itself.
-    pub(crate) place: u64,
-}
-
-/// A tree that is listed first and read afterwards, in the same order.
-pub(crate) trait Branches: Send + 'static {
-    /// The next entry of the listing; `None` at its end.
-    fn list(&mut self) -> Result<Option<Entry>>;
-    /// The reading follows the listing into a directory.
-    fn enter(&mut self, name: &[u8]);
-    /// It leaves the directory entered last.
-    fn leave(&mut self) -> Leave;
-    /// Writes the beginning of a listed file, whose content is wanted from an offset on. On an error nothing is written.
-    fn begin(&mut self, file: &ListedFile, from: u64, writer: &mut Writer) -> Result<Result<(), Reason>>;
-    /// Writes the file's next piece; at its end, the end, and its size or why it failed.
-    fn step(&mut self, writer: &mut Writer) -> Result<Option<Result<u64, Reason>>>;
-}
-
-/// The chain over files that are listed and not carried. Both ends compute it from the listing.
-//= S5.64
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Chain([u8; 32]);
-
-impl Chain {
-    /// The chain with one more file: its name, size, time and, when files are compared by them, its root and attributes.
-    pub fn push(
-        &mut self,
-        name: &[u8],
-        size: u64,
-        (seconds, nanoseconds): (i64, u32),
-        (root, attributes): (Option<Root>, Option<AttributesDigest>),
-    ) {
-        let mut hasher = blake3::Hasher::new();
-        hasher.update(&self.0).update(name).update(&[0]).update(&size.to_be_bytes());
-        hasher.update(&seconds.to_be_bytes()).update(&nanoseconds.to_be_bytes());
-        if let Some(root) = root {
-            hasher.update(&root.0);
-        }
-        if let Some(attributes) = attributes {
-            hasher.update(&attributes.0);
-        }
-        self.0 = *hasher.finalize().as_bytes();
-    }
-
-    /// Its value: of no file, 32 zero bytes.
-    pub fn value(self) -> Root {
-        Root(self.0)
-    }
-}
 
 /// What was learned when all was said.
 #[derive(Clone, Debug, Default)]
@@ -500,40 +427,5 @@ impl<B: Branches> Blocks for Sifting<B> {
         let root = self.stream.root().ok_or(FilesError::SourceChanged("its root is not known"))?;
         (self.tell)(Sifted { troubles: self.troubles, done: self.done });
         Ok(Close { entry: None, size, root })
-    }
-}
-
-impl Entry {
-    /// As the receiver hears of it ahead; the rest comes in the bundle alone.
-    pub(crate) fn listed(&self) -> Listed {
-        match self {
-            Self::Enter(name) => Listed::Enter(name.clone()),
-            Self::Leave => Listed::Leave,
-            Self::File(file) => Listed::File {
-                name: file.name.clone(),
-                size: file.size,
-                mtime: file.meta.mtime.unwrap_or(0),
-                mtime_ns: file.meta.mtime_ns.unwrap_or(0),
-                mode: file.meta.mode.unwrap_or(0),
-                links: file.links,
-                root: file.root,
-                attributes: file.attributes,
-            },
-            Self::Symlink(link) => Listed::Other(link.name.clone()),
-            Self::HardLink(link) => Listed::Other(link.name.clone()),
-            Self::LeftOut(left_out) => Listed::Other(left_out.name.clone()),
-        }
-    }
-
-    /// About how much memory it holds.
-    fn bytes(&self) -> usize {
-        64 + match self {
-            Self::Enter(name) => name.len(),
-            Self::Leave => 0,
-            Self::File(file) => file.name.len() + 64,
-            Self::Symlink(link) => link.name.len() + link.target.len(),
-            Self::HardLink(link) => link.to.iter().map(|name| name.0.len() + 24).sum(),
-            Self::LeftOut(left_out) => left_out.name.len(),
-        }
     }
 }

@@ -9,6 +9,7 @@ use std::any::Any;
 use std::collections::VecDeque;
 use std::fmt;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use hikyaku_wire::cbor::MAX_INTEGER;
 use hikyaku_wire::files::{Answer, Composed, MAX_INDEX, Older, OlderFile, Pieces};
@@ -21,7 +22,7 @@ use crate::names::{SafeName, SafeRelPath};
 use crate::older::{OlderVersion, TELL_FOR, new_key, tell};
 use crate::versions;
 
-/// The most bytes of paths that are remembered.
+/// The most bytes of paths that are remembered, by those that wait to be read and those that the bundle is not behind.
 const MAX_PATHS: usize = 4 * 1024 * 1024;
 /// What waits for the task that reads.
 const TASKS: usize = 1_024;
@@ -43,7 +44,7 @@ pub(crate) struct Olders {
     /// What it is not to read yet.
     untold: Vec<Task>,
     named: VecDeque<Named>,
-    paths: usize,
+    paths: Arc<AtomicUsize>,
     /// Where the next one begins, all put together.
     end: u64,
     open: VecDeque<(u64, OlderVersion)>,
@@ -54,12 +55,30 @@ struct Named {
     file: u64,
     begin: u64,
     size: u64,
-    path: SafeRelPath,
+    path: Remembered,
 }
 
-impl Named {
-    fn cost(&self) -> usize {
-        self.path.components().iter().map(|name| name.as_bytes().len() + size_of::<SafeName>()).sum()
+/// A path, and what it takes of the bytes that paths may have.
+#[derive(Debug)]
+struct Remembered {
+    path: SafeRelPath,
+    cost: usize,
+    all: Arc<AtomicUsize>,
+}
+
+impl Remembered {
+    /// `None` where there is no room for it.
+    fn new(path: SafeRelPath, all: &Arc<AtomicUsize>) -> Option<Self> {
+        let names = path.components().iter().map(|name| name.as_bytes().len() + size_of::<SafeName>());
+        let cost = size_of::<Named>() + names.sum::<usize>();
+        let held = Self { path, cost, all: all.clone() };
+        (all.fetch_add(cost, Ordering::Relaxed) + cost <= MAX_PATHS).then_some(held)
+    }
+}
+
+impl Drop for Remembered {
+    fn drop(&mut self) {
+        self.all.fetch_sub(self.cost, Ordering::Relaxed);
     }
 }
 
@@ -81,7 +100,7 @@ impl Olders {
             tasks: None,
             untold: Vec::new(),
             named,
-            paths: 0,
+            paths: Arc::default(),
             end: 0,
             open,
         }
@@ -90,15 +109,13 @@ impl Olders {
     /// Names one: the file with this number takes the place of what is at this path. `None` where too many are named.
     //= S5.107
     pub(super) fn name(&mut self, file: u64, path: SafeRelPath, size: u64) -> Option<OlderFile> {
-        let (named, end) = (Named { file, begin: self.end, size, path }, self.end.checked_add(size)?);
-        if end > MAX_INTEGER || self.paths + named.cost() > MAX_PATHS {
-            return None;
-        }
+        let end = self.end.checked_add(size).filter(|end| *end <= MAX_INTEGER)?;
         let older = Older { size, average: versions::average_of(size), key: self.key? };
-        self.untold.push(Task::Tell(self.top.clone(), named.path.clone(), older));
-        self.paths += named.cost();
+        let to_tell = Remembered::new(path.clone(), &self.paths)?;
+        let path = Remembered::new(path, &self.paths)?;
+        self.untold.push(Task::Tell(self.top.clone(), to_tell, older));
+        self.named.push_back(Named { file, begin: self.end, size, path });
         self.end = end;
-        self.named.push_back(named);
         Some(OlderFile { file, older })
     }
 
@@ -119,7 +136,6 @@ impl Olders {
     /// The bundle is behind all files before this one.
     pub(super) fn pass(&mut self, file: u64) {
         while let Some(passed) = self.named.pop_front_if(|named| named.file < file) {
-            self.paths -= passed.cost();
             self.open.retain(|(begin, _)| *begin != passed.begin);
             let _ = self.tasks.as_ref().map(|tasks| tasks.blocking_send(Task::Passed));
         }
@@ -141,7 +157,7 @@ impl Olders {
             let older = match known {
                 Some((_, older)) => older.clone(),
                 None => {
-                    let older = open(&self.top, &named.path).ok_or(FilesError::OlderChanged)?;
+                    let older = open(&self.top, &named.path.path).ok_or(FilesError::OlderChanged)?;
                     self.open.truncate(OPEN - 1);
                     self.open.push_front((named.begin, older.clone()));
                     older
@@ -164,7 +180,7 @@ fn open(top: &Dir, path: &SafeRelPath) -> Option<OlderVersion> {
 /// What the task that reads is to know.
 enum Task {
     /// Of this file is to be told.
-    Tell(Arc<Dir>, SafeRelPath, Older),
+    Tell(Arc<Dir>, Remembered, Older),
     /// The bundle is behind the first of those that it was not behind yet.
     Passed,
 }
@@ -173,7 +189,7 @@ enum Task {
 struct Telling {
     teller: mpsc::Sender<Answer>,
     places: Places,
-    waiting: VecDeque<(Arc<Dir>, SafeRelPath, Older)>,
+    waiting: VecDeque<(Arc<Dir>, Remembered, Older)>,
     /// How many pieces were told of those that are not passed.
     told: VecDeque<u64>,
     /// Those that were passed before they were told of.
@@ -216,7 +232,7 @@ impl Telling {
 
     /// The next one, when it may be told: the first that the bundle is not behind always may.
     //= S5.108
-    fn next(&mut self) -> Option<(Arc<Dir>, SafeRelPath, Older)> {
+    fn next(&mut self) -> Option<(Arc<Dir>, Remembered, Older)> {
         let (_, _, older) = self.waiting.front()?;
         let told: u64 = self.told.iter().sum();
         let fits = told + older.size / older.average <= MAX_INDEX as u64;
@@ -224,10 +240,10 @@ impl Telling {
     }
 
     /// Tells of one; how many pieces it has. Nothing, when nobody listens any more.
-    async fn tell(&self, top: Arc<Dir>, path: SafeRelPath, older: Older) -> Option<u64> {
+    async fn tell(&self, top: Arc<Dir>, path: Remembered, older: Older) -> Option<u64> {
         let place = if self.early == 0 { (self.places)() } else { None };
         let is_read = place.is_some();
-        let there = tokio::task::spawn_blocking(move || if is_read { open(&top, &path) } else { None });
+        let there = tokio::task::spawn_blocking(move || if is_read { open(&top, &path.path) } else { None });
         match there.await.ok()?.and_then(|there| there.named_as(older)) {
             Some(there) => tell(there, place, self.teller.clone(), Instant::now() + TELL_FOR).await,
             // It is sent whole.
@@ -238,3 +254,6 @@ impl Telling {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;
