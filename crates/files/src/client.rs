@@ -272,43 +272,13 @@ impl FilesClient {
         let (to, work) = mpsc::channel(QUEUE);
         let (reporting, gone) = (progress.clone(), Gone::default());
         let mut waiting = Waiting::new(head.transfer, into.patience, teller, gone.clone(), progress.clone());
-        let thread = tokio::task::spawn_blocking(move || {
-            match incoming.take_all(receiving, work, &reporting, &mut waiting) {
-                Ok((root, size)) => match incoming.head.root {
-                    // What is sifted has a root of its own.
-                    Some(said) if said != root && !is_listed => {
-                        incoming.discard()?;
-                        Err(FilesError::RootMismatch { said, found: root, size })
-                    }
-                    _ => incoming.publish(root, size, &mut waiting),
-                },
-                Err(error @ (FilesError::RootMismatch { .. } | FilesError::Bundle(_))) => {
-                    incoming.discard()?;
-                    Err(error)
-                }
-                Err(error) => Err(error),
-            }
-        });
+        let thread =
+            tokio::task::spawn_blocking(move || incoming.land(receiving, work, &reporting, &mut waiting));
         let stop = Stop { asked: Arc::new(Notify::new()), gone };
         let driving = drive(&mut receiver, to, thread, &stop, progress);
         let done = telling(&mut sender, told, driving).await;
-        let Published { receipt, name, report, remains } = match done {
-            Ok(done) => done,
-            Err(error @ FilesError::Exchange(_)) => return Err(error),
-            Err(error) => {
-                let (told, error) = tell(error);
-                // The peer may be gone; our own reason is the one that counts.
-                let _ = sender.fail(told).await;
-                return Err(error);
-            }
-        };
-        // The file is whole, durable and in its place, whether the sender still hears of it or not.
-        let told = async {
-            sender.feed(&Answer::Receipt(receipt.clone())).await?;
-            sender.finish().await?;
-            receiver.ended().await
-        };
-        let _ = tokio::time::timeout(REASON, told).await;
+        let Published { receipt, name, report, remains } = why_not(&mut sender, done).await?;
+        say_received(&mut sender, &mut receiver, &receipt).await;
         Ok((Fetched { head, receipt, name, report, kept: None }, Some(remains)))
     }
 
@@ -317,6 +287,29 @@ impl FilesClient {
         exchange.set_priority(BULK_PRIORITY);
         Ok(exchange)
     }
+}
+
+/// What became of what was fetched; where that failed here, the sender is told why.
+async fn why_not<T>(sender: &mut Sender, done: Result<T>) -> Result<T> {
+    match done {
+        Err(error) if !matches!(error, FilesError::Exchange(_)) => {
+            let (told, error) = tell(error);
+            // The peer may be gone; our own reason is the one that counts.
+            let _ = sender.fail(told).await;
+            Err(error)
+        }
+        done => done,
+    }
+}
+
+/// Says that everything is here, durable and in its place, whether the sender still hears of it or not.
+async fn say_received(sender: &mut Sender, receiver: &mut Receiver, receipt: &Receipt) {
+    let told = async {
+        sender.feed(&Answer::Receipt(receipt.clone())).await?;
+        sender.finish().await?;
+        receiver.ended().await
+    };
+    let _ = tokio::time::timeout(REASON, told).await;
 }
 
 impl FilesClient {

@@ -122,30 +122,28 @@ fn edited(input: &mut Input<'_>, older: &[u8]) -> Vec<u8> {
     newer
 }
 
+/// Who lies, if anybody does, and about what.
+#[derive(Clone, Copy)]
+struct Liar {
+    lie: u64,
+    number: u64,
+}
+
+impl Liar {
+    /// A place among so many.
+    fn place(self, len: usize) -> usize {
+        usize::try_from(self.number).unwrap_or(0) % len.max(1)
+    }
+}
+
 /// A newer version is told, sent and received; one end may lie.
 fn sent(input: &mut Input<'_>) {
     let size = usize::try_from(input.short() * 2).unwrap_or(0).min(LONGEST);
     let older = &content()[..size];
     let newer = edited(input, older);
-    let (lie, liar) = (input.below(4), input.short());
-    let at = |len: usize| usize::try_from(liar).unwrap_or(0) % len.max(1);
+    let liar = Liar { lie: input.below(4), number: input.short() };
     let named = Older { size: size as u64, average: average_of(size as u64), key: KEY };
-    let mut telling = Telling::new(&named).expect("one of its own");
-    telling.take(older);
-    telling.end();
-    let mut index = Index::new(named).expect("one of its own");
-    while let Some(mut pieces) = telling.next_pieces() {
-        if lie == 1 && !pieces.pieces.is_empty() {
-            let at = at(pieces.pieces.len());
-            pieces.pieces[at] ^= 1;
-        }
-        let heard = index.hear(&pieces);
-        assert!(heard.is_ok() || lie == 1, "{heard:?}");
-        if heard.is_err() {
-            return;
-        }
-    }
-    assert!(index.is_whole(), "the last pieces say so");
+    let Some(index) = told(older, named, liar) else { return };
     let mut sparing = Sparing::new(index, 0).expect("a known average");
     let mut spared = Vec::new();
     for (number, bytes) in newer.chunks(GROUP).enumerate() {
@@ -157,27 +155,51 @@ fn sent(input: &mut Input<'_>) {
     }
     sparing.end();
     spared.extend(std::iter::from_fn(|| sparing.next_block()));
+    received(spared, older, &newer, liar);
+}
+
+/// What the sender hears of the older version; `None` where it refuses a lie.
+fn told(older: &[u8], named: Older, liar: Liar) -> Option<Index> {
+    let mut telling = Telling::new(&named).expect("one of its own");
+    telling.take(older);
+    telling.end();
+    let mut index = Index::new(named).expect("one of its own");
+    while let Some(mut pieces) = telling.next_pieces() {
+        if liar.lie == 1 && !pieces.pieces.is_empty() {
+            let at = liar.place(pieces.pieces.len());
+            pieces.pieces[at] ^= 1;
+        }
+        let heard = index.hear(&pieces);
+        assert!(heard.is_ok() || liar.lie == 1, "{heard:?}");
+        heard.ok()?;
+    }
+    assert!(index.is_whole(), "the last pieces say so");
+    Some(index)
+}
+
+/// What was sent is put together and taken as far as it is the newer version.
+fn received(spared: Vec<Spared>, older: &[u8], newer: &[u8], liar: Liar) {
     let (mut receiving, mut whole) = (Receiving::resume(&Mark::default(), None, 1 << 40), Vec::new());
+    let mut changed = older.to_vec();
+    if liar.lie == 3 {
+        changed.iter_mut().for_each(|byte| *byte ^= 1);
+    }
+    let read = |from: u64, part: &mut [u8]| {
+        let from = usize::try_from(from).unwrap_or(usize::MAX);
+        part.copy_from_slice(&changed[from..from + part.len()]);
+        Ok(part.len())
+    };
     for Spared { block, mut parts, rest } in spared {
-        if lie == 2 && !parts.is_empty() {
-            let at = at(parts.len());
-            parts[at].from ^= liar | 1;
+        if liar.lie == 2 && !parts.is_empty() {
+            let at = liar.place(parts.len());
+            parts[at].from ^= liar.number | 1;
         }
         let (mut bytes, composed) = (Vec::new(), Composed { block, parts });
         let taken = if composed.parts.is_empty() {
             bytes.extend_from_slice(&rest);
             receiving.take(&composed.block, &bytes)
         } else {
-            let mut changed = older.to_vec();
-            if lie == 3 {
-                changed.iter_mut().for_each(|byte| *byte ^= 1);
-            }
-            let read = |from: u64, part: &mut [u8]| {
-                let from = usize::try_from(from).unwrap_or(usize::MAX);
-                part.copy_from_slice(&changed[from..from + part.len()]);
-                Ok(part.len())
-            };
-            let checked = check(&composed, Some(named.size));
+            let checked = check(&composed, Some(older.len() as u64));
             checked
                 .and_then(|_| compose(&composed, &rest, &mut bytes, read))
                 .and_then(|()| receiving.take(&composed.block, &bytes))
@@ -185,11 +207,11 @@ fn sent(input: &mut Input<'_>) {
         match taken {
             Ok(()) => whole.extend(bytes),
             Err(error) => {
-                assert_ne!(lie, 0, "{error}");
+                assert_ne!(liar.lie, 0, "{error}");
                 break;
             }
         }
     }
     assert!(newer.starts_with(&whole), "what is taken is the newer version's");
-    assert!(lie != 0 || whole.len() == newer.len());
+    assert!(liar.lie != 0 || whole.len() == newer.len());
 }

@@ -6,6 +6,7 @@
 //! whether the vault keeps anything for it ([`Holds`]). Spec: chapter 5, "In a room".
 
 mod announcing;
+mod dropping;
 mod expiry;
 mod known;
 mod record;
@@ -13,7 +14,6 @@ mod record;
 use std::sync::Arc;
 
 use hikyaku::{ErrorCode, Failure};
-use hikyaku_accounts::Grant;
 use hikyaku_chat::{Authority, ChatServer, Member, NewEvent, Operation, Refusal, RoomName};
 use hikyaku_files::Rooms;
 use hikyaku_files::rooms::{
@@ -22,7 +22,7 @@ use hikyaku_files::rooms::{
 use hikyaku_storage::{Batch, Store, StoreError, Versioned};
 use hikyaku_wire::cbor;
 use hikyaku_wire::chat::{Kind, MessageId, RoomId, RoomRef, Sent, UserId};
-use hikyaku_wire::files::{Offer, Overwrite, Target, Wanted};
+use hikyaku_wire::files::{Offer, Target, Wanted};
 use hikyaku_wire::parcel::{Addressee, EndStatus, EntryKind, EventRef, Parcel, ParcelEnd, Root, TransferId};
 use minicbor::Decode;
 
@@ -31,6 +31,7 @@ use super::context::Context;
 use super::quotas;
 use crate::reference::place;
 use announcing::{Announcing, Claim};
+use dropping::may_drop;
 use record::{ParcelRecord, Place, end_id, open_key, place_key, record_key, records_prefix};
 
 mod handed;
@@ -230,18 +231,7 @@ impl Rooms<Context> for Parcels {
 
     async fn may_put(&self, context: &Context, offer: &Offer) -> Result<(), Failure> {
         match &offer.target {
-            Target::Drop(_) => {
-                context.must_now(Grant::Drop).await?;
-                let options = offer.options.unwrap_or_default();
-                let replaces = matches!(options.overwrite, Some(Overwrite::Newer | Overwrite::Always));
-                // An answer about roots says what is in a file.
-                //= S5.68
-                if replaces || options.checksum == Some(true) {
-                    let may = context.must_now(Grant::Replace).await;
-                    may.map_err(|failure| if replaces { failure } else { not_compared(failure) })?;
-                }
-                Ok(())
-            }
+            Target::Drop(_) => may_drop(context, offer.options.unwrap_or_default()).await,
             Target::Room(name) | Target::Device(name, _) => {
                 let room = self.meant(context, name).await?;
                 Ok(self.chat.may(context, Operation::Append(Kind::PARCEL), room).await?)
@@ -498,13 +488,6 @@ fn store_failure(error: &StoreError) -> Failure {
         StoreError::Full => Failure::new(ErrorCode::FULL, "the server's disk is full"),
         _ => Failure::new(ErrorCode::INTERNAL, "the server's store failed; its log says why"),
     }
-}
-
-/// Why files are not compared with what is there.
-fn not_compared(failure: Failure) -> Failure {
-    let message =
-        format!("only who may replace files is told whether they have some content: {}", failure.message);
-    Failure { message, ..failure }
 }
 
 #[cfg(test)]

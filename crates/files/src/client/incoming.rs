@@ -159,7 +159,30 @@ impl Incoming {
         }
     }
 
-    pub(crate) fn take_all(
+    /// Takes everything and gives it its name; what can never be the parcel is not kept.
+    pub(crate) fn land(
+        mut self,
+        receiving: Receiving,
+        work: mpsc::Receiver<Work>,
+        progress: &Progress,
+        waiting: &mut Waiting,
+    ) -> Result<Published> {
+        // What is sifted has a root of its own.
+        let said = self.head.root.filter(|_| !self.lists());
+        let taken = match self.take_all(receiving, work, progress, waiting) {
+            Ok((root, size)) => match said {
+                Some(said) if said != root => Err(FilesError::RootMismatch { said, found: root, size }),
+                _ => return self.publish(root, size, waiting),
+            },
+            Err(error) => Err(error),
+        };
+        if let Err(FilesError::RootMismatch { .. } | FilesError::Bundle(_)) = taken {
+            self.discard()?;
+        }
+        taken
+    }
+
+    fn take_all(
         &mut self,
         receiving: Receiving,
         work: mpsc::Receiver<Work>,

@@ -9,12 +9,12 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use hikyaku_storage::vault::Mark;
 use hikyaku_wire::cbor::MAX_INTEGER;
-use hikyaku_wire::files::{Answer, Block, GET, Head, Receipt, Request, Synced, Wanted};
+use hikyaku_wire::files::{Block, GET, Head, Receipt, Request, Synced, Wanted};
 use hikyaku_wire::parcel::Root;
 use tokio::sync::mpsc;
 
 use super::incoming::identity;
-use super::{FilesClient, REASON, tell};
+use super::{FilesClient, say_received, why_not};
 use crate::error::{FilesError, Result};
 use crate::progress::{Progress, Stage};
 use crate::receive::Receiving;
@@ -191,24 +191,11 @@ impl FilesClient {
                 (whole, _) => Ok(whole),
             }
         });
-        let (root, size) = match drive(&mut receiver, feeding, thread, &Stop::default(), progress).await {
-            Ok(done) => done,
-            Err(error @ FilesError::Exchange(_)) => return Err(error),
-            Err(error) => {
-                let (told, error) = tell(error);
-                // The peer may be gone; our own reason is the one that counts.
-                let _ = sender.fail(told).await;
-                return Err(error);
-            }
-        };
+        let done = drive(&mut receiver, feeding, thread, &Stop::default(), progress).await;
+        let (root, size) = why_not(&mut sender, done).await?;
         let (transfer, name, event, tree) = (head.transfer, None, None, None);
         let receipt = Receipt { transfer, root, size, synced: Synced::None, name, event, tree };
-        let told = async {
-            sender.feed(&Answer::Receipt(receipt.clone())).await?;
-            sender.finish().await?;
-            receiver.ended().await
-        };
-        let _ = tokio::time::timeout(REASON, told).await;
+        say_received(&mut sender, &mut receiver, &receipt).await;
         Ok((head, receipt))
     }
 }

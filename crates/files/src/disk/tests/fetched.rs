@@ -39,7 +39,7 @@ fn fetch(at: &Path) -> Result<()> {
     let (root, size) = (Some(Root(*blake3::hash(&bundle).as_bytes())), Some(bundle.len() as u64));
     let (name, kind) = (b"t".to_vec(), EntryKind::Tree);
     let head = Head { transfer: TRANSFER, name, kind, size, root, meta: None, arrival: None, before: None };
-    let Found::Incoming(mut incoming) = Incoming::open(head, &Destination::new(at.join("into")))? else {
+    let Found::Incoming(incoming) = Incoming::open(head, &Destination::new(at.join("into")))? else {
         return Ok(());
     };
     // Asked for where it has its place already: everything of it is there, which is for others to check.
@@ -48,8 +48,7 @@ fn fetch(at: &Path) -> Result<()> {
     }
     let receiving = Receiving::resume(incoming.mark(), size, u64::MAX);
     let (work, mut waiting) = (work(&bundle, receiving.offset()), waiting());
-    let (root, size) = incoming.take_all(receiving, work, &Progress::none(), &mut waiting)?;
-    incoming.publish(root, size, &mut waiting).map(drop)
+    incoming.land(receiving, work, &Progress::none(), &mut waiting).map(drop)
 }
 
 /// What has a final name.

@@ -139,6 +139,22 @@ impl State {
         }
     }
 
+    /// A transfer is here now.
+    fn put(&self, at: usize, put: Put, change: impl FnOnce(&mut Self)) -> Self {
+        self.with(|state| {
+            change(state);
+            state.puts[at] = put;
+        })
+    }
+
+    /// The sweep is here now.
+    fn sweep(&self, sweep: Sweep, change: impl FnOnce(&mut Self)) -> Self {
+        self.with(|state| {
+            change(state);
+            state.sweep = sweep;
+        })
+    }
+
     fn shared(&self) -> bool {
         self.puts
             .iter()
@@ -189,13 +205,7 @@ impl Model {
     }
 
     fn put(&self, state: &State, at: usize, next: &mut Vec<State>) {
-        let go = |put: Put, change: &dyn Fn(&mut State)| {
-            state.with(|state| {
-                change(state);
-                state.puts[at] = put;
-            })
-        };
-        let free = self.mutant == Mutant::CollectsWithoutLock || !state.exclusive();
+        let go = |put: Put, change: &dyn Fn(&mut State)| state.put(at, put, change);
         match state.puts[at] {
             Put::Away if state.held == Some(at) => {}
             Put::Away => {
@@ -216,27 +226,7 @@ impl Model {
             Put::Announced if state.records[at] != Record::Open => {
                 next.push(go(Put::Concluded, &|_| {}));
             }
-            Put::Announced => {
-                // The connection breaks.
-                next.push(go(Put::Away, &|_| {}));
-                if state.partials[at] == Partial::Sealed {
-                    next.push(go(Put::Noted, &|_| {}));
-                } else if free {
-                    if self.mutant == Mutant::ConcludesBeforeSeal {
-                        next.push(go(Put::Locked { adopts: false }, &|state| {
-                            state.records[at] = Record::Settled;
-                        }));
-                        return;
-                    }
-                    next.push(go(Put::Locked { adopts: false }, &|_| {}));
-                    // It was named to the sender while another parcel had it; whether it is there still, is seen now.
-                    let other =
-                        state.records[1 - at] == Record::Settled || state.records[1 - at] == Record::Expired;
-                    if other && (state.object || self.mutant == Mutant::AdoptsBlindly) {
-                        next.push(go(Put::Locked { adopts: true }, &|_| {}));
-                    }
-                }
-            }
+            Put::Announced => self.announced(state, at, next),
             Put::Locked { adopts } if self.mutant == Mutant::NameBeforeReference && !adopts => {
                 next.push(go(Put::Referenced { adopts }, &|state| {
                     (state.object, state.partials[at]) = (true, Partial::Sealed);
@@ -263,28 +253,37 @@ impl Model {
         }
     }
 
+    /// It is being sent, and no end is written of it.
+    fn announced(&self, state: &State, at: usize, next: &mut Vec<State>) {
+        let go = |put: Put, change: &dyn Fn(&mut State)| state.put(at, put, change);
+        let free = self.mutant == Mutant::CollectsWithoutLock || !state.exclusive();
+        // The connection breaks.
+        next.push(go(Put::Away, &|_| {}));
+        if state.partials[at] == Partial::Sealed {
+            next.push(go(Put::Noted, &|_| {}));
+        } else if free {
+            if self.mutant == Mutant::ConcludesBeforeSeal {
+                next.push(go(Put::Locked { adopts: false }, &|state| {
+                    state.records[at] = Record::Settled;
+                }));
+                return;
+            }
+            next.push(go(Put::Locked { adopts: false }, &|_| {}));
+            // It was named to the sender while another parcel had it; whether it is there still, is seen now.
+            let other = state.records[1 - at] == Record::Settled || state.records[1 - at] == Record::Expired;
+            if other && (state.object || self.mutant == Mutant::AdoptsBlindly) {
+                next.push(go(Put::Locked { adopts: true }, &|_| {}));
+            }
+        }
+    }
+
     /// One step of the sweep; `patient` says whether an unfinished transfer may be left for later.
     fn sweep(&self, state: &State, patient: bool, next: &mut Vec<State>) {
-        let go = |sweep: Sweep, change: &dyn Fn(&mut State)| {
-            state.with(|state| {
-                change(state);
-                state.sweep = sweep;
-            })
-        };
+        let go = |sweep: Sweep, change: &dyn Fn(&mut State)| state.sweep(sweep, change);
         let active = |at: usize| state.puts[at] != Put::Away && self.mutant != Mutant::SweepsWithoutHold;
         let hold = |at: usize| (self.mutant != Mutant::SweepsWithoutHold).then_some(at);
         match state.sweep {
-            Sweep::Idle => {
-                next.push(go(Sweep::Parcel(0), &|_| {}));
-                for at in 0..2 {
-                    if patient && state.records[at] == Record::Settled {
-                        next.push(go(Sweep::Releasing(at), &|state| match self.mutant {
-                            Mutant::ReleasesBeforeTheRoomKnows => state.references[at] = false,
-                            _ => state.records[at] = Record::Expired,
-                        }));
-                    }
-                }
-            }
+            Sweep::Idle => self.begin_sweep(state, patient, next),
             Sweep::Releasing(at) => next.push(go(Sweep::Parcel(0), &|state| match self.mutant {
                 Mutant::ReleasesBeforeTheRoomKnows => state.records[at] = Record::Expired,
                 _ => state.references[at] = false,
@@ -295,27 +294,7 @@ impl Model {
                 let seen = state.partials[at];
                 next.push(go(Sweep::ParcelSeen(at, seen), &|state| state.held = hold(at)));
             }
-            Sweep::ParcelSeen(at, seen) => {
-                let done = |record: Record| {
-                    go(Sweep::Discarding(at), &|state| {
-                        if state.records[at] == Record::Open {
-                            state.records[at] = record;
-                            state.interrupted |= record == Record::Aborted && state.puts[at] != Put::Away;
-                        }
-                    })
-                };
-                match (state.records[at], seen) {
-                    (Record::Open, Partial::Sealed) => next.push(done(Record::Settled)),
-                    (Record::Open, Partial::Bytes) => {
-                        next.push(done(Record::Aborted));
-                        if patient {
-                            next.push(go(Sweep::Parcel(at + 1), &|state| state.held = None));
-                        }
-                    }
-                    (Record::Open, Partial::Nothing) => next.push(done(Record::Aborted)),
-                    _ => next.push(go(Sweep::Discarding(at), &|_| {})),
-                }
-            }
+            Sweep::ParcelSeen(at, seen) => Self::conclude(state, (at, seen), patient, next),
             Sweep::Discarding(at) => next.push(go(Sweep::Parcel(at + 1), &|state| {
                 // What somebody writes at this moment is locked.
                 if state.puts[at] == Put::Away {
@@ -349,6 +328,44 @@ impl Model {
             }
             Sweep::CollectLocked => next.push(go(Sweep::CollectSeen, &|_| {})),
             Sweep::CollectSeen => next.push(go(Sweep::Idle, &|state| state.object = false)),
+        }
+    }
+
+    /// It begins, or first lets go of a parcel that has expired.
+    fn begin_sweep(&self, state: &State, patient: bool, next: &mut Vec<State>) {
+        let go = |sweep: Sweep, change: &dyn Fn(&mut State)| state.sweep(sweep, change);
+        next.push(go(Sweep::Parcel(0), &|_| {}));
+        for at in 0..2 {
+            if patient && state.records[at] == Record::Settled {
+                next.push(go(Sweep::Releasing(at), &|state| match self.mutant {
+                    Mutant::ReleasesBeforeTheRoomKnows => state.references[at] = false,
+                    _ => state.records[at] = Record::Expired,
+                }));
+            }
+        }
+    }
+
+    /// What the room is told of a parcel of which the vault had this.
+    fn conclude(state: &State, (at, seen): (usize, Partial), patient: bool, next: &mut Vec<State>) {
+        let go = |sweep: Sweep, change: &dyn Fn(&mut State)| state.sweep(sweep, change);
+        let done = |record: Record| {
+            go(Sweep::Discarding(at), &|state| {
+                if state.records[at] == Record::Open {
+                    state.records[at] = record;
+                    state.interrupted |= record == Record::Aborted && state.puts[at] != Put::Away;
+                }
+            })
+        };
+        match (state.records[at], seen) {
+            (Record::Open, Partial::Sealed) => next.push(done(Record::Settled)),
+            (Record::Open, Partial::Bytes) => {
+                next.push(done(Record::Aborted));
+                if patient {
+                    next.push(go(Sweep::Parcel(at + 1), &|state| state.held = None));
+                }
+            }
+            (Record::Open, Partial::Nothing) => next.push(done(Record::Aborted)),
+            _ => next.push(go(Sweep::Discarding(at), &|_| {})),
         }
     }
 

@@ -93,6 +93,17 @@ fn events() -> Vec<Sample> {
 }
 
 fn put() -> Vec<Sample> {
+    let mut out = offers();
+    out.extend(acceptances());
+    out.extend(pauses());
+    out.extend(receipts());
+    out.extend(steps());
+    out.extend(listing());
+    out.extend(versions());
+    out
+}
+
+fn offers() -> Vec<Sample> {
     let offer = Offer {
         transfer: transfer(),
         target: Target::Room("lab".into()),
@@ -125,6 +136,22 @@ fn put() -> Vec<Sample> {
         tops: Some(2),
         ..offer.clone()
     };
+    let renewed =
+        Offer { options: Some(PutOptions { parts: Some(true), ..PutOptions::default() }), ..offer.clone() };
+    vec![
+        sample("offer", "to a room", &offer),
+        sample(
+            "offer",
+            "to one device of a person",
+            &Offer { target: Target::Device("@ben".into(), "laptop".into()), ..offer.clone() },
+        ),
+        sample("offer", "to the drop directory", &dropped),
+        sample("offer", "of a tree", &tree),
+        sample("offer", "of what there may be an older version of", &renewed),
+    ]
+}
+
+fn acceptances() -> Vec<Sample> {
     let accept = Accept {
         transfer: transfer(),
         from: 0,
@@ -142,14 +169,34 @@ fn put() -> Vec<Sample> {
     let older = Older { size: 1 << 31, average: 4_096, key: counting::<32>(0x40) };
     let older = Accept { older: Some(older), ..accept.clone() };
     let to_pack = Accept { packed: Some(true), ..accept.clone() };
-    let renewed =
-        Offer { options: Some(PutOptions { parts: Some(true), ..PutOptions::default() }), ..offer.clone() };
     let resumed = Accept {
         from: 1024 * GROUP_LEN,
         prefix: Some(root()),
         max_block: Some(4 * GROUP_LEN),
         ..accept.clone()
     };
+    vec![
+        sample("answer", "begin", &Answer::Accept(accept)),
+        sample("answer", "begin, or say that it is known", &Answer::Accept(known)),
+        sample("answer", "begin, and compare with an older version", &Answer::Accept(older)),
+        sample("answer", "begin, and pack what pays", &Answer::Accept(to_pack)),
+        sample("answer", "go on", &Answer::Accept(resumed)),
+        sample("answer", "begin, and list a tree", &Answer::Accept(to_list)),
+        sample("answer", "begin, and list a tree with its roots", &Answer::Accept(with_roots)),
+    ]
+}
+
+fn pauses() -> Vec<Sample> {
+    let paused =
+        Paused { transfer: transfer(), needed: Some(524_288), free: Some(4_096), left_ms: Some(600_000) };
+    let goes_on = Paused { needed: None, free: None, left_ms: None, ..paused };
+    vec![
+        sample("answer", "wait: the disk is full", &Answer::Paused(paused)),
+        sample("answer", "there is room again", &Answer::Paused(goes_on)),
+    ]
+}
+
+fn receipts() -> Vec<Sample> {
     let receipt = Receipt {
         transfer: transfer(),
         root: root(),
@@ -181,40 +228,15 @@ fn put() -> Vec<Sample> {
         kept: Some(9_000),
         kept_bytes: Some(1 << 30),
     };
-    let paused =
-        Paused { transfer: transfer(), needed: Some(524_288), free: Some(4_096), left_ms: Some(600_000) };
-    let goes_on = Paused { needed: None, free: None, left_ms: None, ..paused };
     let of_kept = Receipt { tree: Some(all_there), ..of_tree.clone() };
     let in_drop =
         Receipt { synced: Synced::None, name: Some(b"big.iso".to_vec()), event: None, ..receipt.clone() };
-    let mut out = vec![
-        sample("offer", "to a room", &offer),
-        sample(
-            "offer",
-            "to one device of a person",
-            &Offer { target: Target::Device("@ben".into(), "laptop".into()), ..offer.clone() },
-        ),
-        sample("offer", "to the drop directory", &dropped),
-        sample("offer", "of a tree", &tree),
-        sample("offer", "of what there may be an older version of", &renewed),
-        sample("answer", "begin", &Answer::Accept(accept)),
-        sample("answer", "begin, or say that it is known", &Answer::Accept(known)),
-        sample("answer", "begin, and compare with an older version", &Answer::Accept(older)),
-        sample("answer", "begin, and pack what pays", &Answer::Accept(to_pack)),
-        sample("answer", "go on", &Answer::Accept(resumed)),
-        sample("answer", "begin, and list a tree", &Answer::Accept(to_list)),
-        sample("answer", "begin, and list a tree with its roots", &Answer::Accept(with_roots)),
-        sample("answer", "wait: the disk is full", &Answer::Paused(paused)),
-        sample("answer", "there is room again", &Answer::Paused(goes_on)),
+    vec![
         sample("answer", "done, in a room", &Answer::Receipt(receipt)),
         sample("answer", "done, in the drop directory", &Answer::Receipt(in_drop)),
         sample("answer", "done, a tree with something missing", &Answer::Receipt(of_tree)),
         sample("answer", "done, a tree that was there", &Answer::Receipt(of_kept)),
-    ];
-    out.extend(steps());
-    out.extend(listing());
-    out.extend(versions());
-    out
+    ]
 }
 
 fn listing() -> Vec<Sample> {
