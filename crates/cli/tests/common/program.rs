@@ -51,6 +51,22 @@ impl Program {
         kill_process(Pid::from_child(&self.child), signal).unwrap();
     }
 
+    /// Stops it for a while; when this returns none of its threads does anything any more.
+    pub fn stop(&self) {
+        self.signal(Signal::STOP);
+        let tasks = format!("/proc/{}/task", self.pid());
+        let is_stopped = |task: std::io::Result<std::fs::DirEntry>| {
+            // One that has ended meanwhile does nothing, too.
+            let stat = std::fs::read_to_string(task.unwrap().path().join("stat")).unwrap_or_default();
+            stat.rsplit_once(") ").is_none_or(|(_, state)| state.starts_with('T'))
+        };
+        let begun = Instant::now();
+        while !std::fs::read_dir(&tasks).unwrap().all(is_stopped) {
+            assert!(begun.elapsed() < PATIENCE, "{} does not stop", self.what);
+            std::thread::yield_now();
+        }
+    }
+
     /// `kill -9`, and gone when this returns.
     pub fn kill(&mut self) {
         self.child.kill().unwrap();

@@ -44,7 +44,7 @@ fn a_server_that_stops_in_the_middle_leaves_the_outcome_open_and_the_key_settles
         while !proxy.is_held() && saying.is_running() {
             std::thread::yield_now();
         }
-        server.program.signal(Signal::STOP);
+        server.program.stop();
         proxy.mend();
         let done = saying.finish();
         server.program.signal(Signal::CONT);
