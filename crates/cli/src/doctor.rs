@@ -255,6 +255,9 @@ fn clock(newest_ms: u64, now_ms: u64, found: &mut Findings) {
 
 /// Whoever still has the bytes mends them.
 const MEND: &str = "whoever still has it mends it: \"hikyaku repair '#room:SEQ' PATH\" gives back what has decayed, 'hikyaku send' all of it, to any room; or restore a backup";
+/// What is read may be in memory alone.
+const DOUBTFUL: &str =
+    "whoever still has it types \"hikyaku repair '#room:SEQ' PATH\" again, which writes all of it anew";
 /// There is nothing to mend.
 const GONE: &str = "whoever still has it gives it back: 'hikyaku send' to any room; or restore a backup";
 
@@ -263,8 +266,14 @@ async fn files(data: &Path, store: &dyn Store, hash: bool, found: &mut Findings)
     let (parcels, damage) = server::settled_parcels(store).await?;
     let objects = data.join("vault/objects");
     let (mut named, mut bytes) = (std::collections::HashSet::new(), 0_u64);
-    let (mut gone, mut decayed) = (Vec::new(), Vec::new());
+    let (mut gone, mut decayed, mut doubtful) = (Vec::new(), Vec::new(), Vec::new());
     for parcel in &parcels {
+        if data.join("vault/mending").join(&parcel.root).exists() {
+            doubtful.push(format!(
+                "a repair of {} was not made durable: what is read of it may not be what the disk has",
+                called(parcel)
+            ));
+        }
         let path = objects.join(&parcel.root);
         let tree = objects.join(format!("{}.tree", parcel.root));
         match fs::metadata(&path) {
@@ -297,11 +306,13 @@ async fn files(data: &Path, store: &dyn Store, hash: bool, found: &mut Findings)
     }
     let how = if hash { "all read and hashed" } else { "sizes compared; --scrub reads them" };
     let well = format!("{} files, {bytes} bytes, {how}", named.len());
-    if gone.is_empty() && decayed.is_empty() || !damage.is_empty() || !orphans.is_empty() {
+    let is_well = gone.is_empty() && decayed.is_empty() && doubtful.is_empty();
+    if is_well || !damage.is_empty() || !orphans.is_empty() {
         found.of("files", well, damage, orphans);
     }
     gone.into_iter().for_each(|says| found.damaged("files", says, GONE));
     decayed.into_iter().for_each(|says| found.damaged("files", says, MEND));
+    doubtful.into_iter().for_each(|says| found.warn("files", says, DOUBTFUL));
     Ok(())
 }
 

@@ -195,9 +195,33 @@ impl Stitching {
         if self.survey.values {
             self.renew_values()?;
         }
+        // With more to come, whoever comes for that writes it again.
+        if self.object.is_doubtful() && !self.survey.is_more {
+            self.write_again()?;
+        }
         // Also where nothing was to be done: what is whole may have been written a moment ago, by an attempt that broke off.
         self.object.sync(size, size.div_ceil(GROUP_LEN) * CV_LEN)?;
         Ok((self.bytes, self.survey.values))
+    }
+
+    /// All of it can be read and is right, and the disk may have something else: after a synchronisation that failed, Linux
+    /// keeps what was to be written and calls it clean, so that no later one writes it.
+    //= S5.122
+    fn write_again(&mut self) -> Result<()> {
+        let (mut buffer, size) = (vec![0; GROUP], self.survey.size);
+        for offset in (0..size).step_by(GROUP) {
+            let (want, mut cv) = (self.survey.group_len(offset), [0; 32]);
+            let bytes = buffer.get_mut(..want).unwrap_or_default();
+            let read = self.object.read(offset, bytes)?;
+            self.object.read_outboard(offset / GROUP_LEN * CV_LEN, &mut cv)?;
+            // It may have left the memory since it was looked at: then what the disk has is to be mended, and not kept.
+            if read < want || tree::group(offset, bytes).cv != cv {
+                return Err(FilesError::GroupMismatch { offset, len: want as u64 });
+            }
+            self.object.write(offset, bytes, offset / GROUP_LEN * CV_LEN, &cv)?;
+        }
+        tracing::info!(root = %self.survey.root, size, "written again: an attempt before may not be durable");
+        Ok(())
     }
 
     /// The content proves the root; the values follow from it.

@@ -18,9 +18,11 @@ use crate::jail::{Dir, FileId, Found, try_lock};
 use crate::journal::{Contents, MAX_JOURNAL};
 use crate::names::SafeName;
 
+mod pair;
 mod publishing;
 mod staged;
 
+pub(crate) use pair::Pair;
 pub(crate) use publishing::Place;
 pub(crate) use staged::Staged;
 
@@ -137,12 +139,10 @@ impl Staging {
         let mut staged = Staged {
             dir: self.dir.try_clone()?,
             names,
-            file,
-            tree,
+            pair: Pair::of(file, tree),
             journal: None,
             header: contents.begin.clone().unwrap_or_else(|| header.to_vec()),
             contents,
-            failed: false,
             keep_free: self.keep_free,
             reserved: 0,
             prints: None,

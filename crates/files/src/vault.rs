@@ -4,7 +4,8 @@
 //! chaining values, `refs/<root>/<reference>` an empty file for each reference. Every step is durable before the next:
 //! the reference before the object's name, so that no crash leaves an object that a collection would take from its
 //! owner. What a crash leaves instead, references without an object, trees without data, empty directories, is told by
-//! [`Vault::roots`] and goes with the next collection. Spec: S5.36, S5.70.
+//! [`Vault::roots`] and goes with the next collection. `mending/<root>` is an empty file for each object that somebody writes
+//! to in its place (`mending`). Spec: S5.36, S5.70.
 
 use std::collections::BTreeSet;
 use std::fs::File;
@@ -24,6 +25,9 @@ use crate::names::SafeName;
 use crate::staging::{Layout, Left, Opened, Peek, Settled, Staged, Staging};
 
 mod mending;
+mod stored;
+
+use stored::Stored;
 
 /// Objects in a directory of the server's own. Clones share it; processes must not.
 #[derive(Clone)]
@@ -33,12 +37,14 @@ struct Inner {
     staging: Staging,
     objects: Dir,
     references: Dir,
+    /// An empty file for each object to which something was written in its place that may not be durable.
+    marks: Dir,
     /// Bytes of the disk that transfers leave free.
     keep_free: u64,
     /// Taken for writing while an object is removed, for reading while one gets a reference or its name.
     removing: RwLock<()>,
-    /// Bytes of all objects. Held while one gets its name.
-    stored: Mutex<u64>,
+    /// Bytes of all objects. Held while one gets its name, and while a mark goes.
+    stored: Mutex<Stored>,
 }
 
 impl FsVault {
@@ -55,9 +61,10 @@ impl FsVault {
             staging: Staging::new(dir.ensure_own("partials")?, "", keep_free),
             objects,
             references: dir.ensure_own("refs")?,
+            marks: dir.ensure_own("mending")?,
             keep_free,
             removing: RwLock::new(()),
-            stored: Mutex::new(stored),
+            stored: Mutex::new(Stored::new(stored)),
         })))
     }
 }
@@ -107,15 +114,15 @@ impl Inner {
         }
         let data = self.objects.open_file(&object_name(root), false)?;
         let size = data.map(|file| file.metadata().map(|meta| meta.len())).transpose()?;
-        let mut stored = self.stored.lock().unwrap_or_else(PoisonError::into_inner);
-        let before = self.stored_of(root)?;
         // A crash between two of these leaves less, and the next collection finds the rest.
         if size.is_some() || self.objects.identify(&tree_name(root))?.is_some() {
-            self.objects.remove(&object_name(root))?;
-            self.objects.remove(&tree_name(root))?;
-            *stored = stored.saturating_sub(before);
+            self.counting(root, || {
+                self.objects.remove(&object_name(root))?;
+                Ok(self.objects.remove(&tree_name(root))?)
+            })?;
             self.objects.sync()?;
         }
+        self.unmark(root);
         if kept.is_some() {
             self.references.remove_dir(&object_name(root))?;
         }
@@ -124,6 +131,49 @@ impl Inner {
 
     fn stored_of(&self, root: Root) -> io::Result<u64> {
         Ok(length(&self.objects, &object_name(root))? + length(&self.objects, &tree_name(root))?)
+    }
+
+    /// Changes an object, and counts what it has then, also where that failed on its way.
+    fn counting<T>(
+        &self,
+        root: Root,
+        change: impl FnOnce() -> Result<T, VaultError>,
+    ) -> Result<T, VaultError> {
+        let mut stored = self.stored.lock().unwrap_or_else(PoisonError::into_inner);
+        let before = self.stored_of(root)?;
+        let done = change();
+        stored.recount(root, before, self.stored_of(root)?);
+        done
+    }
+
+    /// Notes, durably, that an object is written to in its place.
+    fn mark(&self, root: Root) -> Result<(), VaultError> {
+        match self.marks.create(&object_name(root)) {
+            Err(error) if error.kind() != io::ErrorKind::AlreadyExists => {
+                return Err(crate::staging::full(&self.marks, 0, error));
+            }
+            _ => {}
+        }
+        // Also where it exists: whoever made it may have ended before this.
+        Ok(self.marks.sync()?)
+    }
+
+    /// Whether what is read of an object may not be what the disk has.
+    fn is_marked(&self, root: Root) -> io::Result<bool> {
+        Ok(self.marks.identify(&object_name(root))?.is_some())
+    }
+
+    /// What an object has is durable. A mark that stays only costs the next one who mends it more.
+    fn unmark(&self, root: Root) {
+        if let Err(error) = self.marks.remove(&object_name(root)) {
+            tracing::warn!(%error, %root, "the mark of an object that was mended could not be removed");
+        }
+    }
+
+    /// Whether somebody is mending an object, or left it doubtful.
+    fn is_unsettled(&self, root: Root) -> io::Result<bool> {
+        let stored = self.stored.lock().unwrap_or_else(PoisonError::into_inner);
+        Ok(stored.is_lent(root) || self.is_marked(root)?)
     }
 
     /// Every root of which there is anything, strange names apart.
@@ -176,7 +226,7 @@ impl Vault for FsVault {
             Peek::Nothing => return Err(VaultError::NotFound),
             Peek::Settled(root) => root,
             Peek::Open { data, tree, verified } => {
-                return Ok(Peeked { object: Box::new(FsGrowing { data, tree }), verified });
+                return Ok(Peeked { object: Box::new(FsObject { size: None, data, tree }), verified });
             }
         };
         let object = self.open(ObjectId(sealed.0))?;
@@ -221,7 +271,7 @@ impl Vault for FsVault {
     }
 
     fn stored(&self) -> Result<u64, VaultError> {
-        Ok(*self.0.stored.lock().unwrap_or_else(PoisonError::into_inner))
+        Ok(self.0.stored.lock().unwrap_or_else(PoisonError::into_inner).bytes())
     }
 
     fn roots(&self) -> Result<Vec<ObjectId>, VaultError> {
@@ -235,7 +285,10 @@ impl Vault for FsVault {
 
     fn collect(&self) -> Result<Collected, VaultError> {
         let mut collected = Collected::default();
-        for root in self.0.all_roots()? {
+        let mut roots = self.0.all_roots()?;
+        // A crash may leave the mark of an object that is gone.
+        roots.extend(self.0.marks.names()?.iter().filter_map(|name| hex(name.as_bytes())).map(Root));
+        for root in roots {
             if let Some(size) = self.0.collect_one(root)? {
                 collected.objects += 1;
                 collected.bytes += size;
@@ -278,14 +331,13 @@ impl Partial for FsPartial {
         let _shared = self.vault.removing.read().unwrap_or_else(PoisonError::into_inner);
         let name = Root(root.0);
         self.vault.add_reference(name, reference)?;
-        let vault = &self.vault;
-        let mut stored = vault.stored.lock().unwrap_or_else(PoisonError::into_inner);
-        let before = vault.stored_of(name)?;
-        let done =
-            self.staged.publish_object(name, size, &vault.objects, &object_name(name), &tree_name(name));
-        // Also where it failed between two names.
-        *stored = stored.saturating_sub(before) + vault.stored_of(name)?;
-        done?;
+        let (vault, staged) = (&self.vault, &mut self.staged);
+        vault.counting(name, || {
+            staged.publish_object(name, size, &vault.objects, &object_name(name), &tree_name(name))?;
+            // These bytes are durable, whatever those were.
+            vault.unmark(name);
+            Ok(())
+        })?;
         Ok(Sealed { root, size })
     }
 
@@ -297,7 +349,7 @@ impl Partial for FsPartial {
     ) -> Result<Sealed, VaultError> {
         let _shared = self.vault.removing.read().unwrap_or_else(PoisonError::into_inner);
         let name = Root(root.0);
-        if !self.vault.settled(name, size)? {
+        if self.vault.is_unsettled(name)? || !self.vault.settled(name, size)? {
             return Err(VaultError::NotFound);
         }
         self.vault.add_reference(name, reference)?;
@@ -306,35 +358,17 @@ impl Partial for FsPartial {
     }
 }
 
-/// The files of a transfer, which keep their bytes under any name and without one.
-struct FsGrowing {
-    data: File,
-    tree: File,
-}
-
-impl Object for FsGrowing {
-    fn size(&self) -> u64 {
-        self.data.metadata().map_or(0, |meta| meta.len())
-    }
-
-    fn read(&self, offset: u64, into: &mut [u8]) -> Result<usize, VaultError> {
-        read_at(&self.data, offset, into)
-    }
-
-    fn read_outboard(&self, offset: u64, into: &mut [u8]) -> Result<usize, VaultError> {
-        read_at(&self.tree, offset, into)
-    }
-}
-
+/// The files of an object, or of a transfer that grows: they keep their bytes under any name and without one.
 struct FsObject {
-    size: u64,
+    /// What it has; of one that grows, nothing is known.
+    size: Option<u64>,
     data: File,
     tree: File,
 }
 
 impl Object for FsObject {
     fn size(&self) -> u64 {
-        self.size
+        self.size.unwrap_or_else(|| self.data.metadata().map_or(0, |meta| meta.len()))
     }
 
     fn read(&self, offset: u64, into: &mut [u8]) -> Result<usize, VaultError> {
@@ -350,7 +384,7 @@ impl Object for FsObject {
 pub(crate) fn open_object(objects: &Dir, root: Root) -> Result<Box<dyn Object>, VaultError> {
     let data = objects.open_file(&object_name(root), false)?.ok_or(VaultError::NotFound)?;
     let tree = objects.open_file(&tree_name(root), false)?.ok_or(VaultError::NotFound)?;
-    Ok(Box::new(FsObject { size: data.metadata()?.len(), data, tree }))
+    Ok(Box::new(FsObject { size: Some(data.metadata()?.len()), data, tree }))
 }
 
 /// Reads until the buffer is full or the file ends.

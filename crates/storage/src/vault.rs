@@ -137,7 +137,8 @@ pub trait Partial: Send {
     fn seal(self: Box<Self>, root: ObjectId, size: u64, reference: Reference) -> Result<Sealed, VaultError>;
 
     /// Takes an object that is there for what would have been written: it is kept by `reference` too, and the transfer
-    /// is remembered as sealed. [`VaultError::NotFound`] if there is none of that root and size.
+    /// is remembered as sealed. [`VaultError::NotFound`] if there is none of that root and size, or somebody mends it,
+    /// or did and left it doubtful.
     fn adopt(self: Box<Self>, root: ObjectId, size: u64, reference: Reference) -> Result<Sealed, VaultError>;
 }
 
@@ -156,6 +157,10 @@ pub trait Object: Send + Sync {
 /// A sealed object of which something has decayed. What it is does not change: whoever writes has verified that the bytes
 /// are those that were sealed. Dropping it keeps what was written.
 pub trait Mending: Object {
+    /// Whether an attempt before this one wrote to it and could not make that durable: what is read may not be what the disk
+    /// has. It stays so until all of the content is written again, from its beginning on, and durable.
+    fn is_doubtful(&self) -> bool;
+
     /// Writes data in its place, and outboard bytes at an offset of their own.
     fn write(
         &mut self,
@@ -166,6 +171,9 @@ pub trait Mending: Object {
     ) -> Result<(), VaultError>;
 
     /// Cuts off what lies behind the sizes that it had when it was sealed, and makes everything written durable.
+    ///
+    /// # Errors
+    /// [`VaultError::NotFound`] when it was collected meanwhile.
     fn sync(&mut self, size: u64, outboard_size: u64) -> Result<(), VaultError>;
 }
 

@@ -44,6 +44,10 @@ impl Object for Held {
 }
 
 impl Mending for Held {
+    fn is_doubtful(&self) -> bool {
+        false
+    }
+
     fn write(&mut self, at: u64, data: &[u8], values_at: u64, values: &[u8]) -> Result<(), VaultError> {
         self.change(|whole, all| {
             place(whole, at, data);

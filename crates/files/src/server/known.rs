@@ -118,7 +118,11 @@ impl<C: Send + Sync + 'static, R: Rooms<C>> Known<C, R> {
             return Err(FilesError::NotHeld);
         }
         match partial.adopt(root, close.size, reference) {
-            Err(VaultError::NotFound) => Err(FilesError::NotHeld),
+            Err(VaultError::NotFound) => {
+                // It went, or somebody mends it: what is named again would be claimed again.
+                shared.decayed.add(close.root);
+                Err(FilesError::NotHeld)
+            }
             sealed => Ok(sealed?),
         }
     }

@@ -39,7 +39,7 @@ impl Staged {
         place: &Place<'_>,
     ) -> Result<SafeName, VaultError> {
         self.finish(size, meta, place.synced)?;
-        let id = FileId::of_file(&self.file)?;
+        let id = FileId::of_file(&self.pair.data)?;
         self.record(Record::Sealing { root, size, inode: id.inode }, true)?;
         let Place { into, name, policy, .. } = *place;
         let name = if policy.distinct && policy::twin(into, name)?.is_some() {
@@ -110,14 +110,14 @@ impl Staged {
         name: &SafeName,
         tree: &SafeName,
     ) -> Result<(), VaultError> {
-        if self.file.metadata()?.len() < size {
+        if self.pair.data.metadata()?.len() < size {
             return Err(VaultError::Misuse("the size is not that of the data"));
         }
         let meta = Metadata { mode: Some(0o400), ..Metadata::default() };
         self.finish(size, &meta, Synced::Each)?;
-        let inode = FileId::of_file(&self.file)?.inode;
+        let inode = FileId::of_file(&self.pair.data)?.inode;
         self.record(Record::Sealing { root, size, inode }, true)?;
-        let is_all = match &self.tree {
+        let is_all = match &self.pair.tree {
             Some(values) if size > tree::GROUP_LEN => tree::proves(values, size, root)?,
             _ => true,
         };

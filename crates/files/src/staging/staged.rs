@@ -1,7 +1,6 @@
 //! An open temporary file: written, marked, published.
 
 use std::fs::File;
-use std::io;
 use std::os::fd::AsFd;
 use std::os::unix::fs::MetadataExt;
 
@@ -11,7 +10,7 @@ use hikyaku_wire::parcel::{Metadata, Root};
 use rustix::fs::FallocateFlags;
 use rustix::io::Errno;
 
-use super::{Names, full};
+use super::{Names, Pair, full};
 use crate::disk::{self, Call, Promise};
 use crate::jail::{Dir, mark, set_metadata};
 use crate::journal::{Contents, Record};
@@ -29,13 +28,10 @@ const TMPFS: u64 = 0x0102_1994;
 pub(crate) struct Staged {
     pub(super) dir: Dir,
     pub(super) names: Names,
-    pub(super) file: File,
-    pub(super) tree: Option<File>,
+    pub(super) pair: Pair,
     pub(super) journal: Option<File>,
     pub(super) contents: Contents,
     pub(super) header: Vec<u8>,
-    /// A synchronisation failed. What was not durable then may be lost, and no later one tells.
-    pub(super) failed: bool,
     /// Bytes of the disk that are left free.
     pub(super) keep_free: u64,
     /// The bytes before this have their place on the disk.
@@ -56,7 +52,7 @@ impl Staged {
 
     /// Marks the file as somebody's.
     pub(crate) fn mark_owner(&self, owner: &[u8; 16]) -> Result<(), VaultError> {
-        mark(&self.file, owner).map_err(|error| full(&self.dir, 0, error))
+        mark(&self.pair.data, owner).map_err(|error| full(&self.dir, 0, error))
     }
 
     /// Sets space aside for a size that somebody claims, so that a full disk is found now and not at the end. In a file
@@ -70,14 +66,14 @@ impl Staged {
             self.rewrite_journal()?;
         }
         let size = size.unwrap_or(0);
-        let have = self.file.metadata()?.blocks().saturating_mul(512);
+        let have = self.pair.data.metadata()?.blocks().saturating_mul(512);
         let needed = size.saturating_sub(have);
-        if needed == 0 || is_in_memory(&self.file) {
+        if needed == 0 || is_in_memory(&self.pair.data) {
             return Ok(());
         }
-        let allocated = disk::call(Call::Write, &self.file);
+        let allocated = disk::call(Call::Write, &self.pair.data);
         allocated.map_err(|error| full(&self.dir, needed, error))?;
-        match rustix::fs::fallocate(&self.file, FallocateFlags::KEEP_SIZE, 0, size) {
+        match rustix::fs::fallocate(&self.pair.data, FallocateFlags::KEEP_SIZE, 0, size) {
             Ok(()) => {
                 self.reserved = size;
                 Ok(())
@@ -112,21 +108,16 @@ impl Staged {
         if offset.saturating_add(len) > self.reserved {
             self.check_room(len)?;
         }
-        if let Err(error) = disk::write_all_at(&self.file, data, offset) {
-            let error = full(&self.dir, len, error);
+        if let Err(error) = self.pair.write(&self.dir, offset, data) {
             // What was written of it is of no use, and on a full disk the journal needs the space.
-            disk::set_len(&self.file, offset)?;
+            disk::set_len(&self.pair.data, offset)?;
             return Err(error);
         }
         if let Some(prints) = &mut self.prints {
             // Nothing comes of it where one of these is not what it should be.
             prints.block(offset, data, tree.as_chunks::<32>().0);
         }
-        match &self.tree {
-            Some(file) => disk::write_all_at(file, tree, tree_offset)
-                .map_err(|error| full(&self.dir, tree.len() as u64, error)),
-            None => Ok(()),
-        }
+        self.pair.write_tree(&self.dir, tree_offset, tree)
     }
 
     /// Keeps a print with the file. What was written before has none.
@@ -139,10 +130,10 @@ impl Staged {
         if mark.state.len() > MAX_STATE {
             return Err(VaultError::Misuse("the state of a mark is too long"));
         }
-        if mark.verified > self.file.metadata()?.len() {
+        if mark.verified > self.pair.data.metadata()?.len() {
             return Err(VaultError::Misuse("a mark beyond the data"));
         }
-        self.sync_by(disk::sync_data)?;
+        self.pair.sync(disk::sync_data)?;
         self.record(Record::Mark(mark), true)
     }
 
@@ -202,34 +193,14 @@ impl Staged {
     }
 
     pub(super) fn finish(&mut self, size: u64, meta: &Metadata, synced: Synced) -> Result<(), VaultError> {
-        if self.file.metadata()?.len() != size {
-            disk::set_len(&self.file, size).map_err(|error| full(&self.dir, 0, error))?;
+        if self.pair.data.metadata()?.len() != size {
+            disk::set_len(&self.pair.data, size).map_err(|error| full(&self.dir, 0, error))?;
         }
         if let Some(prints) = self.prints.take() {
-            prints.keep(&self.file, size, meta);
+            prints.keep(&self.pair.data, size, meta);
         }
-        set_metadata(self.file.as_fd(), meta)?;
-        if synced == Synced::None { Ok(()) } else { self.sync_by(disk::sync_all) }
-    }
-
-    fn sync_by(&mut self, sync: fn(&File) -> io::Result<()>) -> Result<(), VaultError> {
-        self.check()?;
-        let synced = sync(&self.file).and_then(|()| self.tree.as_ref().map_or(Ok(()), sync));
-        self.synced(synced)
-    }
-
-    /// What comes of a synchronisation.
-    fn synced(&mut self, result: io::Result<()>) -> Result<(), VaultError> {
-        self.failed |= result.is_err();
-        // Not as a full disk, which would be tried again: what is lost now, no later synchronisation tells.
-        Ok(result?)
-    }
-
-    fn check(&self) -> Result<(), VaultError> {
-        if self.failed {
-            return Err(io::Error::other("the disk failed before, and what it has is not known").into());
-        }
-        Ok(())
+        set_metadata(self.pair.data.as_fd(), meta)?;
+        if synced == Synced::None { Ok(()) } else { self.pair.sync(disk::sync_all) }
     }
 
     pub(super) fn record(&mut self, record: Record, durable: bool) -> Result<(), VaultError> {
@@ -242,7 +213,7 @@ impl Staged {
         records: [Record; N],
         durable: bool,
     ) -> Result<(), VaultError> {
-        self.check()?;
+        self.pair.check()?;
         if self.journal.is_none() || self.contents.end > COMPACT_AT {
             self.contents.begin.get_or_insert_with(|| self.header.clone());
             self.rewrite_journal()?;
@@ -259,7 +230,7 @@ impl Staged {
             written.map_err(|error| full(&self.dir, bytes.len() as u64, error))?;
             if durable {
                 let synced = disk::sync_data(journal);
-                self.synced(synced)?;
+                self.pair.synced(synced)?;
             }
         }
         self.contents = contents;
@@ -273,10 +244,10 @@ impl Staged {
         let journal = self.dir.create(&self.names.fresh).map_err(|error| full(&self.dir, 0, error))?;
         let written = disk::write_all_at(&journal, &bytes, 0);
         written.map_err(|error| full(&self.dir, bytes.len() as u64, error))?;
-        self.synced(disk::sync_all(&journal))?;
+        self.pair.synced(disk::sync_all(&journal))?;
         let replaced = self.dir.replace(&self.names.fresh, &self.names.journal);
         replaced.map_err(|error| full(&self.dir, 0, error))?;
-        self.synced(self.dir.sync())?;
+        self.pair.synced(self.dir.sync())?;
         (self.journal, self.contents) = (Some(journal), contents);
         Ok(())
     }

@@ -14,7 +14,7 @@ type Promise = fn(&dyn Vault);
 
 /// Runs the whole suite, each promise on a vault of its own; `make` is told the promise's name.
 pub fn run(make: &mut dyn FnMut(&str) -> Box<dyn Vault>) {
-    let promises: [(&str, Promise); 15] = [
+    let promises: [(&str, Promise); 16] = [
         ("a sealed object reads back", a_sealed_object_reads_back),
         ("nothing unsealed can be opened", nothing_unsealed_can_be_opened),
         ("a transfer goes on after its mark", a_transfer_goes_on_after_its_mark),
@@ -30,6 +30,7 @@ pub fn run(make: &mut dyn FnMut(&str) -> Box<dyn Vault>) {
         ("a discarded transfer begins anew", a_discarded_transfer_begins_anew),
         ("an empty object is an object", an_empty_object_is_an_object),
         ("what has decayed is written in its place", what_has_decayed_is_written_in_its_place),
+        ("what goes while it is mended counts no more", what_goes_while_it_is_mended_counts_no_more),
     ];
     for (name, promise) in promises {
         promise(&*make(name));
@@ -284,6 +285,8 @@ pub fn what_has_decayed_is_written_in_its_place(vault: &dyn Vault) {
     let mut mending = vault.mend(ROOT).expect("an object");
     assert!(matches!(vault.mend(ROOT), Err(VaultError::Busy)));
     mending.write(2, b"XY", 0, &[9; 40]).expect("a write");
+    let other = open(vault, 2);
+    assert!(matches!(other.adopt(ROOT, 6, REF_2), Err(VaultError::NotFound)), "it is not durable yet");
     mending.sync(5, 32).expect("a sync");
     assert_eq!(mending.size(), 5);
     assert_eq!(vault.stored().expect("a count"), 5 + 32);
@@ -294,6 +297,34 @@ pub fn what_has_decayed_is_written_in_its_place(vault: &dyn Vault) {
     assert_eq!(object.read_outboard(0, &mut outboard).expect("a read"), 32);
     assert_eq!(outboard[..32], [9; 32]);
     vault.mend(ROOT).map(drop).expect("nobody mends it any more");
+    open(vault, 2).adopt(ROOT, 5, REF_2).expect("it is durable");
+}
+
+/// An object that is longer than it was, and is collected while somebody mends it, takes with it what it counted.
+pub fn what_goes_while_it_is_mended_counts_no_more(vault: &dyn Vault) {
+    put(vault, 1, ROOT, b"abcdef", REF);
+    put(vault, 2, OTHER, b"stays", REF);
+    let stays = 5 + 32;
+    let mut mending = vault.mend(ROOT).expect("an object");
+    mending.write(4, b"EFGHIJ", 0, &[9; 40]).expect("a write");
+    vault.release(ROOT, REF).expect("a release");
+    assert_eq!(vault.collect().expect("a collection").objects, 1);
+    assert_eq!(vault.stored().expect("a count"), stays);
+    mending.write(0, b"ABCD", 0, &[9; 32]).expect("a write");
+    assert!(matches!(mending.sync(6, 32), Err(VaultError::NotFound)), "nobody has it any more");
+    assert_eq!(vault.stored().expect("a count"), stays);
+    drop(mending);
+    assert_eq!(vault.stored().expect("a count"), stays);
+    assert!(matches!(vault.open(ROOT), Err(VaultError::NotFound)));
+    // One that broke off is counted as long as it is.
+    let mut mending = vault.mend(OTHER).expect("an object");
+    mending.write(0, b"stays, longer", 0, &[9; 32]).expect("a write");
+    drop(mending);
+    let long = vault.open(OTHER).expect("an object").size();
+    assert_eq!(vault.stored().expect("a count"), long + 32);
+    vault.release(OTHER, REF).expect("a release");
+    vault.collect().expect("a collection");
+    assert_eq!(vault.stored().expect("a count"), 0);
 }
 
 /// What is marked, sealed and referenced is there after a crash. `reopen` crashes and opens again.

@@ -249,7 +249,8 @@ impl Partial for MemoryPartial {
 
     fn adopt(self: Box<Self>, root: ObjectId, size: u64, reference: Reference) -> Result<Sealed, VaultError> {
         let inner = &mut *self.vault.lock();
-        let there = inner.objects.get(&root).is_some_and(|object| object.data.len() as u64 == size);
+        let there = !inner.mending.contains(&root)
+            && inner.objects.get(&root).is_some_and(|object| object.data.len() as u64 == size);
         let entry = inner.transfers.get_mut(&self.transfer).filter(|_| there).ok_or(VaultError::NotFound)?;
         let sealed = Sealed { root, size };
         (entry.sealed, entry.contents) = (Some(sealed), Contents::default());
@@ -333,6 +334,10 @@ impl Object for MemoryMending {
 }
 
 impl Mending for MemoryMending {
+    fn is_doubtful(&self) -> bool {
+        false
+    }
+
     fn write(
         &mut self,
         offset: u64,
@@ -349,7 +354,8 @@ impl Mending for MemoryMending {
         data.truncate(usize::try_from(size).unwrap_or(usize::MAX));
         outboard.truncate(usize::try_from(outboard_size).unwrap_or(usize::MAX));
         let contents = Contents { data: data.clone(), outboard: outboard.clone() };
-        self.vault.lock().objects.insert(self.root, Arc::new(contents));
+        let object = &mut self.vault.lock().objects;
+        *object.get_mut(&self.root).ok_or(VaultError::NotFound)? = Arc::new(contents);
         Ok(())
     }
 }

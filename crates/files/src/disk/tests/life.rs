@@ -240,7 +240,7 @@ fn whichever_call_fails_nothing_that_a_room_promises_is_lost_and_nothing_else_st
             });
             assert_eq!(
                 left(place.path()),
-                ["objects", "partials", "refs"],
+                ["mending", "objects", "partials", "refs"],
                 "after {fault:?} at call {number}"
             );
             let ends =

@@ -48,7 +48,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
         name: "seal before fsync",
         replacements: &[(
             "crates/files/src/staging/staged.rs",
-            "if synced == Synced::None { Ok(()) } else { self.sync_by(disk::sync_all) }",
+            "if synced == Synced::None { Ok(()) } else { self.pair.sync(disk::sync_all) }",
             "let _ = synced;
         Ok(())",
         )],
@@ -57,7 +57,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
     Mutant {
         name: "end before seal",
         replacements: &[(
-            "crates/files/src/server/put.rs",
+            "crates/files/src/server/put/room.rs",
             "                Ok((root, size)) => partial.seal(ObjectId(root.0), size, reference).map_err(FilesError::from),",
             "                Ok((root, size)) => {
                     let runtime = tokio::runtime::Handle::current();
@@ -124,7 +124,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
 ",
             "        if let Some(sealed) = sealed {
             self.shared.passages.end(transfer, End::Settled(Root(sealed.root.0), sealed.size));
-            tokio::time::sleep(std::time::Duration::from_millis(300)).await;
+            tokio::time::sleep(std::time::Duration::from_millis(1_500)).await;
         }
         let end = self.shared.rooms.conclude(event, &end).await?;
 ",
