@@ -47,24 +47,41 @@ fn plant(world: &World) -> PathBuf {
 
 /// Over a pipe that counts what goes through it, both ways.
 async fn counted(world: &World) -> (Connection, Arc<AtomicU64>) {
+    counted_to(world, u64::MAX).await
+}
+
+/// The same, and it breaks when so much has gone through it.
+async fn counted_to(world: &World, most: u64) -> (Connection, Arc<AtomicU64>) {
     let server = world.server.clone();
     let router = Router::new().route("files/1", move |exchange: Exchange<_>| server.clone().handle(exchange));
     let ((ours, left), (right, theirs)) = (tokio::io::duplex(1 << 16), tokio::io::duplex(1 << 16));
     let count = Arc::new(AtomicU64::new(0));
     let ((up_from, down_to), (down_from, up_to)) = (tokio::io::split(left), tokio::io::split(right));
-    tokio::spawn(carry(up_from, up_to, count.clone()));
-    tokio::spawn(carry(down_from, down_to, count.clone()));
+    let (up, down) =
+        (carry(up_from, up_to, count.clone(), most), carry(down_from, down_to, count.clone(), most));
+    // With one direction the other one ends.
+    tokio::spawn(async move {
+        tokio::select! {
+            () = up => {}
+            () = down => {}
+        }
+    });
     let (nobody, limits) = (hikyaku::KeyId::from_bytes([0; 32]), hikyaku::Limits::default);
     let serving = hikyaku::local::serve(theirs, nobody, ADA, Arc::new(router), limits());
     tokio::spawn(async move { serving.closed().await });
     (hikyaku::local::connect(ours, Router::new(), limits()).await.unwrap(), count)
 }
 
-async fn carry(mut from: impl AsyncRead + Unpin, mut to: impl AsyncWrite + Unpin, count: Arc<AtomicU64>) {
+async fn carry(
+    mut from: impl AsyncRead + Unpin,
+    mut to: impl AsyncWrite + Unpin,
+    count: Arc<AtomicU64>,
+    most: u64,
+) {
     let mut buffer = vec![0; 1 << 16];
     while let Ok(read @ 1..) = from.read(&mut buffer).await {
-        count.fetch_add(read as u64, Ordering::Relaxed);
-        if to.write_all(&buffer[..read]).await.is_err() {
+        let passed = count.fetch_add(read as u64, Ordering::Relaxed) + read as u64;
+        if passed > most || to.write_all(&buffer[..read]).await.is_err() {
             return;
         }
     }
@@ -102,6 +119,45 @@ async fn of_changed_files_in_a_tree_only_what_changed_is_sent() {
     // And where everything is there, nothing of it.
     let nothing = sent(&world).await;
     assert!(nothing < 8_000, "{nothing}");
+}
+
+//= S5.107 (test)
+//= S5.109 (test)
+#[tokio::test]
+async fn a_break_in_the_middle_of_a_renewed_file_goes_on_there_and_mixes_nothing() {
+    let world = World::new();
+    let at = plant(&world);
+    sent(&world).await;
+    // Every other piece of half a megabyte is another one.
+    let image = fs::File::options().write(true).open(at.join("deep/er/image")).unwrap();
+    for piece in (0..4 * LEN / 500_000).step_by(2) {
+        image.write_all_at(&vec![piece as u8; 500_000], piece as u64 * 500_000).unwrap();
+        image.write_all_at(&bytes(500_000 - piece), piece as u64 * 500_000).unwrap();
+    }
+    let (tree, walk) = (tree(&world), WalkOptions::default());
+    let old = look(&world.path("drop/t"));
+    let mut from = Vec::new();
+    for most in [1_500_000, 1_000_000] {
+        let (connection, _) = counted_to(&world, most).await;
+        let (progress, view) = Progress::new();
+        let error = FilesClient::new(connection).send_tree(&tree, &progress).await.unwrap_err();
+        assert!(error.is_retryable(), "{error}");
+        assert_eq!(look(&world.path("drop/t")), old, "what is there stays until all of its file came");
+        from.push(view.borrow().from);
+    }
+    let outgoing = OutgoingTree::decode(&tree.encode(), walk).unwrap();
+    let (progress, view) = Progress::new();
+    let (connection, count) = counted(&world).await;
+    let client = FilesClient::new(connection);
+    // Until the thread of the attempt that broke has left its mark.
+    while let Err(error) = client.send_tree(&outgoing, &progress).await {
+        assert_eq!(error.code(), ErrorCode::BUSY, "{error}");
+    }
+    from.push(view.borrow().from);
+    let count = count.load(Ordering::Relaxed);
+    println!("went on from {from:?}; {count} bytes after the breaks");
+    assert!(from[0] == 0 && from[2] > 600_000 && from[2] < 4 * LEN as u64, "{from:?}");
+    same(&world, &at);
 }
 
 /// A generator of our own: what it makes is printed where it fails.
