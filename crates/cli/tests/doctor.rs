@@ -182,6 +182,18 @@ fn what_decayed_is_repaired_with_that_alone_by_whoever_has_it() {
     assert!(!mark.exists(), "all of it was written again");
     assert_eq!(doctor(&ana, &server.data).code(), 0);
     ana.run(["repair", "#ops:9", file.to_str().unwrap()]).fails(6, &["#ops:9"]);
+    // The server's record says who has mended what, and how much.
+    let record = fs::read_to_string(server.data.join("transfers.jsonl")).unwrap();
+    let mends: Vec<_> = record.lines().map(json).filter(|line| line["type"] == "mend").collect();
+    let finished: Vec<_> = mends.iter().filter(|line| line["outcome"] == "finished").collect();
+    let bytes: Vec<_> = finished.iter().map(|line| line["mended"].as_u64().unwrap()).collect();
+    assert_eq!(bytes, [65_536, 65_536, 0, 0], "{record}");
+    assert!(finished.iter().all(|line| line["user"] == "ana" && line["from"] == "#ops:1"), "{record}");
+    assert!(finished[2]["hashes"] == true && finished[0]["lacking"] == 65_536, "{record}");
+    let failed: Vec<_> = mends.iter().filter(|line| line["outcome"] == "failed").collect();
+    assert!(failed[0]["error"].as_str().unwrap().contains("hash is not the one"), "{record}");
+    let refused = mends.iter().find(|line| line["outcome"] == "refused").unwrap();
+    assert_eq!((&refused["from"], &refused["name"]), (&"#ops:9".into(), &serde_json::Value::Null));
 }
 
 async fn damage(data: &Path, what: &str) {

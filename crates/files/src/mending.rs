@@ -15,6 +15,10 @@ use crate::error::{FilesError, Result};
 use crate::pause::Gone;
 use crate::tree::{self, Cv, GROUP, GROUP_LEN, Tree};
 
+mod due;
+
+pub(crate) use due::Due;
+
 /// What of an object is not what it was.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Survey {
@@ -147,6 +151,15 @@ impl Stitching {
         Self { object, survey, done: 0, bytes: 0 }
     }
 
+    pub(crate) fn survey(&self) -> &Survey {
+        &self.survey
+    }
+
+    /// How many bytes were mended with what came.
+    pub(crate) fn bytes(&self) -> u64 {
+        self.bytes
+    }
+
     /// Takes the bytes of a block: verified, then written in their place, group by group.
     //= S5.121
     pub(crate) fn take(&mut self, block: &Block, data: &[u8]) -> Result<()> {
@@ -184,10 +197,9 @@ impl Stitching {
         Ok(())
     }
 
-    /// Everything came that was asked for: all of it is durable on return. Returns how many bytes that were, and whether the
-    /// chaining values were computed anew.
+    /// Everything came that was asked for: all of it is durable on return. Returns whether the chaining values were computed anew.
     //= S5.122
-    pub(crate) fn finish(mut self, root: Root, size: u64) -> Result<(u64, bool)> {
+    pub(crate) fn finish(mut self, root: Root, size: u64) -> Result<bool> {
         if (root, size) != (self.survey.root, self.survey.size) || self.done != self.survey.groups.len() {
             let reason = "the close is not that of what was asked for";
             return Err(FilesError::Range { reason, offset: size, len: 0 });
@@ -201,7 +213,7 @@ impl Stitching {
         }
         // Also where nothing was to be done: what is whole may have been written a moment ago, by an attempt that broke off.
         self.object.sync(size, size.div_ceil(GROUP_LEN) * CV_LEN)?;
-        Ok((self.bytes, self.survey.values))
+        Ok(self.survey.values)
     }
 
     /// All of it can be read and is right, and the disk may have something else: after a synchronisation that failed, Linux

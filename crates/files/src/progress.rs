@@ -211,7 +211,7 @@ impl fmt::Debug for Progress {
 pub(crate) struct Line(Arc<[AtomicU64; 2]>);
 
 impl Line {
-    /// So many bytes were handed over in this time.
+    /// So many bytes were handed over, or came, in this time.
     pub(crate) fn passed(&self, bytes: u64, took: Duration) {
         self.0[0].fetch_add(bytes, Ordering::Relaxed);
         self.0[1].fetch_add(u64::try_from(took.as_nanos()).unwrap_or(u64::MAX), Ordering::Relaxed);

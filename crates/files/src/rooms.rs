@@ -141,6 +141,25 @@ pub struct Fetch<'a> {
     pub outcome: Outcome<'a>,
 }
 
+/// What became of somebody's giving back what of a parcel had decayed, for the record that the program keeps.
+#[derive(Clone, Copy, Debug)]
+pub struct Mend<'a> {
+    /// What was to be mended.
+    pub wanted: &'a Wanted,
+    /// What that is, once it is known.
+    pub found: Option<&'a Resolved>,
+    /// From where, as far as that is known.
+    pub address: Option<SocketAddr>,
+    /// How many bytes had decayed, as far as they are named at once; `None` before that was known.
+    pub lacking: Option<u64>,
+    /// How many of them came and were right.
+    pub mended: u64,
+    /// Whether the hashes beside the content were made anew.
+    pub values: bool,
+    /// What became of it.
+    pub outcome: Outcome<'a>,
+}
+
 /// What can become of an offer, or of a request.
 #[derive(Clone, Copy, Debug)]
 pub enum Outcome<'a> {
@@ -152,6 +171,8 @@ pub enum Outcome<'a> {
     Failed(&'a str),
     /// It is whole, durable and in its place; this is what its receiver says of it.
     Finished(&'a Receipt),
+    /// It is done and durable, and there is no receipt of such a thing.
+    Done,
 }
 
 /// Rooms, as far as parcels need them. `C` is a connection's context.
@@ -178,6 +199,13 @@ pub trait Rooms<C>: Send + Sync + 'static {
         fetch: Fetch<'_>,
     ) -> impl Future<Output = Result<(), Failure>> + Send {
         let _ = (context, fetch);
+        std::future::ready(Ok(()))
+    }
+
+    /// Keeps a record of what became of somebody's mending. Durable on return: nothing is taken, and nobody told that it is
+    /// done, before.
+    fn record_mend(&self, context: &C, mend: Mend<'_>) -> impl Future<Output = Result<(), Failure>> + Send {
+        let _ = (context, mend);
         std::future::ready(Ok(()))
     }
 

@@ -61,6 +61,8 @@ pub struct FilesLimits {
     pub expiry: Duration,
     /// How long a transfer waits for room on a disk that gets full under it.
     pub pause_timeout: Duration,
+    /// How long who mends something may send less than 1,000 bytes a second, beside the time that it takes him to read a tree.
+    pub mend_timeout: Duration,
     /// How many bytes one user may have in rooms: as many as readers see, whatever the disk makes of them.
     pub room_user_quota: Option<u64>,
     /// How many bytes one room may have, counted in the same way.
@@ -79,6 +81,7 @@ impl Default for FilesLimits {
             max_partials: 1024,
             expiry: Duration::from_secs(7 * 24 * 3600),
             pause_timeout: crate::pause::PATIENCE,
+            mend_timeout: Duration::from_secs(60),
             room_user_quota: None,
             room_quota: None,
             vault_quota: None,

@@ -16,7 +16,7 @@ use tokio::sync::mpsc;
 use crate::error::{FilesError, Result};
 use crate::packing;
 use crate::pause::Waiting;
-use crate::progress::{Progress, Stage};
+use crate::progress::{Line, Progress, Stage};
 use crate::receive::Receiving;
 use crate::staging::Staged;
 use crate::versions::unnamed;
@@ -233,11 +233,11 @@ pub(crate) async fn feed(
                 continue;
             }
             Step::Block(block) => {
-                let pieces = gather(receiver, &block, block.len).await?;
+                let pieces = gather(receiver, &block, block.len, progress.line()).await?;
                 Work::Block(block, pieces)
             }
             Step::Packed(packed) => {
-                let pieces = gather(receiver, &packed.block, packed.len).await?;
+                let pieces = gather(receiver, &packed.block, packed.len, progress.line()).await?;
                 Work::Packed(packed, pieces)
             }
             Step::Composed(composed) => {
@@ -245,7 +245,7 @@ pub(crate) async fn feed(
                 let reason = "its parts are empty, out of order or beyond it";
                 let range = FilesError::Range { reason, offset: block.offset, len: block.len };
                 let carried = composed.carried().filter(|_| !parts.is_empty()).ok_or(range)?;
-                let pieces = gather(receiver, block, carried).await?;
+                let pieces = gather(receiver, block, carried, progress.line()).await?;
                 Work::Composed(composed, pieces)
             }
         };
@@ -270,7 +270,12 @@ pub(crate) async fn feed(
 
 /// The bytes of one block, as many as are sent of it: bounded before the first is taken.
 //= S5.14
-async fn gather(receiver: &mut hikyaku::Receiver, block: &Block, len: u64) -> Result<Vec<Bytes>> {
+async fn gather(
+    receiver: &mut hikyaku::Receiver,
+    block: &Block,
+    len: u64,
+    line: &Line,
+) -> Result<Vec<Bytes>> {
     if len > MAX_BLOCK_LEN {
         return Err(FilesError::Range {
             reason: "a block has 1 byte to 1 MiB",
@@ -284,6 +289,7 @@ async fn gather(receiver: &mut hikyaku::Receiver, block: &Block, len: u64) -> Re
         let Some(Incoming::Data(piece)) = receiver.next().await? else {
             return Err(FilesError::Order("the bytes of a block were expected"));
         };
+        line.passed(piece.len() as u64, Duration::ZERO);
         missing = missing
             .checked_sub(piece.len() as u64)
             .ok_or(FilesError::Order("more bytes than the block announced"))?;

@@ -1,6 +1,6 @@
 //! `hikyaku repair`: gives a server back what of a parcel has decayed there.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::Args;
 use hikyaku::{ErrorCode, printable};
@@ -10,7 +10,7 @@ use hikyaku_wire::files::Wanted;
 use serde::Serialize;
 
 use crate::args::Global;
-use crate::client::Client;
+use crate::client::{Client, Patience};
 use crate::event;
 use crate::exit::{Result, Trouble};
 use crate::output::{self, JSON_VERSION};
@@ -49,6 +49,20 @@ struct JsonRepaired<'a> {
     size: u64,
 }
 
+/// One attempt, over a connection of its own; adds to what was mended.
+async fn attempt(
+    client: &Client,
+    wanted: &Wanted,
+    path: &Path,
+    walk: &WalkOptions,
+    repaired: &mut Repaired,
+) -> Result<(), FilesError> {
+    let connection = client.connect().await?;
+    FilesClient::new(connection.clone()).repair_on(wanted, path, walk, repaired).await?;
+    connection.close().await;
+    Ok(())
+}
+
 impl Repair {
     pub(crate) async fn run(self, global: &Global) -> Result {
         let event = reference::event(&self.what).map_err(|error| Trouble::usage(error.to_string()))?;
@@ -56,12 +70,16 @@ impl Repair {
         // A path that ends in `..` or a dot has no name of its own, and the tree had one.
         let path = self.path.canonicalize().map_err(|error| crate::exit::io(self.path.display(), &error))?;
         let client = Client::of(global, event.server.as_deref())?.for_bulk();
-        let connection = client.connected().await?;
         let walk = WalkOptions { attributes: self.xattrs, ..WalkOptions::default() };
         let wanted = Wanted::Event(event.what);
-        let repaired = FilesClient::new(connection.clone()).repair(&wanted, &path, &walk).await;
-        let repaired = repaired.map_err(|error| self.trouble(error))?;
-        connection.close().await;
+        let (mut repaired, mut patience) = (Repaired::default(), Patience::new());
+        while let Err(error) = attempt(&client, &wanted, &path, &walk, &mut repaired).await {
+            patience.has_moved(repaired.bytes);
+            // Somebody else may be mending it.
+            if !error.is_retryable() || !patience.wait(&error).await {
+                return Err(self.trouble(error));
+            }
+        }
         self.tell(repaired)
     }
 

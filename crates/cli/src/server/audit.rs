@@ -1,5 +1,5 @@
-//! The audit record: one durable line of JSON for everything that becomes of an offer, and of a request for a parcel: refused,
-//! accepted, failed, finished.
+//! The audit record: one durable line of JSON for everything that becomes of an offer, of a request for a parcel, and of a repair
+//! of one: refused, accepted, failed, finished.
 //!
 //! One thread writes; lines that come while it makes others durable share the next synchronisation. Nothing is accepted, no
 //! receipt is sent and no byte is given before its line is durable. The file is `transfers.jsonl` in the data directory; at [`MAX_FILE`] it is
@@ -16,14 +16,14 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use hikyaku::{ErrorCode, Failure, Retry};
-use hikyaku_files::rooms::{Deed, Fetch, Outcome};
+use hikyaku_files::rooms::{Deed, Fetch, Mend, Outcome, Resolved};
 use hikyaku_wire::files::Wanted;
 use serde::Serialize;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, sleep};
 
 use super::context::Context;
-use line::{Fetched, Line, Sent, Whose};
+use line::{Fetched, Line, Mended, Sent, Whose};
 use log::Log;
 use refusals::{Counted, EVERY, Refusals, Told};
 
@@ -78,12 +78,7 @@ impl Audit {
         if self.is_counted(context, &fetch.outcome) {
             return Ok(());
         }
-        let transfer = match (fetch.found, fetch.wanted) {
-            (Some(found), _) => Some(found.transfer.to_string()),
-            (None, Wanted::Transfer(transfer)) => Some(transfer.to_string()),
-            (None, Wanted::Event(_)) => None,
-        };
-        let (session, told) = (context.session(), (transfer, fetch.address));
+        let (session, told) = (context.session(), (transfer(fetch.found, fetch.wanted), fetch.address));
         let line = Line::of("fetch", session, told, &fetch.outcome, Fetched::of(fetch));
         self.write(&line).await.map_err(again_when_there_is_room)
     }
@@ -93,6 +88,16 @@ impl Audit {
         for (whose, counted) in self.refusals(Refusals::take_all) {
             self.write_counted(whose, counted).await;
         }
+    }
+
+    /// Writes what became of mending. Durable on return, unless it is a refusal that is only counted.
+    pub(crate) async fn record_mend(&self, context: &Context, mend: &Mend<'_>) -> Result<(), Failure> {
+        if self.is_counted(context, &mend.outcome) {
+            return Ok(());
+        }
+        let (session, told) = (context.session(), (transfer(mend.found, mend.wanted), mend.address));
+        let line = Line::of("mend", session, told, &mend.outcome, Mended::of(mend));
+        self.write(&line).await.map_err(again_when_there_is_room)
     }
 
     /// Whether it is a refusal that has no line, because its user had many. Their number is written a little later.
@@ -133,6 +138,15 @@ impl Audit {
         let gone = || failed(&io::ErrorKind::BrokenPipe.into());
         self.lines.send((line, told)).await.map_err(|_| gone())?;
         durable.await.map_err(|_| gone())?.map_err(|error| failed(&error))
+    }
+}
+
+/// The transfer that brought what somebody asked for, as far as it is known.
+fn transfer(found: Option<&Resolved>, wanted: &Wanted) -> Option<String> {
+    match (found, wanted) {
+        (Some(found), _) => Some(found.transfer.to_string()),
+        (None, Wanted::Transfer(transfer)) => Some(transfer.to_string()),
+        (None, Wanted::Event(_)) => None,
     }
 }
 

@@ -17,7 +17,7 @@ use hikyaku::{ErrorCode, Failure};
 use hikyaku_chat::{Authority, ChatServer, Member, NewEvent, Operation, Refusal, RoomName};
 use hikyaku_files::Rooms;
 use hikyaku_files::rooms::{
-    Allowance, Announced, Content, Deed, Fetch, Holds, OpenParcel, Owner, Resolved, RoomKey,
+    Allowance, Announced, Content, Deed, Fetch, Holds, Mend, OpenParcel, Owner, Resolved, RoomKey,
 };
 use hikyaku_storage::{Batch, Store, StoreError, Versioned};
 use hikyaku_wire::cbor;
@@ -249,6 +249,13 @@ impl Rooms<Context> for Parcels {
     async fn record_fetch(&self, context: &Context, fetch: Fetch<'_>) -> Result<(), Failure> {
         match &self.audit {
             Some(audit) => audit.record_fetch(context, &fetch).await,
+            None => Ok(()),
+        }
+    }
+
+    async fn record_mend(&self, context: &Context, mend: Mend<'_>) -> Result<(), Failure> {
+        match &self.audit {
+            Some(audit) => audit.record_mend(context, &mend).await,
             None => Ok(()),
         }
     }

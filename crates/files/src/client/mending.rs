@@ -44,6 +44,21 @@ impl FilesClient {
     /// What is here is not what was sent: [`FilesError::GroupMismatch`], said by the server, names where.
     pub async fn repair(&self, wanted: &Wanted, from: &Path, options: &WalkOptions) -> Result<Repaired> {
         let mut repaired = Repaired::default();
+        self.repair_on(wanted, from, options, &mut repaired).await?;
+        Ok(repaired)
+    }
+
+    /// The same, for one who tries again after a break: adds to what was mended before.
+    ///
+    /// # Errors
+    /// As [`FilesClient::repair`].
+    pub async fn repair_on(
+        &self,
+        wanted: &Wanted,
+        from: &Path,
+        options: &WalkOptions,
+        repaired: &mut Repaired,
+    ) -> Result<()> {
         loop {
             let (lacking, mended) = self.mend(wanted, from, options).await?;
             repaired.size = lacking.size;
@@ -51,7 +66,7 @@ impl FilesClient {
             repaired.places += lacking.spans.len() as u64;
             repaired.values |= mended.values == Some(true);
             if lacking.more != Some(true) {
-                return Ok(repaired);
+                return Ok(());
             }
             if mended.bytes == 0 {
                 return Err(FilesError::Order("there is more to be mended, and nothing was"));

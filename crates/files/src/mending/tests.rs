@@ -112,7 +112,8 @@ fn mend(object: &Held, data: &[u8]) -> Result<(u64, bool)> {
             stitching.take(&block, &bytes)?;
         }
     }
-    stitching.finish(root(data), data.len() as u64)
+    let bytes = stitching.bytes();
+    Ok((bytes, stitching.finish(root(data), data.len() as u64)?))
 }
 
 /// What happens to data and values of an object.

@@ -1,83 +1,194 @@
 //! `mend`: a parcel is given back what of it has decayed here, by whoever still has it.
 //!
-//! Whoever may read a parcel may do so: no byte is believed. Nobody is told of it in the room, where nothing has changed.
-//! Spec: section 5.12.
+//! Whoever may read a parcel may do so: no byte is believed. Nobody is told of it in the room, where nothing has changed; the
+//! program's record is. Who asks and then sends nothing is waited for as [`Due`] says. Spec: section 5.12.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Instant;
 
 use bytes::Bytes;
-use hikyaku::{ErrorCode, Exchange, Failure};
+use hikyaku::{ErrorCode, Exchange, Failure, Receiver, Sender};
 use hikyaku_storage::vault::ObjectId;
 use hikyaku_wire::files::mending::{Lacking, MendRequest, Mended};
 use hikyaku_wire::files::{Block, Close, MAX_BLOCK_LEN};
-use tokio::sync::mpsc;
+use hikyaku_wire::parcel::{EntryKind, Root};
+use tokio::sync::{OwnedSemaphorePermit, mpsc};
 
 use super::put::{Stop, drive};
 use super::{FilesServer, blocking};
 use crate::error::{FilesError, Result};
-use crate::mending::{Stitching, Survey};
+use crate::mending::{Due, Stitching, Survey};
 use crate::pause::Gone;
-use crate::progress::Progress;
-use crate::rooms::Rooms;
+use crate::progress::{Line, Progress};
+use crate::rooms::{Mend, Outcome, Resolved, Rooms};
 use crate::writer::{QUEUE, Work, join_pieces};
+
+/// A request, and what is known of it.
+struct Asked<'a, C> {
+    context: &'a Arc<C>,
+    request: &'a MendRequest,
+    address: Option<SocketAddr>,
+    found: Option<Resolved>,
+    /// Bytes that have decayed, once they were looked for: that counts as begun.
+    lacking: Option<u64>,
+    /// How many of them came and are right.
+    progress: Progress,
+    values: bool,
+}
 
 impl<C: Send + Sync + 'static, R: Rooms<C>> FilesServer<C, R> {
     pub(super) async fn mend(&self, exchange: Exchange<C>) -> Result<()> {
-        let context = exchange.shared_context();
+        let (context, address) = (exchange.shared_context(), exchange.connection().remote_address());
         let (mut sender, mut receiver) = exchange.split();
         let request: MendRequest = receiver.receive().await?;
+        let (context, request, progress) = (&context, &request, Progress::none());
+        let mut asked =
+            Asked { context, request, address, found: None, lacking: None, progress, values: false };
+        match self.take_back(&mut asked, &mut sender, &mut receiver).await {
+            Ok(()) => self.record_mend(&asked, Outcome::Done).await?,
+            Err(error) => {
+                let why = error.to_string();
+                let is_begun = asked.lacking.is_some();
+                let outcome = if is_begun { Outcome::Failed(&why) } else { Outcome::Refused(&why) };
+                // Its own log says that it could not be recorded; whoever asked is told why it ended.
+                let _ = self.record_mend(&asked, outcome).await;
+                return Err(error);
+            }
+        }
+        let (bytes, values) = (asked.progress.moment().bytes, asked.values.then_some(true));
+        sender.feed(&Mended { bytes, values }).await?;
+        sender.finish().await?;
+        Ok(receiver.ended().await?)
+    }
+
+    async fn record_mend(&self, asked: &Asked<'_, C>, outcome: Outcome<'_>) -> Result<()> {
+        let mend = Mend {
+            wanted: &asked.request.wanted,
+            found: asked.found.as_ref(),
+            address: asked.address,
+            lacking: asked.lacking,
+            mended: asked.progress.moment().bytes,
+            values: asked.values,
+            outcome,
+        };
+        Ok(self.shared.rooms.record_mend(asked.context, mend).await?)
+    }
+
+    /// Looks for what has decayed, says it and takes it. Durable on return.
+    async fn take_back(
+        &self,
+        asked: &mut Asked<'_, C>,
+        sender: &mut Sender,
+        receiver: &mut Receiver,
+    ) -> Result<()> {
         // All of it is read, as for somebody who fetches it.
         let limit = self.shared.limits.max_gets as u64;
         let place = Arc::clone(&self.shared.gets).try_acquire_owned();
         let place = place.map_err(|_| FilesError::Limit { name: "max_gets", limit })?;
-        // Dropped with this future, when whoever asked is gone: then the thread that reads ends, and lets go of his place.
-        let gone = Gone::default();
-        let _waits = gone.on_drop();
         //= S5.123
-        let found = self.shared.rooms.resolve(&context, &request.wanted).await?;
+        let found = self.shared.rooms.resolve(asked.context, &asked.request.wanted).await?;
         let (Some(root), Some(size)) = (found.root, found.size) else {
             return Err(Failure::new(ErrorCode::UNAVAILABLE, "this parcel is still being sent").into());
         };
+        asked.found = Some(found.clone());
         // For a block that has begun and is not whole.
         receiver.keep_room(MAX_BLOCK_LEN)?;
-        let vault = self.shared.vault.clone();
-        let (object, survey, place) = blocking(move || {
-            let object = vault.mend(ObjectId(root.0))?;
-            let survey = Survey::of(&*object, root, size, &gone)?;
-            Ok((object, survey, place))
-        })
-        .await?;
-        let was_whole = survey.is_whole();
-        let (spans, more) = (survey.spans(), survey.is_more.then_some(true));
-        sender.send(&Lacking { root, size, kind: found.kind, spans, more }).await?;
-        let (to, work) = mpsc::channel(QUEUE);
-        let thread = tokio::task::spawn_blocking(move || {
-            let _place = place;
-            stitch(Stitching::new(object, survey), work)
-        });
-        let done = drive(&mut receiver, to, thread, &Stop::default(), &Progress::none()).await;
-        let (bytes, values) = done?;
-        if more.is_none() {
+        let (stitching, place) = self.survey(root, size, place).await?;
+        let survey = stitching.survey();
+        let (was_whole, is_more, spans) = (survey.is_whole(), survey.is_more, survey.spans());
+        asked.lacking = Some(spans.iter().map(|span| span.len).sum());
+        self.record_mend(asked, Outcome::Accepted).await?;
+        let reads = spans.last().filter(|_| found.kind == EntryKind::Tree);
+        let reads = reads.map_or(0, |last| last.offset + last.len);
+        let due = Due::new(self.shared.limits.mend_timeout, reads, Instant::now());
+        let lacking = Lacking { root, size, kind: found.kind, spans, more: is_more.then_some(true) };
+        let told = tokio::time::timeout_at(due.until().into(), sender.send(&lacking)).await;
+        told.map_err(|_| due.over())??;
+        asked.values = taken(receiver, (stitching, place), due, &asked.progress).await?;
+        if !is_more {
             self.shared.decayed.mended(root);
         }
-        if !was_whole && more.is_none() {
+        if !was_whole && !is_more {
             tracing::info!(
-                %root, bytes, values, transfer = %found.transfer, name = %crate::escape(&found.name),
-                by = %super::put::sender_of(&*context, &self.shared.rooms), "mended"
+                %root, bytes = asked.progress.moment().bytes, values = asked.values,
+                transfer = %found.transfer, name = %crate::escape(&found.name),
+                by = %super::put::sender_of(&**asked.context, &self.shared.rooms), "mended"
             );
         }
-        sender.feed(&Mended { bytes, values: values.then_some(true) }).await?;
-        sender.finish().await?;
-        Ok(receiver.ended().await?)
+        Ok(())
+    }
+
+    /// Reads all of it, as long as whoever asked is there.
+    async fn survey(
+        &self,
+        root: Root,
+        size: u64,
+        place: OwnedSemaphorePermit,
+    ) -> Result<(Stitching, OwnedSemaphorePermit)> {
+        // Dropped with this future, when whoever asked is gone: then the thread that reads ends, and lets go of his place.
+        let gone = Gone::default();
+        let _waits = gone.on_drop();
+        let vault = self.shared.vault.clone();
+        blocking(move || {
+            let object = vault.mend(ObjectId(root.0))?;
+            let survey = Survey::of(&*object, root, size, &gone)?;
+            Ok((Stitching::new(object, survey), place))
+        })
+        .await
+    }
+}
+
+/// Takes what comes until the close, from who does not keep others waiting for longer than is `due`. Returns whether the
+/// chaining values were made anew. The object and the place are free on return.
+async fn taken(
+    receiver: &mut Receiver,
+    (stitching, place): (Stitching, OwnedSemaphorePermit),
+    due: Due,
+    progress: &Progress,
+) -> Result<bool> {
+    let ((to, work), said) = (mpsc::channel(QUEUE), progress.clone());
+    let thread = tokio::task::spawn_blocking(move || {
+        let _place = place;
+        stitch(stitching, work, &said)
+    });
+    let stop = Stop::default();
+    let mut driving = std::pin::pin!(drive(receiver, to, thread, &stop, progress));
+    tokio::select! {
+        done = &mut driving => done,
+        late = overdue(due, progress.line()) => {
+            stop.asked.notify_one();
+            match driving.await {
+                // Nothing else stops it here.
+                Err(FilesError::Order(_)) => Err(late),
+                done => done,
+            }
+        }
+    }
+}
+
+/// Waits until too little has come for too long.
+async fn overdue(mut due: Due, line: &Line) -> FilesError {
+    loop {
+        tokio::time::sleep_until(due.until().into()).await;
+        let ((came, _), now) = (line.taken(), Instant::now());
+        due.came(came, now);
+        if due.is_over(now) {
+            return due.over();
+        }
     }
 }
 
 /// Writes what comes, until the close.
-fn stitch(mut stitching: Stitching, mut work: mpsc::Receiver<Work>) -> Result<(u64, bool)> {
+fn stitch(mut stitching: Stitching, mut work: mpsc::Receiver<Work>, progress: &Progress) -> Result<bool> {
     let mut buffer = Vec::new();
     while let Some(work) = work.blocking_recv() {
         match work {
-            Work::Block(block, pieces) => take(&mut stitching, &block, pieces, &mut buffer)?,
+            Work::Block(block, pieces) => {
+                let taken = take(&mut stitching, &block, pieces, &mut buffer);
+                progress.reached(stitching.bytes());
+                taken?;
+            }
             Work::Close(Close { root, size, .. }) => return stitching.finish(root, size),
             _ => {
                 let reason = "a block as it is or the close was expected";

@@ -4,13 +4,13 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use hikyaku::{ErrorCode, Incoming};
-use hikyaku_files::{Destination, FilesClient, Progress, WalkOptions};
+use hikyaku_files::{Destination, DropOptions, FilesClient, FilesLimits, Progress, WalkOptions};
 use hikyaku_wire::files::mending::{Lacking, MEND, MendRequest, Mended, Span};
 use hikyaku_wire::files::{Block, Close, GROUP_LEN, PROTOCOL, PutOptions, Step, Wanted};
 use hikyaku_wire::parcel::{EntryKind, Root};
 
 use crate::trees::{garden, outgoing, send};
-use crate::world::{BOB, World, event, names, room};
+use crate::world::{ADA, BOB, World, event, names, room};
 
 const LEN: usize = 8 << 20;
 
@@ -149,6 +149,60 @@ async fn who_breaks_off_leaves_what_was_proved_and_another_goes_on() {
     let repaired = repair(&second, &event(1), &path).await.unwrap();
     assert_eq!((repaired.bytes, repaired.places), (65_536, 1), "the first group is mended");
     assert!(fs::read(&content).unwrap() == data);
+    // Everything of it is recorded: by whom, and how much.
+    let mends = world.rooms.log().mends.clone();
+    let told: Vec<_> = mends
+        .iter()
+        .map(|(who, _, lacking, mended, said)| {
+            let said = said.split(':').next().unwrap_or_default();
+            (*who, lacking.unwrap_or(0) / GROUP_LEN, mended / GROUP_LEN, said)
+        })
+        .collect();
+    let (accepted, finished) = ("accepted", "finished");
+    let bob = [(BOB, 0, 0, "refused"), (BOB, 1, 0, accepted), (BOB, 1, 1, finished)];
+    let told_of = |who| {
+        let mut of: Vec<_> = told.iter().copied().filter(|told| told.0 == who).collect();
+        // Refused as often as it was tried meanwhile.
+        of.dedup();
+        of
+    };
+    assert_eq!(told_of(BOB), bob);
+    assert_eq!(told_of(ADA), [(ADA, 2, 0, accepted), (ADA, 2, 1, "failed")]);
+}
+
+//= S5.124 (test)
+#[tokio::test]
+async fn who_says_nothing_more_keeps_neither_the_object_nor_a_place() {
+    let mend_timeout = std::time::Duration::from_millis(200);
+    let limits = FilesLimits { max_gets: 1, mend_timeout, ..FilesLimits::default() };
+    let world = World::with(limits, DropOptions { keep_free: 0, ..DropOptions::default() });
+    let (path, data) = world.file("f", LEN);
+    world.send(&path, room()).await.unwrap();
+    decay(&object(&world, root(&data), ""), |bytes| bytes[0] ^= 1);
+    // Both times the object and the only place are free, when it is said that the wait is over.
+    for begins in [true, false] {
+        let mut exchange = world.connect().await.open(PROTOCOL, MEND).await.unwrap();
+        exchange.send(&MendRequest { wanted: event(1) }).await.unwrap();
+        let told = match exchange.receive::<Lacking>().await {
+            Ok(_) => {
+                if begins {
+                    let block = Block { entry: None, offset: 0, len: GROUP_LEN, cvs: vec![0; 32] };
+                    exchange.send(&Step::Block(block)).await.unwrap();
+                    exchange.send_data(data[..1000].to_vec().into()).await.unwrap();
+                }
+                exchange.receive::<Mended>().await.unwrap_err()
+            }
+            Err(error) => error,
+        };
+        assert_eq!(told.code(), ErrorCode::LIMIT);
+        assert!(told.to_string().contains("mend_timeout"), "{told}");
+    }
+    let mends = std::mem::take(&mut world.rooms.log().mends);
+    assert!(mends.iter().all(|(who, found, ..)| (*who, *found) == (ADA, true)), "{mends:?}");
+    let (begun, ended): (Vec<_>, Vec<_>) = mends.into_iter().partition(|(.., said)| said == "accepted");
+    assert_eq!((begun.len(), ended.len()), (2, 2));
+    assert!(ended.iter().all(|(.., said)| said.contains("failed: the receiver's limit mend_timeout")));
+    assert!(ended.iter().all(|(_, _, lacking, mended, _)| (*lacking, *mended) == (Some(GROUP_LEN), 0)));
 }
 
 //= S5.121 (test)

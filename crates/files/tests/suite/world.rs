@@ -5,7 +5,9 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use hikyaku::{Connection, ErrorCode, Exchange, Failure, Router};
-use hikyaku_files::rooms::{Announced, Content, Counts, Fetch, Holds, OpenParcel, Outcome, Owner, Resolved};
+use hikyaku_files::rooms::{
+    Announced, Content, Counts, Fetch, Holds, Mend, OpenParcel, Outcome, Owner, Resolved,
+};
 use hikyaku_files::{
     Destination, DropDir, DropOptions, FilesClient, FilesError, FilesLimits, FilesServer, FsVault, Outgoing,
     Progress, Rooms,
@@ -39,6 +41,8 @@ pub(crate) struct Log {
     pub(crate) over: Vec<u64>,
     /// What became of requests, and of which parcels: as it is recorded.
     pub(crate) fetches: Vec<(Option<TransferId>, String)>,
+    /// What became of mending: by whom, whether it was found, bytes that were lacking and came, and how it ended.
+    pub(crate) mends: Vec<(Owner, bool, Option<u64>, u64, String)>,
 }
 
 impl RoomsModel {
@@ -127,10 +131,21 @@ impl Rooms<Owner> for RoomsModel {
             Outcome::Refused(_) => "refused",
             Outcome::Accepted => "accepted",
             Outcome::Failed(_) => "failed",
-            Outcome::Finished(_) => "finished",
+            Outcome::Finished(_) | Outcome::Done => "finished",
         };
         let found = fetch.found.map(|found| found.transfer);
         self.log().fetches.push((found, outcome.to_owned()));
+        Ok(())
+    }
+
+    async fn record_mend(&self, who: &Owner, mend: Mend<'_>) -> Result<(), Failure> {
+        let outcome = match mend.outcome {
+            Outcome::Refused(why) => format!("refused: {why}"),
+            Outcome::Accepted => "accepted".to_owned(),
+            Outcome::Failed(why) => format!("failed: {why}"),
+            Outcome::Finished(_) | Outcome::Done => "finished".to_owned(),
+        };
+        self.log().mends.push((*who, mend.found.is_some(), mend.lacking, mend.mended, outcome));
         Ok(())
     }
 

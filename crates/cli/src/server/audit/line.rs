@@ -7,7 +7,7 @@ use std::net::SocketAddr;
 use hikyaku_accounts::Session;
 use hikyaku_chat::RoomName;
 use hikyaku_files::escape;
-use hikyaku_files::rooms::{Deed, Fetch, Outcome};
+use hikyaku_files::rooms::{Deed, Fetch, Mend, Outcome};
 use hikyaku_wire::files::{Component, Receipt, Target, Wanted};
 use hikyaku_wire::parcel::{EntryKind, EventRef};
 use serde::Serialize;
@@ -68,6 +68,22 @@ pub(super) struct Fetched {
     root: Option<String>,
 }
 
+/// What was to be mended.
+#[derive(Serialize)]
+pub(super) struct Mended {
+    from: Option<String>,
+    name: Option<String>,
+    kind: Option<&'static str>,
+    /// All of it, as far as that is known.
+    bytes: Option<u64>,
+    /// What had decayed, as far as it is named at once.
+    lacking: Option<u64>,
+    /// What of that came and was right.
+    mended: u64,
+    hashes: bool,
+    root: Option<String>,
+}
+
 /// How many refusals of one user have no line of their own.
 #[derive(Serialize)]
 pub(super) struct More {
@@ -110,7 +126,7 @@ impl<What> Line<What> {
             Outcome::Accepted => ("accepted", None),
             Outcome::Refused(why) => ("refused", Some(cut(why, TEXT))),
             Outcome::Failed(why) => ("failed", Some(cut(why, TEXT))),
-            Outcome::Finished(_) => ("finished", None),
+            Outcome::Finished(_) | Outcome::Done => ("finished", None),
         };
         Self {
             v: JSON_VERSION,
@@ -161,13 +177,7 @@ impl Sent {
 impl Fetched {
     pub(super) fn of(fetch: &Fetch<'_>) -> Self {
         let (found, receipt) = (fetch.found, receipt(&fetch.outcome));
-        let from = match fetch.wanted {
-            Wanted::Event(EventRef { room: name, epoch: None, seq }) => Some(format!("{}:{seq}", room(name))),
-            Wanted::Event(EventRef { room: name, epoch: Some(epoch), seq }) => {
-                Some(format!("{}:{epoch}.{seq}", room(name)))
-            }
-            Wanted::Transfer(_) => None,
-        };
+        let from = asked_for(fetch.wanted);
         let root = receipt.map(|receipt| receipt.root).or(found.and_then(|found| found.root));
         Self {
             from,
@@ -177,6 +187,33 @@ impl Fetched {
             sent: fetch.sent,
             root: root.map(|root| root.to_string()),
         }
+    }
+}
+
+impl Mended {
+    pub(super) fn of(mend: &Mend<'_>) -> Self {
+        let found = mend.found;
+        Self {
+            from: asked_for(mend.wanted),
+            name: found.map(|found| named(&found.name)),
+            kind: found.map(|found| kind(found.kind)),
+            bytes: found.and_then(|found| found.size),
+            lacking: mend.lacking,
+            mended: mend.mended,
+            hashes: mend.values,
+            root: found.and_then(|found| found.root).map(|root| root.to_string()),
+        }
+    }
+}
+
+/// A parcel as it was asked for; nothing where that was by its transfer.
+fn asked_for(wanted: &Wanted) -> Option<String> {
+    match wanted {
+        Wanted::Event(EventRef { room: name, epoch: None, seq }) => Some(format!("{}:{seq}", room(name))),
+        Wanted::Event(EventRef { room: name, epoch: Some(epoch), seq }) => {
+            Some(format!("{}:{epoch}.{seq}", room(name)))
+        }
+        Wanted::Transfer(_) => None,
     }
 }
 
