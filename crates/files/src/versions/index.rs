@@ -124,14 +124,6 @@ impl Index {
         Some(Piece { number, from, len: end - from, digest })
     }
 
-    /// The first piece that begins at this offset or behind it, if there is one.
-    pub(super) fn first_from(&self, offset: u64) -> Option<Piece> {
-        match offset {
-            0 => self.piece(0),
-            _ => self.piece(self.ends.partition_point(|end| *end < offset) + 1),
-        }
-    }
-
     /// The first piece that has these bytes, if one has.
     pub(super) fn find(&self, bytes: &[u8]) -> Option<Piece> {
         let digest = Digests::of(&self.older).of_piece(bytes);

@@ -93,11 +93,8 @@ impl Matching {
         self.begin += skipped;
         self.decided += skipped;
         self.reached += skipped;
-        self.following = self.following.and_then(|following| {
-            let Following { piece, at, missed } = following;
-            let next = self.index.first_from(piece.from + self.reached.saturating_sub(at))?;
-            Some(Following { piece: next, at: at + (next.from - piece.from), missed })
-        });
+        // The next piece is cut like those that were followed, and found again.
+        self.following = None;
         skipped
     }
 

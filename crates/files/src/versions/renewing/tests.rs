@@ -38,6 +38,7 @@ fn compared(older: &[u8], base: u64, runs: &[Run]) -> (Vec<Part>, Vec<u8>) {
                     let at = stream.len() as u64;
                     stream.extend_from_slice(piece);
                     renewing.take(at, piece);
+                    renewing.add_to(&mut parts);
                     let known = renewing.known();
                     assert!(
                         known.is_none_or(|known| known >= at.saturating_sub(64 * 1024 + 8 * MIN_AVERAGE))
