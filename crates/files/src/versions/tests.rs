@@ -384,9 +384,8 @@ fn what_is_told_of_pieces_that_are_not_there_ends() {
     }
 }
 
-/// Who tells two pieces alike that are not costs an attempt, and the next one has another key.
 #[test]
-fn pieces_are_told_otherwise_in_every_exchange() {
+fn pieces_are_told_otherwise_with_another_key() {
     let old = content(1, 256 * KIB);
     let told = |key| {
         let mut telling = Telling::new(&Older { key, ..older(&old) }).unwrap();

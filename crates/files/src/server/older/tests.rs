@@ -62,6 +62,14 @@ async fn a_version_is_told_to_its_last_piece_that_is_long_enough() {
     assert!(told.recv().await.is_none() && hearing.is_free());
 }
 
+/// Pieces that were told alike and are not cost one attempt, and the next has another key.
+//= S5.101 (test)
+#[test]
+fn each_exchange_has_a_key_of_its_own() {
+    let key = || older(OLDER_FROM).named().key;
+    assert_ne!(key(), key());
+}
+
 #[tokio::test]
 async fn one_who_does_not_listen_keeps_no_place() {
     let (hearing, (teller, mut told)) = (Hearing::new(1), mpsc::channel(1));
