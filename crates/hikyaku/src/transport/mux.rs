@@ -4,6 +4,7 @@
 //! that stream handles lock for the length of one call and never across an await, as quinn does it: a channel to
 //! the task would cost every small message two more wake-ups. Spec: chapter 2, "QMux on a byte stream".
 
+mod buffers;
 mod driver;
 mod streams;
 #[cfg(test)]

@@ -13,30 +13,28 @@ use std::sync::atomic::Ordering;
 use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
 
-use bytes::BytesMut;
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite};
 use tokio::time::Sleep;
 
 use super::Shared;
+use super::buffers::Buffers;
 use super::waiting::WaitFor;
 use super::wakers::Wait;
 use crate::error::{Closed, ClosedBy};
 
-/// Bytes asked from the byte stream at once. Large reads keep the hash and the disk behind them in big blocks.
-const READ_CHUNK: usize = 128 * 1024;
-/// Free room below which a fresh read buffer is taken: one more TLS record must always fit.
-const READ_MINIMUM: usize = 20 * 1024;
 /// Bytes taken from the state machine at once: eight full TLS records. More would deepen the queue ahead of chat.
 const TRANSMIT_BUDGET: usize = 128 * 1024;
 /// Rounds of reading and writing before other tasks of the thread get their turn.
 const ROUNDS: usize = 8;
 /// Bytes that make a turn a long one: after it the runtime looks at its sockets before the next.
 const LONG_TURN: usize = 64 * 1024;
+/// Bytes that make a turn a short one: it needs no more buffers than the one at hand.
+const SHORT_TURN: usize = 16 * 1024;
 /// How long a closed connection waits for the peer's own end.
 const CLOSE_GRACE: Duration = Duration::from_secs(1);
 
 thread_local! {
-    static READ_BUFFER: RefCell<BytesMut> = RefCell::new(BytesMut::new());
+    static READ_BUFFERS: RefCell<Buffers> = RefCell::new(Buffers::default());
     static WRITE_BUFFER: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
 }
 
@@ -106,6 +104,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Driver<S> {
         let done = self.exchange(cx);
         if measured {
             self.note_wait();
+        }
+        if self.moved < SHORT_TURN {
+            READ_BUFFERS.with_borrow_mut(Buffers::rest);
         }
         done
     }
@@ -221,10 +222,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Driver<S> {
     }
 
     fn read(&mut self, cx: &mut Context<'_>) -> io::Result<Read> {
-        let mut buffer = READ_BUFFER.take();
-        if buffer.capacity() - buffer.len() < READ_MINIMUM {
-            buffer.reserve(READ_CHUNK);
-        }
+        let mut buffer = READ_BUFFERS.with_borrow_mut(Buffers::take);
         let polled = pin!(self.io.read_buf(&mut buffer)).poll(cx);
         let result = match polled {
             Poll::Pending => Ok(Read::None),
@@ -244,7 +242,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Driver<S> {
             }
             Poll::Ready(Err(error)) => Err(error),
         };
-        READ_BUFFER.set(buffer);
+        READ_BUFFERS.with_borrow_mut(|buffers| buffers.put_back(buffer));
         result
     }
 
