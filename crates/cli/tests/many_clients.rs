@@ -16,7 +16,8 @@ fn twenty_who_say_something_at_once_are_all_heard_once() {
     let (_server, ana) = server_with_room(&place, &[], "ops");
     let ana = ana.over("auto");
     let saying: Vec<_> = (0..AT_ONCE).map(|n| ana.start(["say", "ops", &format!("message {n}")])).collect();
-    let places: BTreeSet<_> = saying.into_iter().map(|saying| saying.finish().ok().to_owned()).collect();
+    let places: BTreeSet<_> =
+        saying.into_iter().map(|saying| saying.finish().out_of_success().to_owned()).collect();
     assert_eq!(places.len(), AT_ONCE, "each has a place of its own");
     let said: BTreeSet<_> = ana.texts("ops").into_iter().collect();
     assert_eq!(said, (0..AT_ONCE).map(|n| format!("message {n}")).collect());
@@ -31,7 +32,7 @@ fn twenty_who_say_the_same_with_one_key_say_it_once() {
     let saying: Vec<_> =
         (0..AT_ONCE).map(|_| ana.start(["say", "ops", "deploy", "--key", "deploy-1"])).collect();
     for saying in saying {
-        assert_eq!(saying.finish().ok(), "#ops:1");
+        assert_eq!(saying.finish().out_of_success(), "#ops:1");
     }
     assert_eq!(ana.texts("ops"), ["deploy"]);
 }
@@ -49,7 +50,7 @@ fn files_and_words_and_readers_share_a_home() {
         running.push(ana.start(["say", "ops", &format!("about {name}")]));
     }
     for done in running.into_iter().map(common::Program::finish) {
-        assert!(done.ok().starts_with("#ops:"));
+        assert!(done.out_of_success().starts_with("#ops:"));
     }
     // Six times a parcel, its end and a word about it.
     for number in 1..=18 {

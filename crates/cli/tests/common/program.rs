@@ -202,6 +202,14 @@ impl Done {
         self.out.strip_suffix('\n').unwrap_or(&self.out)
     }
 
+    /// It succeeded, whatever it said on the side; its output without the last line break. Where several say something at once
+    /// from one home, one of them may send what another has waited with, and tells so.
+    #[track_caller]
+    pub fn out_of_success(&self) -> &str {
+        assert_eq!(self.code(), 0, "{self:#?}");
+        self.out.strip_suffix('\n').unwrap_or(&self.out)
+    }
+
     /// It failed with this code, printed nothing on standard output, and said all of this: what failed, why, what to
     /// do. No sentence has a control character in it.
     #[track_caller]
