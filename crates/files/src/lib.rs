@@ -12,6 +12,7 @@
 mod attributes;
 pub mod bundle;
 pub mod client;
+mod coming;
 pub mod compare;
 mod disk;
 pub mod drop_dir;

@@ -9,12 +9,11 @@ use std::time::Instant;
 
 use hikyaku_storage::vault::{MAX_STATE, Mark, VaultError};
 use hikyaku_wire::bundle::Done;
-use hikyaku_wire::files::{
-    Answer, Block, Composed, List, MAX_MISSING, MissingEntry, PutOptions, Synced, TreeReceipt,
-};
+use hikyaku_wire::files::{Answer, Block, List, MAX_MISSING, MissingEntry, PutOptions, Synced, TreeReceipt};
 use hikyaku_wire::parcel::Root;
 use tokio::sync::mpsc;
 
+use crate::coming::{Coming, Next};
 use crate::error::{FilesError, Result};
 use crate::jail::Dir;
 use crate::journal::MAX_PAYLOAD;
@@ -28,7 +27,7 @@ use crate::staging::Staged;
 use crate::unpack::{
     Bounds, Olders, Only, Places, Report, Sifter, UnpackOptions, UnpackState, Unpacker, publish,
 };
-use crate::writer::{MARK_BYTES, MARK_TIME, Work, join_pieces, unpacked};
+use crate::writer::{MARK_BYTES, MARK_TIME, Work};
 
 /// A tree being received.
 #[derive(Debug)]
@@ -205,51 +204,36 @@ impl TreeSink {
         progress: &Progress,
         waiting: &mut Waiting,
     ) -> Result<Option<hikyaku_wire::files::Close>> {
-        let (mut buffer, mut came, mut packed_bytes) = (Vec::new(), Vec::new(), Vec::new());
+        let mut coming = Coming::default();
         let (mut marked, mut at, mut skipped) = (receiving.offset(), Instant::now(), 0);
         while let Some(work) = work.blocking_recv() {
-            let composed = match work {
-                Work::Block(block, pieces) => {
-                    join_pieces(&mut came, pieces);
-                    Composed { block, parts: Vec::new() }
-                }
-                Work::Packed(packed, pieces) => {
-                    receiving.check(&packed.block)?;
-                    join_pieces(&mut packed_bytes, pieces);
-                    unpacked(packed, &packed_bytes, &mut came)?
-                }
-                Work::Composed(composed, pieces) => {
-                    join_pieces(&mut came, pieces);
-                    receiving.check(&composed.block)?;
-                    composed
-                }
-                Work::List(list) => {
+            let composed = match coming.next(work, receiving)? {
+                Next::Block(composed) => composed,
+                Next::List(list) => {
                     self.answer(list)?;
                     progress.skipped(self.unpacker.skipped() - skipped);
                     skipped = self.unpacker.skipped();
                     continue;
                 }
-                Work::Close(close) => return Ok(Some(close)),
+                Next::Close(close) => return Ok(Some(close)),
             };
             self.begin_unlisted()?;
             let is_composed = !composed.parts.is_empty();
-            if is_composed {
-                self.unpacker.compose(&composed, &came, &mut buffer)?;
-            } else {
-                std::mem::swap(&mut buffer, &mut came);
-            }
+            let unpacker = &mut self.unpacker;
+            let buffer =
+                coming.whole(&composed, |composed, came, into| unpacker.compose(composed, came, into))?;
             let (block, local) = (composed.block, progress.local());
-            if let Err(error) = local.time(Stage::Cpu, || receiving.take(&block, &buffer)) {
+            if let Err(error) = local.time(Stage::Cpu, || receiving.take(&block, buffer)) {
                 //= S5.105
                 let is_older = is_composed && matches!(error, FilesError::GroupMismatch { .. });
                 return Err(if is_older {
                     FilesError::OlderChanged
                 } else {
-                    self.name_it(error, &block, &buffer)
+                    self.name_it(error, &block, buffer)
                 });
             }
             waiting.until_room(|| Ok(self.staged.check_room(block.len)?))?;
-            local.time(Stage::Disk, || self.unpacker.take(&buffer, progress, waiting))?;
+            local.time(Stage::Disk, || self.unpacker.take(buffer, progress, waiting))?;
             progress.reached(skipped + receiving.offset());
             let is_due = receiving.offset() - marked >= MARK_BYTES || at.elapsed() >= MARK_TIME;
             if is_due && local.time(Stage::Disk, || waiting.until_room(|| self.mark(receiving)))? {

@@ -13,8 +13,8 @@ use hikyaku_wire::files::{Block, CV_LEN, Close, Composed, GROUP_LEN, List, MAX_B
 use hikyaku_wire::parcel::Root;
 use tokio::sync::mpsc;
 
+use crate::coming::{Coming, Next};
 use crate::error::{FilesError, Result};
-use crate::packing;
 use crate::pause::Waiting;
 use crate::progress::{Line, Progress, Stage};
 use crate::receive::Receiving;
@@ -121,49 +121,25 @@ fn write_blocks(
     progress: &Progress,
     waiting: &mut Waiting,
 ) -> Result<Option<Close>> {
-    let (mut buffer, mut came, mut packed_bytes) = (Vec::new(), Vec::new(), Vec::new());
+    let mut coming = Coming::default();
     let (mut marked, mut at) = (receiving.offset(), Instant::now());
     while let Some(work) = first.take().or_else(|| work.blocking_recv()) {
-        let is_composed = match &work {
-            Work::Composed(..) => true,
-            Work::Packed(packed, _) => !packed.parts.is_empty(),
-            _ => false,
+        let composed = match coming.next(work, receiving)? {
+            Next::Block(composed) => composed,
+            Next::List(_) => return Err(FilesError::Order("a listing that nobody asked for")),
+            Next::Close(close) => return Ok(Some(close)),
         };
-        let block = match work {
-            Work::Packed(packed, pieces) => {
-                receiving.check(&packed.block)?;
-                join_pieces(&mut packed_bytes, pieces);
-                let composed = unpacked(packed, &packed_bytes, &mut came)?;
-                if composed.parts.is_empty() {
-                    std::mem::swap(&mut buffer, &mut came);
-                } else {
-                    sink.compose(&composed, &came, &mut buffer)?;
-                }
-                composed.block
-            }
-            Work::Block(block, pieces) => {
-                join_pieces(&mut buffer, pieces);
-                block
-            }
-            Work::Composed(composed, pieces) => {
-                join_pieces(&mut came, pieces);
-                receiving.check(&composed.block)?;
-                sink.compose(&composed, &came, &mut buffer)?;
-                composed.block
-            }
-            Work::List(_) => return Err(FilesError::Order("a listing that nobody asked for")),
-            Work::Close(close) => return Ok(Some(close)),
-        };
+        let buffer = coming.whole(&composed, |composed, came, into| sink.compose(composed, came, into))?;
+        let (is_composed, block) = (!composed.parts.is_empty(), composed.block);
         // Written before it is verified: nothing counts before both are done, so a disk that fails in between, or a
         // group that is not what it should be, leaves the mark where it was.
-        receiving.check(&block)?;
         let tree_offset = block.offset / GROUP_LEN * CV_LEN;
         let local = progress.local();
         // The same bytes at the same place: a write that found no room is simply made again.
         waiting.until_room(|| {
-            local.time(Stage::Disk, || sink.write(block.offset, &buffer, tree_offset, &block.cvs))
+            local.time(Stage::Disk, || sink.write(block.offset, buffer, tree_offset, &block.cvs))
         })?;
-        local.time(Stage::Cpu, || receiving.take(&block, &buffer)).map_err(|error| match error {
+        local.time(Stage::Cpu, || receiving.take(&block, buffer)).map_err(|error| match error {
             //= S5.105
             FilesError::GroupMismatch { .. } if is_composed => FilesError::OlderChanged,
             error => error,
@@ -181,34 +157,6 @@ fn write_blocks(
 pub(crate) fn join_pieces(buffer: &mut Vec<u8>, pieces: Vec<Bytes>) {
     buffer.clear();
     pieces.iter().for_each(|piece| buffer.extend_from_slice(piece));
-}
-
-/// The same where no older version was named.
-pub(crate) fn plainly_unpacked(packed: Packed, bytes: &[u8], into: &mut Vec<u8>) -> Result<Block> {
-    let composed = unpacked(packed, bytes, into)?;
-    if composed.parts.is_empty() { Ok(composed.block) } else { Err(unnamed(&composed.block)) }
-}
-
-/// Unpacks what came of a block; what it is then, and what of it is to be found in an older version.
-//= S5.112
-pub(crate) fn unpacked(packed: Packed, bytes: &[u8], into: &mut Vec<u8>) -> Result<Composed> {
-    let Packed { block, parts, len } = packed;
-    let composed = Composed { block, parts };
-    let Block { offset, len: whole, .. } = composed.block;
-    let range = |reason| FilesError::Range { reason, offset, len: whole };
-    let carried = composed.carried().filter(|_| whole <= MAX_BLOCK_LEN);
-    let carried = carried.ok_or_else(|| range("its parts are empty, out of order or beyond it"))?;
-    if len == 0 || len >= carried {
-        return Err(range("it is packed, and no shorter for it"));
-    }
-    let unpacked = packing::unpack(bytes, carried, into).map_err(|error| match error {
-        FilesError::Order(_) => FilesError::NotPacked { offset, len: whole },
-        error => error,
-    });
-    if unpacked? < carried {
-        return Err(range("it unpacks to fewer bytes than it says"));
-    }
-    Ok(composed)
 }
 
 /// The network side: gathers blocks until the close. Returns early, without an error, when the writing thread ended:

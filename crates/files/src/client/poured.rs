@@ -15,6 +15,7 @@ use tokio::sync::mpsc;
 
 use super::incoming::identity;
 use super::{FilesClient, say_received, why_not};
+use crate::coming::{Coming, Next};
 use crate::error::{FilesError, Result};
 use crate::progress::{Progress, Stage};
 use crate::receive::Receiving;
@@ -22,7 +23,7 @@ use crate::server::blocking;
 use crate::server::put::{Stop, acceptance, drive};
 use crate::tree::{GROUP_LEN, Tree};
 use crate::versions::unnamed;
-use crate::writer::{QUEUE, Work, join_pieces, plainly_unpacked};
+use crate::writer::{QUEUE, Work};
 
 /// Takes verified bytes: what is fetched, and the next of them.
 type Taker = Box<dyn FnMut(&Head, &[u8]) -> io::Result<()> + Send>;
@@ -107,32 +108,20 @@ impl Poured {
         mut work: mpsc::Receiver<Work>,
         progress: &Progress,
     ) -> Result<(Root, u64)> {
-        let (mut state, mut buffer, mut came) = (self.state(), Vec::new(), Vec::new());
+        let (mut state, mut coming) = (self.state(), Coming::default());
         state.enough(&receiving)?;
         while let Some(work) = work.blocking_recv() {
-            match work {
-                Work::Close(close) => return receiving.close(&close),
-                Work::Composed(composed, _) => return Err(unnamed(&composed.block)),
-                Work::List(_) => return Err(FilesError::Order("a listing that nobody asked for")),
-                work @ (Work::Block(..) | Work::Packed(..)) => {
-                    let block = match work {
-                        Work::Packed(packed, pieces) => {
-                            join_pieces(&mut came, pieces);
-                            plainly_unpacked(packed, &came, &mut buffer)?
-                        }
-                        Work::Block(block, pieces) => {
-                            join_pieces(&mut buffer, pieces);
-                            block
-                        }
-                        _ => continue,
-                    };
-                    progress.local().time(Stage::Cpu, || receiving.take(&block, &buffer))?;
-                    progress.local().time(Stage::Disk, || state.take(&block, &buffer))?;
-                    state.mark = receiving.mark();
-                    progress.reached(receiving.offset());
-                    state.enough(&receiving)?;
-                }
-            }
+            let composed = match coming.next(work, &receiving)? {
+                Next::Block(composed) => composed,
+                Next::List(_) => return Err(FilesError::Order("a listing that nobody asked for")),
+                Next::Close(close) => return receiving.close(&close),
+            };
+            let bytes = coming.whole(&composed, |composed, _, _| Err(unnamed(&composed.block)))?;
+            progress.local().time(Stage::Cpu, || receiving.take(&composed.block, bytes))?;
+            progress.local().time(Stage::Disk, || state.take(&composed.block, bytes))?;
+            state.mark = receiving.mark();
+            progress.reached(receiving.offset());
+            state.enough(&receiving)?;
         }
         Err(hikyaku::Error::Truncated.into())
     }
