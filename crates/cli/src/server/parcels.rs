@@ -329,16 +329,22 @@ impl Rooms<Context> for Parcels {
     }
 
     async fn resolve(&self, context: &Context, wanted: &Wanted) -> Result<Resolved, Failure> {
-        let transfer = match wanted {
-            Wanted::Transfer(transfer) => *transfer,
+        let (transfer, seen) = match wanted {
+            Wanted::Transfer(transfer) => (*transfer, None),
             Wanted::Event(event) => {
                 let room = self.meant(context, &event.room).await?;
-                self.at(room, event.seq).await?.ok_or_else(|| no_parcel(event))?
+                match self.at(room, event.seq).await? {
+                    Some(transfer) => (transfer, None),
+                    None => {
+                        let seen = self.just_announced(context, room, event.seq).await?;
+                        seen.map(|(transfer, at)| (transfer, Some(at))).ok_or_else(|| no_parcel(event))?
+                    }
+                }
             }
         };
         let (record, _) = self.read(transfer).await?.ok_or_else(unknown)?;
         self.chat.may(context, Operation::Read, record.room).await?;
-        let place = record.place.ok_or_else(unknown)?;
+        let place = record.place.or(seen).ok_or_else(unknown)?;
         if let Wanted::Event(event) = wanted
             && event.epoch.is_some_and(|epoch| epoch != place.epoch)
         {

@@ -8,7 +8,36 @@
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use hikyaku_wire::parcel::TransferId;
+use hikyaku::Failure;
+use hikyaku_chat::Operation;
+use hikyaku_wire::chat::{Kind, MessageId, RoomId};
+use hikyaku_wire::parcel::{Parcel, TransferId};
+
+use super::record::Place;
+use super::{Context, Parcels, decode};
+
+impl Parcels {
+    /// The parcel whose event is in a room at `seq`, where nobody has noted yet that it is: whoever sees the event may ask for
+    /// it before that.
+    pub(super) async fn just_announced(
+        &self,
+        context: &Context,
+        room: RoomId,
+        seq: u64,
+    ) -> Result<Option<(TransferId, Place)>, Failure> {
+        self.chat.may(context, Operation::Read, room).await?;
+        let event = self.chat.event(room, seq).await?.filter(|event| event.envelope.kind == Kind::PARCEL);
+        let Some(body) = event.and_then(|event| event.body) else { return Ok(None) };
+        let Parcel { transfer, .. } = decode(&body)?;
+        let Some((record, _)) = self.read(transfer).await?.filter(|(record, _)| record.room == room) else {
+            return Ok(None);
+        };
+        // An event that only says so is nobody's parcel.
+        let placed = self.chat.place_of(room, record.author, MessageId(transfer.0)).await?;
+        let placed = placed.filter(|(_, at)| *at == seq);
+        Ok(placed.map(|(epoch, seq)| (transfer, Place { epoch, seq })))
+    }
+}
 
 /// Which, and how often at once.
 #[derive(Clone, Default)]

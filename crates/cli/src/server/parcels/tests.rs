@@ -251,6 +251,21 @@ async fn a_parcel_whose_offer_is_given_up_while_it_is_being_announced_is_not_for
     assert_eq!(world.parcels.resolve(&world.member, &wanted).await.unwrap().transfer, transfer);
 }
 
+#[tokio::test]
+async fn whoever_sees_a_parcel_in_its_room_may_have_it_although_its_place_is_not_noted_yet() {
+    let world = World::new().await;
+    let announced = world.parcels.announce(&world.member, "ops", &parcel(1)).await.unwrap();
+    let (record, version) = world.parcels.read(TransferId([1; 16])).await.unwrap().unwrap();
+    assert!(world.parcels.write(&ParcelRecord { place: None, ..record }, version).await.unwrap());
+    let noted = place_key(OPS, announced.event.seq);
+    world.store.commit(Batch::new().delete(noted)).await.unwrap();
+    let wanted = |seq| Wanted::Event(EventRef { seq, ..announced.event.clone() });
+    let resolved = world.parcels.resolve(&world.member, &wanted(1)).await.unwrap();
+    assert_eq!(resolved.transfer, TransferId([1; 16]));
+    let other = world.parcels.resolve(&world.member, &wanted(2)).await.unwrap_err();
+    assert_eq!(other.code, ErrorCode::NOT_FOUND);
+}
+
 //= S5.38 (test)
 #[tokio::test]
 async fn a_parcel_that_is_offered_again_is_not_forgotten_by_who_has_read_it_before() {
