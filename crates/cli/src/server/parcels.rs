@@ -8,6 +8,7 @@
 mod announcing;
 mod dropping;
 mod expiry;
+mod handed;
 mod known;
 mod record;
 
@@ -33,8 +34,6 @@ use crate::reference::place;
 use announcing::{Announcing, Claim};
 use dropping::may_drop;
 use record::{ParcelRecord, Place, end_id, open_key, place_key, record_key, records_prefix};
-
-mod handed;
 
 pub(crate) use handed::Handed;
 
@@ -333,13 +332,7 @@ impl Rooms<Context> for Parcels {
             Wanted::Transfer(transfer) => (*transfer, None),
             Wanted::Event(event) => {
                 let room = self.meant(context, &event.room).await?;
-                match self.at(room, event.seq).await? {
-                    Some(transfer) => (transfer, None),
-                    None => {
-                        let seen = self.just_announced(context, room, event.seq).await?;
-                        seen.map(|(transfer, at)| (transfer, Some(at))).ok_or_else(|| no_parcel(event))?
-                    }
-                }
+                self.announced_at(context, room, event.seq).await?.ok_or_else(|| no_parcel(event))?
             }
         };
         let (record, _) = self.read(transfer).await?.ok_or_else(unknown)?;

@@ -17,14 +17,17 @@ use super::record::Place;
 use super::{Context, Parcels, decode};
 
 impl Parcels {
-    /// The parcel whose event is in a room at `seq`, where nobody has noted yet that it is: whoever sees the event may ask for
-    /// it before that.
-    pub(super) async fn just_announced(
+    /// The parcel whose event is in a room at `seq`; and its place, where nobody has noted that yet: whoever sees the event may
+    /// ask for it before.
+    pub(super) async fn announced_at(
         &self,
         context: &Context,
         room: RoomId,
         seq: u64,
-    ) -> Result<Option<(TransferId, Place)>, Failure> {
+    ) -> Result<Option<(TransferId, Option<Place>)>, Failure> {
+        if let Some(transfer) = self.at(room, seq).await? {
+            return Ok(Some((transfer, None)));
+        }
         self.chat.may(context, Operation::Read, room).await?;
         let event = self.chat.event(room, seq).await?.filter(|event| event.envelope.kind == Kind::PARCEL);
         let Some(body) = event.and_then(|event| event.body) else { return Ok(None) };
@@ -35,7 +38,7 @@ impl Parcels {
         // An event that only says so is nobody's parcel.
         let placed = self.chat.place_of(room, record.author, MessageId(transfer.0)).await?;
         let placed = placed.filter(|(_, at)| *at == seq);
-        Ok(placed.map(|(epoch, seq)| (transfer, Place { epoch, seq })))
+        Ok(placed.map(|(epoch, seq)| (transfer, Some(Place { epoch, seq }))))
     }
 }
 
