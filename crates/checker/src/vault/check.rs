@@ -128,7 +128,7 @@ fn shown((room, seq): &Place) -> String {
 }
 
 fn received(facts: &Facts, end: &Parcels<'_>, found: &mut Found) {
-    for Got { who, place, at, wrong, poured, .. } in &facts.got {
+    for got @ Got { who, place, at, wrong, poured, .. } in &facts.got {
         if let Some(wrong) = wrong {
             found.add(1, format!("{who} has {} otherwise than it was sent: {wrong}", shown(place)));
         }
@@ -143,9 +143,8 @@ fn received(facts: &Facts, end: &Parcels<'_>, found: &mut Found) {
         if at.as_str() < since {
             found.add(1, format!("{who} had {} as a whole before its room had it", shown(place)));
         }
-        let has_receipt = facts.hands.get(place).is_some_and(|hands| hands.contains(who));
         // Of what has expired the server takes no receipt any more.
-        if !poured && expired.is_none() && !has_receipt {
+        if !poured && expired.is_none() && !got.is_receipted(&facts.hands) {
             found.add(1, format!("{who} has {} and the server has no receipt of it", shown(place)));
         }
     }

@@ -88,10 +88,13 @@ impl World<'_> {
             wanted.is_subset(&world.received().iter().map(|(_, place, _)| place.clone()).collect())
         };
         self.until("receivers have what was sent to them", complete)?;
-        for (who, place, path) in self.received() {
+        let received = self.received();
+        for (who, place, path) in received.clone() {
+            let twins = received.iter().filter(|(other, _, at)| (other, at) == (&who, &path));
+            let beside = twins.map(|(_, place, _)| place.clone()).filter(|other| *other != place).collect();
             let name = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
             let wrong = self.sources.wrong(&name, &path);
-            self.facts.got.push(Got { who, place, at: then(0), wrong, early: false, poured: false });
+            self.facts.got.push(Got { who, place, at: then(0), wrong, early: false, poured: false, beside });
         }
         Ok(())
     }
@@ -126,9 +129,7 @@ impl World<'_> {
             .collect();
         let left: BTreeSet<_> = self.facts.left.difference(&expired).cloned().collect();
         for round in 0..20 {
-            let missing = |world: &Self, got: &Got| {
-                world.facts.hands.get(&got.place).is_none_or(|hands| !hands.contains(&got.who))
-            };
+            let missing = |world: &Self, got: &Got| !got.is_receipted(&world.facts.hands);
             let todo: BTreeSet<_> =
                 got.iter().filter(|got| missing(self, got)).map(|got| got.place.clone()).collect();
             // What was given up is asked for once.

@@ -69,6 +69,17 @@ pub struct Got {
     pub early: bool,
     /// It went into a pipe: nobody gives a receipt for that.
     pub poured: bool,
+    /// Parcels that lie in the same place, with the same name and content: what is there already is left, and of that nobody
+    /// gives a receipt.
+    pub beside: BTreeSet<Place>,
+}
+
+impl Got {
+    /// Whether somebody's receipt of it is there, or of what lies in its place.
+    pub fn is_receipted(&self, hands: &BTreeMap<Place, BTreeSet<String>>) -> bool {
+        let mut places = [&self.place].into_iter().chain(&self.beside);
+        places.any(|place| hands.get(place).is_some_and(|hands| hands.contains(&self.who)))
+    }
 }
 
 /// What lies in the vault at one moment.

@@ -257,22 +257,18 @@ impl<'a> World<'a> {
             return Ok(());
         };
         actor.kill()?;
-        // A file of a room may be given up: nobody waits for it, and nobody has it who has it not now.
+        // A file of a room may be given up: nobody waits for it, and nobody has it who has it not now. Who has it fetches it
+        // again: killed between the name and the signature, he signs it then.
         match &actor.job {
             Some(Job::Send { source, to, .. })
                 if gives_up && Sources::is_file(source) && to.starts_with('#') =>
             {
                 actor.job = None;
             }
-            Some(Job::Get { place, name, into, early }) if gives_up && Sources::is_file(name) => {
-                let there = into.join(name);
-                if there.exists() {
-                    let (wrong, early) = (self.sources.wrong(name, &there), *early);
-                    let (who, place) = (actor.name.clone(), place.clone());
-                    self.facts.got.push(Got { who, place, at: now(), wrong, early, poured: false });
-                } else {
-                    self.facts.left.insert(place.clone());
-                }
+            Some(Job::Get { place, name, into, .. })
+                if gives_up && Sources::is_file(name) && !into.join(name).exists() =>
+            {
+                self.facts.left.insert(place.clone());
                 actor.job = None;
             }
             _ => {}
@@ -484,11 +480,27 @@ impl<'a> World<'a> {
             }
             Job::Get { place, name, into, early } => {
                 let wrong = self.sources.wrong(&name, &into.join(&name));
-                self.facts.got.push(Got { who, place, at, wrong, early, poured: false });
+                self.facts.got.push(Got {
+                    who,
+                    place,
+                    at,
+                    wrong,
+                    early,
+                    poured: false,
+                    beside: BTreeSet::new(),
+                });
             }
             Job::Pour { place, name } => {
                 let wrong = self.sources.wrong(&name, out);
-                self.facts.got.push(Got { who, place, at, wrong, early: true, poured: true });
+                self.facts.got.push(Got {
+                    who,
+                    place,
+                    at,
+                    wrong,
+                    early: true,
+                    poured: true,
+                    beside: BTreeSet::new(),
+                });
             }
             Job::Receive { .. } => {}
         }

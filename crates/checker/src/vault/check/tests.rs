@@ -66,6 +66,7 @@ fn good() -> Facts {
         wrong: None,
         early: true,
         poured: false,
+        beside: BTreeSet::new(),
     };
     Facts {
         sent: vec![Sent { who: "s0".to_owned(), place: place.clone(), root: ROOT.to_owned() }],
@@ -100,6 +101,15 @@ fn what_receivers_have_is_compared_with_what_was_sent_with_the_room_and_with_rec
     breaks(1, |facts| facts.got[0].place.1 = 3);
     breaks(1, |facts| facts.hands.clear());
     breaks(1, |facts| facts.got.clear());
+    // Two parcels of one content in one place have one receipt, and no receipt of anything else does.
+    let place = |seq| ("keep".to_owned(), seq);
+    let mut facts = good();
+    facts.hands = BTreeMap::from([(place(9), BTreeSet::from(["g0".to_owned()]))]);
+    let without: Vec<_> = check(&facts).into_iter().map(|broken| broken.says).collect();
+    assert!(without.iter().any(|says| says.contains("has no receipt")), "{without:?}");
+    facts.got[0].beside.insert(place(9));
+    let beside: Vec<_> = check(&facts).into_iter().map(|broken| broken.says).collect();
+    assert!(!beside.iter().any(|says| says.contains("has no receipt")), "{beside:?}");
 }
 
 #[test]
