@@ -125,7 +125,11 @@ fn what_a_disk_could_not_make_durable_is_written_again_by_the_next_process_and_n
     };
     let refused = partial.adopt(id, LEN as u64, Reference([2; 16])).unwrap_err();
     assert!(matches!(refused, hikyaku_storage::vault::VaultError::NotFound), "{refused}");
-    // Who looks and goes leaves it so.
+    // Who looks and goes leaves it so, and so does who mends a part and breaks off.
+    let mut object = vault.mend(id).unwrap();
+    let group = &content(LEN)[tree::GROUP..2 * tree::GROUP];
+    object.write(tree::GROUP_LEN, group, 32, &tree::group(tree::GROUP_LEN, group).cv).unwrap();
+    drop(object);
     assert!(vault.mend(id).unwrap().is_doubtful());
     drop(vault);
     let (done, seen) = run(None, &seen, || attempt(place.path()));
