@@ -270,7 +270,7 @@ async fn files(data: &Path, store: &dyn Store, hash: bool, found: &mut Findings)
     for parcel in &parcels {
         if data.join("vault/mending").join(&parcel.root).exists() {
             doubtful.push(format!(
-                "a repair of {} was not made durable: what is read of it may not be what the disk has",
+                "a repair of {} is going on, or was not made durable: what is read of it may not be what the disk has",
                 called(parcel)
             ));
         }

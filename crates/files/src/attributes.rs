@@ -3,6 +3,7 @@
 //! Only `user.*` are ever set; the program's own, `user.hikyaku.*`, are neither carried nor taken nor compared. Spec: sections
 //! 5.6 and 5.7.
 
+use std::collections::BTreeMap;
 use std::ffi::OsStr;
 use std::os::fd::AsFd;
 use std::os::unix::ffi::OsStrExt;
@@ -16,15 +17,14 @@ use crate::jail::OWN_ATTRIBUTES;
 /// The most bytes of extended attributes of one entry that are carried.
 const MAX_ATTRIBUTE_BYTES: usize = 64 * 1024;
 
-/// The extended attributes of an open file or directory, sorted, as many as a bundle carries; `None` when they cannot be
-/// read, as where its file system keeps none.
-pub(crate) fn read_attributes(file: impl AsFd) -> Option<Vec<Attribute>> {
+/// The extended attributes of an open file or directory whose names are wanted, sorted, as many as a bundle carries; `None`
+/// when they cannot be read, as where its file system keeps none.
+fn read(file: impl AsFd, is_wanted: fn(&[u8]) -> bool) -> Option<Vec<Attribute>> {
     let mut list = vec![0u8; MAX_ATTRIBUTE_BYTES];
     let len = rustix::fs::flistxattr(&file, &mut list).ok()?;
     let mut names: Vec<&[u8]> =
         list.get(..len)?.split(|byte| *byte == 0).filter(|name| !name.is_empty()).collect();
-    //= S5.54
-    names.retain(|name| !name.starts_with(OWN_ATTRIBUTES));
+    names.retain(|name| is_wanted(name));
     names.sort_unstable();
     let (mut out, mut total) = (Vec::new(), 0);
     // Most files have none.
@@ -40,9 +40,16 @@ pub(crate) fn read_attributes(file: impl AsFd) -> Option<Vec<Attribute>> {
     Some(out)
 }
 
-/// The same for a bundle, which says nothing of an entry that has none.
+/// What a bundle says of an open file or directory; nothing of one that has none.
+//= S5.54
 pub(crate) fn carried(file: impl AsFd) -> Option<Vec<Attribute>> {
-    read_attributes(file).filter(|attributes| !attributes.is_empty())
+    read(file, |name| !name.starts_with(OWN_ATTRIBUTES)).filter(|attributes| !attributes.is_empty())
+}
+
+/// Those that a receiver keeps: what is compared, and what a directory hands on to the one whose place it takes. The system's
+/// own are on everything here, whoever sent it.
+pub(crate) fn comparable(file: impl AsFd) -> Option<Vec<Attribute>> {
+    read(file, is_kept)
 }
 
 /// Sets extended attributes, and says whether all were kept.
@@ -55,7 +62,7 @@ pub(crate) fn set_attributes(file: impl AsFd, attributes: &[Attribute]) -> bool 
         }
         let name = OsStr::from_bytes(&attribute.name);
         // The others are the system's, and would be a way around permissions.
-        kept & (is_kept(attribute)
+        kept & (is_kept(&attribute.name)
             && rustix::fs::fsetxattr(&file, name, &attribute.value, XattrFlags::empty()).is_ok())
     })
 }
@@ -63,8 +70,11 @@ pub(crate) fn set_attributes(file: impl AsFd, attributes: &[Attribute]) -> bool 
 /// What a listing says of them: of those alone that a receiver keeps.
 //= S5.67
 pub(crate) fn digest(attributes: &[Attribute]) -> AttributesDigest {
+    // In a bundle that others made they may stand in any order, and the last one of a name is the one that is set.
+    let kept = attributes.iter().filter(|attribute| is_kept(&attribute.name));
+    let kept: BTreeMap<_, _> = kept.map(|Attribute { name, value }| (name, value)).collect();
     let mut hasher = blake3::Hasher::new();
-    for Attribute { name, value } in attributes.iter().filter(|attribute| is_kept(attribute)) {
+    for (name, value) in kept {
         // A value has 64 KiB at most on Linux, and no bundle carries more.
         let len = u32::try_from(value.len()).unwrap_or(u32::MAX);
         hasher.update(name).update(&[0]).update(&len.to_be_bytes()).update(value);
@@ -74,8 +84,8 @@ pub(crate) fn digest(attributes: &[Attribute]) -> AttributesDigest {
     AttributesDigest(digest)
 }
 
-fn is_kept(attribute: &Attribute) -> bool {
-    attribute.name.starts_with(b"user.") && !attribute.name.starts_with(OWN_ATTRIBUTES)
+fn is_kept(name: &[u8]) -> bool {
+    name.starts_with(b"user.") && !name.starts_with(OWN_ATTRIBUTES)
 }
 
 #[cfg(test)]
@@ -111,5 +121,9 @@ mod tests {
         let others: &[(&str, &[u8])] =
             &[("security.selinux", b"x"), ("user.a", b"1"), ("user.hikyaku.print", b"x"), ("userland", b"x")];
         assert_eq!(of(others), of(&[("user.a", b"1")]));
+        assert_eq!(
+            of(&[("user.b", b"2"), ("user.a", b"0"), ("user.a", b"1")]),
+            of(&[("user.a", b"1"), ("user.b", b"2")])
+        );
     }
 }

@@ -155,6 +155,11 @@ impl Stitching {
         &self.survey
     }
 
+    /// Whether what is right here may not be durable.
+    pub(crate) fn is_doubtful(&self) -> bool {
+        self.object.is_doubtful()
+    }
+
     /// How many bytes were mended with what came.
     pub(crate) fn bytes(&self) -> u64 {
         self.bytes

@@ -15,6 +15,7 @@ use hikyaku_wire::files::{Block, Close, MAX_BLOCK_LEN};
 use hikyaku_wire::parcel::{EntryKind, Root};
 use tokio::sync::{OwnedSemaphorePermit, mpsc};
 
+use super::known::Decayed;
 use super::put::{Stop, drive};
 use super::{FilesServer, blocking};
 use crate::error::{FilesError, Result};
@@ -94,21 +95,27 @@ impl<C: Send + Sync + 'static, R: Rooms<C>> FilesServer<C, R> {
         asked.found = Some(found.clone());
         // For a block that has begun and is not whole.
         receiver.keep_room(MAX_BLOCK_LEN)?;
+        let _settled = Settled { decayed: &self.shared.decayed, root };
         let (stitching, place) = self.survey(root, size, place).await?;
         let survey = stitching.survey();
         let (was_whole, is_more, spans) = (survey.is_whole(), survey.is_more, survey.spans());
         asked.lacking = Some(spans.iter().map(|span| span.len).sum());
         self.record_mend(asked, Outcome::Accepted).await?;
+        // Who has nothing to send need keep nobody else from anything.
+        let held = match was_whole && !stitching.is_doubtful() {
+            true => {
+                drop(place);
+                blocking(move || stitching.finish(root, size).map(|_| None)).await?
+            }
+            false => Some((stitching, place)),
+        };
         let reads = spans.last().filter(|_| found.kind == EntryKind::Tree);
         let reads = reads.map_or(0, |last| last.offset + last.len);
         let due = Due::new(self.shared.limits.mend_timeout, reads, Instant::now());
         let lacking = Lacking { root, size, kind: found.kind, spans, more: is_more.then_some(true) };
         let told = tokio::time::timeout_at(due.until().into(), sender.send(&lacking)).await;
         told.map_err(|_| due.over())??;
-        asked.values = taken(receiver, (stitching, place), due, &asked.progress).await?;
-        if !is_more {
-            self.shared.decayed.mended(root);
-        }
+        asked.values = taken(receiver, (held, (root, size)), due, &asked.progress).await?;
         if !was_whole && !is_more {
             tracing::info!(
                 %root, bytes = asked.progress.moment().bytes, values = asked.values,
@@ -139,18 +146,31 @@ impl<C: Send + Sync + 'static, R: Rooms<C>> FilesServer<C, R> {
     }
 }
 
+/// A content that somebody mends is adopted by nobody meanwhile, and counts as decayed where somebody tried. Now nobody mends
+/// it: if it is damaged still, the next one who would take it finds out.
+struct Settled<'a> {
+    decayed: &'a Decayed,
+    root: Root,
+}
+
+impl Drop for Settled<'_> {
+    fn drop(&mut self) {
+        self.decayed.mended(self.root);
+    }
+}
+
 /// Takes what comes until the close, from who does not keep others waiting for longer than is `due`. Returns whether the
 /// chaining values were made anew. The object and the place are free on return.
 async fn taken(
     receiver: &mut Receiver,
-    (stitching, place): (Stitching, OwnedSemaphorePermit),
+    (held, whole): (Option<(Stitching, OwnedSemaphorePermit)>, (Root, u64)),
     due: Due,
     progress: &Progress,
 ) -> Result<bool> {
     let ((to, work), said) = (mpsc::channel(QUEUE), progress.clone());
     let thread = tokio::task::spawn_blocking(move || {
-        let _place = place;
-        stitch(stitching, work, &said)
+        let (stitching, _place) = held.unzip();
+        stitch(stitching, whole, work, &said)
     });
     let stop = Stop::default();
     let mut driving = std::pin::pin!(drive(receiver, to, thread, &stop, progress));
@@ -179,19 +199,26 @@ async fn overdue(mut due: Due, line: &Line) -> FilesError {
     }
 }
 
-/// Writes what comes, until the close.
-fn stitch(mut stitching: Stitching, mut work: mpsc::Receiver<Work>, progress: &Progress) -> Result<bool> {
+/// Writes what comes, until the close. For what was whole, nothing may come.
+fn stitch(
+    mut stitching: Option<Stitching>,
+    whole: (Root, u64),
+    mut work: mpsc::Receiver<Work>,
+    progress: &Progress,
+) -> Result<bool> {
     let mut buffer = Vec::new();
     while let Some(work) = work.blocking_recv() {
-        match work {
-            Work::Block(block, pieces) => {
-                let taken = take(&mut stitching, &block, pieces, &mut buffer);
-                progress.reached(stitching.bytes());
+        match (work, stitching.take()) {
+            (Work::Block(block, pieces), Some(mut held)) => {
+                let taken = take(&mut held, &block, pieces, &mut buffer);
+                progress.reached(held.bytes());
                 taken?;
+                stitching = Some(held);
             }
-            Work::Close(Close { root, size, .. }) => return stitching.finish(root, size),
+            (Work::Close(Close { root, size, .. }), Some(held)) => return held.finish(root, size),
+            (Work::Close(Close { root, size, .. }), None) if (root, size) == whole => return Ok(false),
             _ => {
-                let reason = "a block as it is or the close was expected";
+                let reason = "a block as it is that was asked for, or the close, was expected";
                 return Err(FilesError::Range { reason, offset: 0, len: 0 });
             }
         }

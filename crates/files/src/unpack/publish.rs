@@ -8,7 +8,7 @@ use std::io;
 use hikyaku_wire::files::{Overwrite, Verdict};
 
 use super::{Missing, Report};
-use crate::attributes::{carried, set_attributes};
+use crate::attributes::{comparable, set_attributes};
 use crate::error::Result;
 use crate::folded::Folded;
 use crate::jail::{Dir, Found};
@@ -112,7 +112,7 @@ fn place(
             inner.let_in()?;
             existing.let_in()?;
             merge(&inner, &existing, policy, path, report)?;
-            if !set_attributes(&existing, &carried(&inner).unwrap_or_default()) {
+            if !set_attributes(&existing, &comparable(&inner).unwrap_or_default()) {
                 report.add(path.clone(), Missing::Attributes);
             }
             existing.set_metadata(&meta)?;

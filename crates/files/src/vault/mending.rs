@@ -15,7 +15,7 @@ use rustix::fs::Mode;
 
 use super::{Inner, object_name, read_at, tree_name};
 use crate::disk::{self, Call, Promise};
-use crate::jail::{Dir, FileId};
+use crate::jail::Dir;
 use crate::names::SafeName;
 use crate::staging::{Pair, full};
 
@@ -58,15 +58,6 @@ impl Lent {
         let now = self.vault.stored_of(self.root)?;
         stored.recount(self.root, now, now);
         Ok(self.objects().identify(&object_name(self.root))?.is_some())
-    }
-
-    /// Takes the mark away, unless another file has taken the place of this one.
-    fn unmark(&self, file: &File) -> Result<(), VaultError> {
-        let _stored = self.vault.stored.lock().unwrap_or_else(PoisonError::into_inner);
-        if self.objects().identify(&object_name(self.root))? == Some(FileId::of_file(file)?) {
-            self.vault.unmark(self.root);
-        }
-        Ok(())
     }
 }
 
@@ -130,7 +121,8 @@ impl FsMending {
         disk::promise(Promise::Data);
         if all || !self.doubtful {
             (self.doubtful, self.marked) = (false, false);
-            self.lent.unmark(&self.pair.data)?;
+            // Also where another file has taken the place of this one: that was durable before it had the name.
+            self.lent.vault.unmark(self.lent.root);
         }
         Ok(())
     }

@@ -34,6 +34,11 @@ impl Cuts {
         Ok(Self { average, masks: select_masks(average, Normalization::Level2) })
     }
 
+    /// The shortest piece, unless it is the last.
+    pub(super) fn shortest(&self) -> usize {
+        self.average / 2
+    }
+
     /// The longest piece.
     pub(super) fn longest(&self) -> usize {
         4 * self.average

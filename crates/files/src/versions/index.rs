@@ -1,6 +1,6 @@
 //! What the pieces of the older version are, as the sender hears it.
 //!
-//! Up to half a million of them: 28 bytes each, in three arrays.
+//! Up to half a million of them: 32 bytes each, in three arrays.
 
 use hikyaku_wire::files::{MAX_INDEX, MAX_PIECES, MIN_PART, Older, PIECE_LEN, Pieces};
 

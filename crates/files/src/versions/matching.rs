@@ -137,14 +137,27 @@ impl Matching {
         if rest.is_empty() || rest.len() < self.cuts.longest() && !self.has_ended {
             return false;
         }
+        // Nothing is cut shorter than this but the end. Were short pieces tried only behind a cut, each that is found would
+        // make all that was looked at for the cut be looked at again.
+        if self.tried_up_to((self.reached + self.cuts.shortest() as u64).min(self.taken())) {
+            return true;
+        }
+        let rest = self.window.get(self.place(self.reached)..).unwrap_or_default();
         let end = self.reached + self.cuts.cut(rest) as u64;
+        if !self.tried_up_to(end) {
+            self.look_for(end);
+        }
+        true
+    }
+
+    /// Tries the pieces that would end here or before; whether one lies there.
+    fn tried_up_to(&mut self, end: u64) -> bool {
         while let Some(following) = self.following.filter(|next| next.at + next.piece.len <= end) {
             if self.tried(following) {
                 return true;
             }
         }
-        self.look_for(end);
-        true
+        false
     }
 
     /// Whether the piece lies where it would if the content there is what is followed. Decides that, or goes on to the next.

@@ -13,7 +13,7 @@ use rustix::io::Errno;
 use super::level::{Kind, Level};
 use super::regular::Regular;
 use super::{Links, Pick, WalkOptions, fits, metadata, open_at, pick, reason};
-use crate::attributes::{carried, digest, read_attributes};
+use crate::attributes::{carried, comparable, digest};
 use crate::bundle::Writer;
 use crate::error::Result;
 use crate::sift::{Branches, Entry, ListedFile};
@@ -96,7 +96,7 @@ impl WalkBranches {
             true => Some(root_of(level.open_file(&self.tops, name).map_err(reason)?)?),
             false => None,
         };
-        let read = || read_attributes(level.open_file(&self.tops, name).ok()?);
+        let read = || comparable(level.open_file(&self.tops, name).ok()?);
         let attributes = self.options.attributes.then(read).flatten().map(|attributes| digest(&attributes));
         let size = u64::try_from(stat.st_size).unwrap_or(0);
         let (name, meta) = (name.to_vec(), metadata(&stat));

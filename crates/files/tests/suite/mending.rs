@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 use hikyaku::{ErrorCode, Incoming};
 use hikyaku_files::{Destination, DropOptions, FilesClient, FilesLimits, Progress, WalkOptions};
@@ -37,9 +38,12 @@ async fn repair(
     wanted: &Wanted,
     from: &Path,
 ) -> hikyaku_files::Result<hikyaku_files::client::Repaired> {
+    let begun = Instant::now();
     loop {
         match client.repair(wanted, from, &WalkOptions::default()).await {
-            Err(error) if error.code() == ErrorCode::BUSY => tokio::task::yield_now().await,
+            Err(error) if error.code() == ErrorCode::BUSY && begun.elapsed() < Duration::from_secs(120) => {
+                tokio::task::yield_now().await;
+            }
             ended => return ended,
         }
     }
@@ -203,6 +207,25 @@ async fn who_says_nothing_more_keeps_neither_the_object_nor_a_place() {
     assert_eq!((begun.len(), ended.len()), (2, 2));
     assert!(ended.iter().all(|(.., said)| said.contains("failed: the receiver's limit mend_timeout")));
     assert!(ended.iter().all(|(_, _, lacking, mended, _)| (*lacking, *mended) == (Some(GROUP_LEN), 0)));
+}
+
+//= S5.124 (test)
+#[tokio::test]
+async fn who_asks_what_a_whole_parcel_lacks_keeps_nobody_from_anything() {
+    let world = World::new();
+    let (path, data) = world.file("f", LEN);
+    world.send(&path, room()).await.unwrap();
+    let connection = world.connect().await;
+    let mut exchange = connection.open(PROTOCOL, MEND).await.unwrap();
+    exchange.send(&MendRequest { wanted: event(1) }).await.unwrap();
+    let lacking: Lacking = exchange.receive().await.unwrap();
+    assert_eq!(lacking.spans, []);
+    let second = FilesClient::new(world.connect_as(BOB).await);
+    let repaired = second.repair(&event(1), &path, &WalkOptions::default()).await.unwrap();
+    assert_eq!(repaired.bytes, 0);
+    let close = Close { entry: None, size: LEN as u64, root: root(&data) };
+    exchange.send(&Step::Close(close)).await.unwrap();
+    assert_eq!(exchange.receive::<Mended>().await.unwrap(), Mended { bytes: 0, values: None });
 }
 
 //= S5.121 (test)

@@ -7,7 +7,7 @@ use hikyaku_wire::files::{AttributesDigest, OlderFile, Overwrite, Verdict};
 use hikyaku_wire::parcel::Root;
 
 use super::{MAX_LINKED, Sifter, Way};
-use crate::attributes::{digest, read_attributes};
+use crate::attributes::{comparable, digest};
 use crate::error::Result;
 use crate::jail::{Dir, Found};
 use crate::names::{SafeName, SafeRelPath};
@@ -43,18 +43,20 @@ impl File {
     fn found(&self) -> Found {
         Found::File { size: self.size, modified: self.modified, mode: self.mode }
     }
-
-    /// Whether the file of this name there has other extended attributes than were listed. Of what cannot be read that is
-    /// not known, and so no reason to have it sent.
-    //= S5.67
-    fn differs_in_attributes(&self, there: &Dir) -> bool {
-        let Some(listed) = self.attributes else { return false };
-        let read = || read_attributes(there.open_file(&self.at, false).ok()??);
-        read().is_some_and(|theirs| digest(&theirs) != listed)
-    }
 }
 
 impl Sifter {
+    /// Whether the file of this name there has other extended attributes than were listed, for whoever wants everything
+    /// replaced. Of what cannot be read that is not known, and so no reason to have it sent.
+    //= S5.67
+    fn differs_in_attributes(&self, file: &File, there: &Dir) -> bool {
+        let Some(listed) = file.attributes.filter(|_| self.policy.overwrite == Overwrite::Always) else {
+            return false;
+        };
+        let read = || comparable(there.open_file(&file.at, false).ok()??);
+        read().is_some_and(|theirs| digest(&theirs) != listed)
+    }
+
     /// What becomes of a listed name where an earlier one, or one that is there, is the same.
     //= S5.52
     //= S5.53
@@ -101,7 +103,7 @@ impl Sifter {
                 let made = level.made.as_ref().map(|made| made.find(&file.at)).transpose().map_err(vault)?;
                 if let Some(Some(Found::File { size, modified, .. })) = made
                     && (size, modified) == (file.size, file.modified)
-                    && !level.made.as_ref().is_some_and(|made| file.differs_in_attributes(made))
+                    && !level.made.as_ref().is_some_and(|made| self.differs_in_attributes(file, made))
                 {
                     return Ok((Verdict::SAME, 0));
                 }
@@ -110,7 +112,8 @@ impl Sifter {
                 let at = at - at % PIECE_LEN;
                 let is_same = (size, modified) == (file.size, file.modified)
                     && file.at == file.name
-                    && !self.policy.checksum;
+                    && !self.policy.checksum
+                    && !level.made.as_ref().is_some_and(|made| self.differs_in_attributes(file, made));
                 let made =
                     level.made.as_ref().map(|made| made.find(&file.name)).transpose().map_err(vault)?;
                 if is_same && at > 0 && matches!(made, Some(Some(Found::File { .. }))) {
@@ -122,7 +125,9 @@ impl Sifter {
         let is_new = if file.way == Way::Unasked { Verdict::UNASKED } else { Verdict::NEW };
         let Some(there) = &level.there else { return Ok((is_new, 0)) };
         let Some(theirs) = there.find(&file.at).map_err(vault)? else { return Ok((is_new, 0)) };
-        let decided = match (theirs, file.root) {
+        // Content is compared for those alone who asked for it, and may.
+        //= S5.68
+        let decided = match (theirs, file.root.filter(|_| self.policy.checksum)) {
             (Found::File { size, .. }, Some(root))
                 if size == file.size && has_root(there, &file.at, root) =>
             {
@@ -131,11 +136,7 @@ impl Sifter {
             _ => verdict(file.found(), theirs, self.policy),
         };
         let decided = match decided {
-            Verdict::SAME
-                if self.policy.overwrite == Overwrite::Always && file.differs_in_attributes(there) =>
-            {
-                Verdict::REPLACES
-            }
+            Verdict::SAME if self.differs_in_attributes(file, there) => Verdict::REPLACES,
             decided => decided,
         };
         if file.way == Way::Unasked && decided != Verdict::SAME {

@@ -2,7 +2,7 @@
 
 use hikyaku_wire::bundle::{Done, Enter, FileEnd, FileHead, Leave, PIECE_LEN};
 use hikyaku_wire::files::{List, Listed, MAX_AHEAD, MAX_LISTED, Synced, Verdict, Wants};
-use hikyaku_wire::parcel::Metadata;
+use hikyaku_wire::parcel::{Metadata, Root};
 
 use super::{Policy, Sifter};
 use crate::bundle::Writer;
@@ -32,6 +32,10 @@ impl Place {
     }
 
     fn unpacker(&self) -> Unpacker {
+        self.unpacker_for(Policy::default())
+    }
+
+    fn unpacker_for(&self, policy: Policy) -> Unpacker {
         let dir = |name| Dir::open(&self.temp.path().join(name)).unwrap();
         let options = UnpackOptions {
             dots: Dots::Refused,
@@ -41,7 +45,7 @@ impl Place {
             aside: false,
             prints: false,
         };
-        let sifter = Sifter::new(Some(dir("there")), None, None, Policy::default(), &options).unwrap();
+        let sifter = Sifter::new(Some(dir("there")), None, None, policy, &options).unwrap();
         Unpacker::sifting(dir("made"), options, sifter)
     }
 }
@@ -128,6 +132,26 @@ fn a_bundle_of_what_is_wanted_is_taken() {
     let (_, report) = unpacker.finish().unwrap();
     assert_eq!((report.kept, report.counts.entries, report.counts.bytes), ((1, 5), 3, 10));
     assert_eq!(std::fs::read(place.temp.path().join("made/t/new")).unwrap(), b"bytes");
+}
+
+//= S5.68 (test)
+#[test]
+fn content_is_compared_for_who_asked_for_it_and_for_nobody_who_only_names_a_root() {
+    let place = Place::new();
+    for (checksum, content, verdict) in [
+        (false, b"bytes", Verdict::TAKEN),
+        (false, b"other", Verdict::TAKEN),
+        (true, b"bytes", Verdict::SAME),
+        (true, b"other", Verdict::TAKEN),
+    ] {
+        let mut asked = file("same");
+        if let Listed::File { root, mtime, .. } = &mut asked {
+            (*root, *mtime) = (Some(Root(*blake3::hash(content).as_bytes())), 7);
+        }
+        let mut unpacker = place.unpacker_for(Policy { checksum, ..Policy::default() });
+        let wants = unpacker.answer(list(0, vec![enter("t"), asked])).unwrap().unwrap();
+        assert_eq!(wants.verdicts, [verdict.0], "{checksum} {content:?}");
+    }
 }
 
 //= S5.60 (test)
