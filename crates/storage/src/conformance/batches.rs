@@ -2,7 +2,7 @@
 
 use super::{
     Backend, append, assert_key_conflict, assert_room_conflict, guard, join_all, key, ok, put, read, records,
-    room, yield_once,
+    room,
 };
 use crate::error::StoreError;
 use crate::store::Store;
@@ -103,14 +103,12 @@ pub(super) async fn a_room_twice_in_one_batch_is_refused<B: Backend>(backend: &B
 
 pub(super) async fn of_two_racing_writers_one_wins<B: Backend>(backend: &B) {
     let store = backend.create().await;
+    // Read by all before any of them writes: who had read what another one wrote would rightly take its place.
+    let seen = read(&store, "name").await;
     let claims = ["ada", "bob", "eve"].map(|owner| {
+        let claim = Batch::new().check_read(key("name"), seen.as_ref()).put(key("name"), owner);
         let store = &store;
-        async move {
-            let seen = read(store, "name").await;
-            yield_once().await;
-            let claim = Batch::new().check_read(key("name"), seen.as_ref()).put(key("name"), owner);
-            store.commit(claim).await.map(|_| owner)
-        }
+        async move { store.commit(claim).await.map(|_| owner) }
     });
     let outcomes = join_all(claims).await;
     let winners: Vec<_> = outcomes.iter().flatten().collect();
