@@ -2,7 +2,8 @@
 //!
 //! What is read is handed on in slices, so a buffer comes back when the last of them was used up. Some are remembered until
 //! then and read into again: a fresh one from the system costs a page fault for each of its pages, and more than decrypting
-//! into it. With every turn that moves little the thread gives one of them up, so that one at rest keeps none.
+//! into it. With every turn that moves little the thread gives one of them up: one on which hardly anything is said soon keeps none. (One
+//! on which nothing at all is said any more keeps what it had, 4 MiB at most.)
 
 use std::collections::VecDeque;
 
