@@ -11,6 +11,7 @@ use crate::args::Global;
 use crate::exit::{Result, Trouble};
 use crate::home::{Home, KnownServer};
 use crate::seeing::Seeing;
+use crate::transfer::LOOK_EVERY;
 
 /// How long one attempt to connect may take.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
@@ -174,7 +175,7 @@ impl Patience {
     /// Makes an attempt, and gives it up when nothing has moved for too long: a peer that is there and says nothing.
     pub(crate) async fn attempt<T>(
         &mut self,
-        mut moments: watch::Receiver<Moment>,
+        moments: watch::Receiver<Moment>,
         attempt: impl Future<Output = Result<T, FilesError>>,
     ) -> Result<T, FilesError> {
         let mut attempt = pin!(attempt);
@@ -186,18 +187,11 @@ impl Patience {
             }
             return ended;
         }
-        let (mut watched, mut heard) = (true, moments.borrow().heard);
+        let mut heard = moments.borrow().heard;
         loop {
-            let full_until = self.full_since.zip(self.full_limit).map(|(since, limit)| since + limit);
-            let silent_until = self.moved_at + self.silence();
-            let until = full_until.map_or(silent_until, |until| until.min(silent_until));
-            let patient = tokio::time::timeout_at(until.into(), moments.changed());
             tokio::select! {
                 done = &mut attempt => return done,
-                moved = patient, if watched => match moved {
-                    Ok(moved) => watched = moved.is_ok(),
-                    Err(_) => return Err(self.stalled().into()),
-                },
+                () = tokio::time::sleep(LOOK_EVERY) => {}
             }
             let moment = *moments.borrow();
             self.note(moment.bytes);
@@ -207,6 +201,11 @@ impl Patience {
             let is_heard = std::mem::replace(&mut heard, moment.heard) != moment.heard;
             if is_heard || moment.paused.is_some() {
                 self.moved_at = Instant::now();
+            }
+            let full_until = self.full_since.zip(self.full_limit).map(|(since, limit)| since + limit);
+            let silent_until = self.moved_at + self.silence();
+            if full_until.map_or(silent_until, |until| until.min(silent_until)) <= Instant::now() {
+                return Err(self.stalled().into());
             }
         }
     }

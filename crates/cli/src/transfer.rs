@@ -15,3 +15,8 @@ pub(crate) use interrupt::{Interrupts, interrupted};
 pub(crate) use limit::Limit;
 pub(crate) use pause::Pausing;
 pub(crate) use show::{Subject, Watch};
+
+use std::time::Duration;
+
+/// How often a transfer is looked at, by a person or by whoever waits for it.
+pub(crate) const LOOK_EVERY: Duration = Duration::from_millis(100);

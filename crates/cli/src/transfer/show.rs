@@ -14,14 +14,12 @@ use tokio::task::JoinHandle;
 use super::events::{self, Far};
 use super::rate::{Rate, clock};
 use super::rows::Rows;
-use super::{Counted, pause};
+use super::{Counted, LOOK_EVERY, pause};
 use crate::event;
 use crate::output;
 use crate::screen::fit;
 use crate::wrap::size_of;
 
-/// How often a terminal is drawn.
-const REDRAW: Duration = Duration::from_millis(100);
 /// How often programs are told, and what limits is looked at.
 const TELL: Duration = Duration::from_secs(1);
 /// The columns of a bar.
@@ -220,7 +218,7 @@ struct View {
 
 impl View {
     async fn run(mut self, bars: Option<Bars>) {
-        let (mut looked, every) = (Instant::now(), if bars.is_some() { REDRAW } else { TELL });
+        let (mut looked, every) = (Instant::now(), if bars.is_some() { LOOK_EVERY } else { TELL });
         loop {
             tokio::time::sleep(every).await;
             let (now, moment) = (Instant::now(), *self.moments.borrow());
