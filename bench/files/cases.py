@@ -214,6 +214,30 @@ def makers(work, program, ends):
     }
 
 
+MIB = 1 << 20
+PAGE = 4096
+
+
+@contextlib.contextmanager
+def memory_at_hand(directory, size):
+    """So much memory for what is written to a memory file system below `directory`, which the machine keeps as long as this lasts.
+
+    A virtual machine may give memory that is free back to its host, and gets it again page by page, at up to six times the price of a
+    copy: then whoever fills memory that lay free for two seconds pays for it, and not for the copy. What goes back are large free
+    blocks. So all of it is written to once, and then freed but for one page of each MiB.
+    """
+    kind = subprocess.run(["stat", "-f", "-c", "%T", directory], capture_output=True, text=True, check=True).stdout.strip()
+    size = size if kind == "tmpfs" else 0
+    freed, kept = (pathlib.Path(directory) / name for name in ("memory-freed", "memory-kept"))
+    with open(freed, "wb", buffering=0) as most, open(kept, "wb", buffering=0) as few:
+        for _ in range(size // MIB):
+            most.write(bytes(MIB - PAGE))
+            few.write(bytes(PAGE))
+    freed.unlink()
+    yield
+    kept.unlink()
+
+
 def make_file(path, mib):
     """Random bytes: nobody may compress them."""
     with open(path, "wb") as file:

@@ -7,7 +7,8 @@ usage: room.py HIKYAKU [--runs 3] [--mib 2048] [--readers 0,1,4] [--lines 50] [-
 HIKYAKU is the program (target/release/hikyaku). Everything happens in a temporary directory below --directory, which should
 be a memory file system, and over TCP on the loopback interface. Each member has a home of its own, and begins to fetch when the
 room says that there is a parcel. The bytes delivered are those that the server and the members have at the end; the processor
-time is that of the sender, the server and the members together. The first copy of each case is compared with the original.
+time is that of the sender, the server and the members together. The first copy of each case is compared with the original. The
+last column is what cp delivers that makes as many copies at once just before: it falls where memory itself gets dearer.
 
 Then, in this order: the same file sent again, with the bytes that cross the loopback interface meanwhile (run it in a network
 namespace of its own where others use that: unshare -n sh -c 'ip link set lo up && exec bench/files/room.py …'); a tree of --files
@@ -105,21 +106,38 @@ def fresh_room(place, options, members):
 
 
 def uploads(work, options):
+    most = max(map(int, options.readers.split(",")))
+    # What is sent, what the server has, and what the readers have.
+    with ways.memory_at_hand(work, (2 + most) * options.mib << 20):
+        timed_uploads(work, options)
+
+
+def timed_uploads(work, options):
     source = work / "source"
     ways.make_file(source, options.mib)
     print(f"one upload of {options.mib} MiB, medians of {options.runs}")
-    print("readers  upload s  all have it s  CPU s: sender  server  readers  GB delivered per CPU s")
+    print("readers  upload s  all have it s  CPU s: sender  server  readers  GB delivered per CPU s  by cp")
     for count in map(int, options.readers.split(",")):
         runs = []
         for run in range(options.runs):
             place = work / f"{count}-{run}"
+            copied = copies(place, source, 1 + count)
             with fresh_room(place, options, count) as room:
-                runs.append(upload(room, place, source, count, run == 0))
-        sent, had, *spent = (statistics.median(column) for column in zip(*runs))
-        whole = statistics.median(sum(run[2:]) for run in runs)
+                runs.append((*upload(room, place, source, count, run == 0), copied))
+        sent, had, *spent, copied = (statistics.median(column) for column in zip(*runs))
+        whole = statistics.median(sum(run[2:5]) for run in runs)
         delivered = (options.mib << 20) * (1 + count) / 1e9
-        print(f"{count:7}  {sent:8.2f}  {had:13.2f}  {spent[0]:13.2f}  {spent[1]:6.2f}  {spent[2]:7.2f}  {delivered / whole:22.2f}",
-              flush=True)
+        print(f"{count:7}  {sent:8.2f}  {had:13.2f}  {spent[0]:13.2f}  {spent[1]:6.2f}  {spent[2]:7.2f}  "
+              f"{delivered / whole:22.2f}  {delivered / copied:5.2f}", flush=True)
+
+
+def copies(place, source, count):
+    """The processor time of cp that makes so many copies at once: what so much memory costs whoever fills it."""
+    place.mkdir()
+    copying = [subprocess.Popen(["cp", source, place / str(number)]) for number in range(count)]
+    spent = sum(map(wait, copying))
+    shutil.rmtree(place)
+    return spent
 
 
 def again(work, options):

@@ -39,13 +39,13 @@ def main():
     with tempfile.TemporaryDirectory(dir=options.directory, prefix="bench-files-") as work, contextlib.ExitStack() as stack:
         work = pathlib.Path(work)
         source = work / "source"
+        # For the source and a copy, and as much again for whoever needs it meanwhile.
+        size = options.files * 2 * ways.PAGE if options.files else options.mib << 20
+        stack.enter_context(ways.memory_at_hand(work, 3 * size))
         if options.files:
             ways.make_tree(source, options.files)
         else:
             ways.make_file(source, options.mib)
-            # The pages of a memory file system that were never used before are slow.
-            shutil.copyfile(source, work / "warm-up")
-            (work / "warm-up").unlink()
         makers = ways.makers(work, options.hikyaku.resolve(), ways.Ends())
         cases = {name: stack.enter_context(contextlib.closing(makers[name]())) for name in options.cases.split(",")}
         results = measure(cases, source, options.runs)
