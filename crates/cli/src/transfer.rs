@@ -1,6 +1,8 @@
 //! What sending and fetching have in common: how they are shown to people and told to programs, how fast they may be,
 //! and how they end early.
 
+use std::time::Duration;
+
 mod count;
 pub(crate) mod events;
 mod interrupt;
@@ -15,8 +17,6 @@ pub(crate) use interrupt::{Interrupts, interrupted};
 pub(crate) use limit::Limit;
 pub(crate) use pause::Pausing;
 pub(crate) use show::{Subject, Watch};
-
-use std::time::Duration;
 
 /// How often a transfer is looked at, by a person or by whoever waits for it.
 pub(crate) const LOOK_EVERY: Duration = Duration::from_millis(100);

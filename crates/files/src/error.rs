@@ -71,6 +71,11 @@ pub enum FilesError {
     /// The transfer id belongs to something else.
     #[error("this transfer was offered before with another name, size or target, or by somebody else")]
     Taken,
+    /// Its sender is there a second time.
+    #[error(
+        "the same transfer goes on over another connection: its sender has come back, or was started twice"
+    )]
+    TakenOver,
     /// There is no such transfer, or it is over.
     #[error("no such transfer: {0}")]
     Unknown(&'static str),
@@ -159,7 +164,7 @@ impl FilesError {
             Self::RootMismatch { .. } | Self::Lost { .. } => ErrorCode::ROOT_MISMATCH,
             Self::Name(_) => ErrorCode::NAME_REFUSED,
             Self::Exists(_) | Self::Collides(..) => ErrorCode::ALREADY_EXISTS,
-            Self::Taken => ErrorCode::CONFLICT,
+            Self::Taken | Self::TakenOver => ErrorCode::CONFLICT,
             Self::Unknown(_) => ErrorCode::TRANSFER_UNKNOWN,
             Self::DropDisabled => ErrorCode::DROP_DISABLED,
             Self::NotHeld | Self::OlderChanged => ErrorCode::UNAVAILABLE,

@@ -344,6 +344,20 @@ mod tests {
     use super::*;
 
     #[test]
+    fn bytes_that_move_are_there_to_be_seen_and_wake_nobody() {
+        let (progress, mut view) = Progress::new();
+        progress.reached(7);
+        progress.skipped(3);
+        assert_eq!((view.borrow().bytes, view.borrow().from), (10, 3));
+        assert!(!view.has_changed().unwrap(), "every block would wake whoever looks");
+        progress.heard();
+        assert!(view.has_changed().unwrap());
+        view.mark_unchanged();
+        progress.paused(Some(Full { needed: 1, free: 0, left: Duration::ZERO }));
+        assert!(view.has_changed().unwrap());
+    }
+
+    #[test]
     fn what_is_waited_for_most_is_what_limits() {
         let meter = Meter::default();
         assert_eq!(meter.read().most(), None);

@@ -344,11 +344,10 @@ pub(crate) async fn drive<T>(
     stop: &Stop,
     progress: &Progress,
 ) -> Result<T> {
-    let taken_over = || FilesError::Order("the same transfer goes on over another connection");
     let fed = tokio::select! {
         fed = feed(receiver, to, progress) => fed,
         done = &mut thread => return joined(done),
-        () = stop.asked.notified() => Err(taken_over()),
+        () = stop.asked.notified() => Err(FilesError::TakenOver),
     };
     if fed.is_ok() {
         // Everything is here. Whoever waits for room with the last of it still makes way for a sender that comes back.

@@ -39,7 +39,7 @@ async fn offered(connection: &Connection, offer: &Offer) -> (Exchange, hikyaku::
     (exchange, answer)
 }
 
-async fn refused(exchange: &mut Exchange) -> ErrorCode {
+pub(crate) async fn refused(exchange: &mut Exchange) -> ErrorCode {
     exchange.receive::<Answer>().await.unwrap_err().code()
 }
 

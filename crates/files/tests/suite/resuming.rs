@@ -169,4 +169,6 @@ async fn a_returning_sender_does_not_wait_for_its_dead_connection() {
         FilesClient::new(world.connect().await).send_file(&outgoing, &Progress::none()).await.unwrap();
     assert_eq!(receipt.size, data.len() as u64);
     assert_eq!(std::fs::read(world.path("drop/f")).unwrap(), data);
+    // The old one is told why: its command may have been started twice.
+    assert_eq!(crate::hostile::refused(&mut exchange).await, ErrorCode::CONFLICT);
 }
