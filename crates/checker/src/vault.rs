@@ -11,6 +11,7 @@ mod actors;
 pub mod check;
 mod ending;
 pub mod facts;
+mod faults;
 mod look;
 mod sources;
 mod world;
@@ -202,7 +203,7 @@ fn guards(plan: &VaultPlan, facts: &Facts, checked: &BTreeMap<&'static str, u64>
             vacuous.push(format!("{what}: none"));
         }
     }
-    for (what, wanted) in world::demands(&plan.faults) {
+    for (what, wanted) in faults::demands(&plan.faults) {
         let done = facts.faults.get(what).copied().unwrap_or(0);
         if done < wanted {
             vacuous.push(format!("{what}: {done} of {wanted}"));

@@ -9,6 +9,7 @@ use hikyaku_wire::files::{Answer, BLOCK_LEN, GROUP_LEN, Head, Receipt, Request};
 use hikyaku_wire::parcel::EntryKind;
 use tokio::sync::mpsc;
 
+use super::passages::Waiting;
 use super::{FilesServer, blocking};
 use crate::client::deliver;
 use crate::error::{FilesError, Result};
@@ -67,6 +68,25 @@ impl<C: Send + Sync + 'static, R: Rooms<C>> FilesServer<C, R> {
         self.record_fetch(asked, Outcome::Accepted).await
     }
 
+    /// What is asked for, and while it is still being sent a wait for its end.
+    async fn find(&self, asked: &Asked<'_, C>) -> Result<(Resolved, Option<Waiting>)> {
+        let (rooms, wanted) = (&self.shared.rooms, &asked.request.wanted);
+        let found = rooms.resolve(asked.context, wanted).await?;
+        if found.root.is_some() {
+            return Ok((found, None));
+        }
+        //= S5.80
+        if asked.request.live != Some(true) {
+            let later = "this parcel is still being sent; try again later";
+            return Err(Failure::new(ErrorCode::UNAVAILABLE, later).into());
+        }
+        // Looked at again once its end cannot be missed any more.
+        let waiting = self.shared.passages.wait(found.transfer);
+        let found = rooms.resolve(asked.context, wanted).await?;
+        let is_coming = found.root.is_none();
+        Ok((found, is_coming.then_some(waiting)))
+    }
+
     /// Gives what is asked for; what the other side says of it, unless it only wants to know the names.
     async fn give(
         &self,
@@ -74,7 +94,6 @@ impl<C: Send + Sync + 'static, R: Rooms<C>> FilesServer<C, R> {
         sender: &mut Sender,
         receiver: &mut Receiver,
     ) -> Result<Option<Receipt>> {
-        let (context, request) = (asked.context, asked.request);
         let limit = self.shared.limits.max_gets as u64;
         let place = Arc::clone(&self.shared.gets).try_acquire_owned();
         let place = place.map_err(|_| FilesError::Limit { name: "max_gets", limit })?;
@@ -82,22 +101,12 @@ impl<C: Send + Sync + 'static, R: Rooms<C>> FilesServer<C, R> {
         // Dropped with this future, when whoever asked is gone: then a thread that lists for him ends, and lets go of his
         // place.
         let _waits = asker.gone.on_drop();
-        let mut found = self.shared.rooms.resolve(context, &request.wanted).await?;
-        if found.root.is_none() {
-            //= S5.80
-            if request.live != Some(true) {
-                let later = "this parcel is still being sent; try again later";
-                return Err(Failure::new(ErrorCode::UNAVAILABLE, later).into());
-            }
-            // Looked at again once its end cannot be missed any more.
-            let waiting = self.shared.passages.wait(found.transfer);
-            found = self.shared.rooms.resolve(context, &request.wanted).await?;
-            if found.root.is_none() {
-                return self.get_live(asked, found, (waiting, &asker), sender, receiver).await;
-            }
+        let (found, waiting) = self.find(asked).await?;
+        if let Some(waiting) = waiting {
+            return self.get_live(asked, found, (waiting, &asker), sender, receiver).await;
         }
         let Some(root) = found.root else { return Err(FilesError::Unknown("it has no root")) };
-        let (vault, from) = (self.shared.vault.clone(), request.from);
+        let (vault, from) = (self.shared.vault.clone(), asked.request.from);
         let (object, before) = blocking(move || {
             let object = vault.open(ObjectId(root.0))?;
             let before = proof(&*object, object.size(), from)?;

@@ -96,31 +96,14 @@ impl Sifter {
     //= S5.65
     pub(super) fn decide(&mut self, file: &File) -> Result<(Verdict, u64)> {
         let Some(level) = self.open.last() else { return Ok((Verdict::NEW, 0)) };
-        match self.before(&file.name) {
-            _ if file.way == Way::Collides => return Ok((Verdict::COLLIDES, 0)),
-            _ if matches!(file.way, Way::Free | Way::Unasked) => {}
-            Before::Done => {
-                let made = level.made.as_ref().map(|made| made.find(&file.at)).transpose().map_err(vault)?;
-                if let Some(Some(Found::File { size, modified, .. })) = made
-                    && (size, modified) == (file.size, file.modified)
-                    && !level.made.as_ref().is_some_and(|made| self.differs_in_attributes(file, made))
-                {
-                    return Ok((Verdict::SAME, 0));
+        match file.way {
+            Way::Collides => return Ok((Verdict::COLLIDES, 0)),
+            Way::Free | Way::Unasked => {}
+            _ => {
+                if let Some(decided) = self.made_before(file)? {
+                    return Ok(decided);
                 }
             }
-            Before::AtHand(size, modified, at) => {
-                let at = at - at % PIECE_LEN;
-                let is_same = (size, modified) == (file.size, file.modified)
-                    && file.at == file.name
-                    && !self.policy.checksum
-                    && !level.made.as_ref().is_some_and(|made| self.differs_in_attributes(file, made));
-                let made =
-                    level.made.as_ref().map(|made| made.find(&file.name)).transpose().map_err(vault)?;
-                if is_same && at > 0 && matches!(made, Some(Some(Found::File { .. }))) {
-                    return Ok((Verdict::REST, at));
-                }
-            }
-            Before::No => {}
         }
         let is_new = if file.way == Way::Unasked { Verdict::UNASKED } else { Verdict::NEW };
         let Some(there) = &level.there else { return Ok((is_new, 0)) };
@@ -154,6 +137,28 @@ impl Sifter {
             return Ok((Verdict::LINKED, 0));
         }
         Ok((decided, 0))
+    }
+
+    /// What follows from what an earlier attempt has made of it.
+    fn made_before(&self, file: &File) -> Result<Option<(Verdict, u64)>> {
+        let Some(made) = self.open.last().and_then(|level| level.made.as_ref()) else { return Ok(None) };
+        let is_it = |size, modified| {
+            (size, modified) == (file.size, file.modified) && !self.differs_in_attributes(file, made)
+        };
+        Ok(match self.before(&file.name) {
+            Before::Done => match made.find(&file.at).map_err(vault)? {
+                Some(Found::File { size, modified, .. }) if is_it(size, modified) => Some((Verdict::SAME, 0)),
+                _ => None,
+            },
+            Before::AtHand(size, modified, at) => {
+                let at = at - at % PIECE_LEN;
+                let goes_on =
+                    at > 0 && file.at == file.name && !self.policy.checksum && is_it(size, modified);
+                let is_there = matches!(made.find(&file.name).map_err(vault)?, Some(Found::File { .. }));
+                (goes_on && is_there).then_some((Verdict::REST, at))
+            }
+            Before::No => None,
+        })
     }
 
     /// Names the regular file that a wanted one will take the place of, where that is worth it.
