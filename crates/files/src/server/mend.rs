@@ -180,7 +180,7 @@ async fn taken(
             stop.asked.notify_one();
             match driving.await {
                 // Nothing else stops it here.
-                Err(FilesError::Order(_)) => Err(late),
+                Err(FilesError::TakenOver) => Err(late),
                 done => done,
             }
         }
