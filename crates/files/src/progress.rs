@@ -79,7 +79,7 @@ impl Progress {
     /// A progress and a view of it, to be looked at as often as somebody wants to know.
     ///
     /// [`watch::Receiver::changed`] tells of a beginning, a pause, a word of the other side, and not of bytes that have moved: to be
-    /// woken by every block cost a sender a tenth of its time.
+    /// woken by every block cost a sender a tenth of its processor time.
     pub fn new() -> (Self, watch::Receiver<Moment>) {
         let (moments, receiver) = watch::channel(Moment::default());
         let (meter, local, told) = (Meter::default(), Meter::default(), Arc::default());

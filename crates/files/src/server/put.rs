@@ -344,21 +344,23 @@ pub(crate) async fn drive<T>(
     stop: &Stop,
     progress: &Progress,
 ) -> Result<T> {
-    let fed = tokio::select! {
-        fed = feed(receiver, to, progress) => fed,
+    let mut fed = tokio::select! {
+        fed = feed(receiver, to, progress) => Some(fed),
         done = &mut thread => return joined(done),
-        () = stop.asked.notified() => Err(FilesError::TakenOver),
+        () = stop.asked.notified() => None,
     };
-    if fed.is_ok() {
+    if matches!(fed, Some(Ok(()))) {
         // Everything is here. Whoever waits for room with the last of it still makes way for a sender that comes back.
         tokio::select! {
             done = &mut thread => return joined(done),
-            () = stop.asked.notified() => {}
+            () = stop.asked.notified() => fed = None,
         }
     }
     stop.gone.set();
     // Without its feed the thread ends soon; what it says counts, unless it only says that the feed ended.
-    match (joined(thread.await), fed) {
+    match (joined(thread.await), fed.unwrap_or(Err(FilesError::TakenOver))) {
+        //= S5.17
+        (Err(_), Err(FilesError::TakenOver)) => Err(FilesError::TakenOver),
         (Err(FilesError::Exchange(hikyaku::Error::Truncated)), Err(error)) => Err(error),
         (done, _) => done,
     }
