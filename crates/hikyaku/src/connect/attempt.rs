@@ -6,7 +6,6 @@ use std::sync::{Arc, OnceLock};
 use std::time::Instant;
 
 use rustls::pki_types::ServerName;
-use tokio::net::TcpStream;
 
 use super::Target;
 use crate::budget::Share;
@@ -89,7 +88,7 @@ impl Attempt {
         let config =
             tls::client_config(&self.identity, self.pin, found, tls::ALPN_TCP, self.key_log.as_ref())
                 .map_err(|error| Error::Tls(error.to_string()))?;
-        let stream = TcpStream::connect(address).await.map_err(io)?;
+        let stream = socket::connect(address).await.map_err(io)?;
         socket::tune_tcp(&stream).map_err(io)?;
         let connecting = TlsStream::connect(stream, server_name(), Arc::new(config));
         let stream = connecting.await.map_err(|error| Error::Tls(error.to_string()))?;
