@@ -115,6 +115,9 @@ pub enum FilesError {
         /// Its value.
         limit: u64,
     },
+    /// Nobody is there any more to whom anything could be said of it.
+    #[error("it broke off: the other side gave it up, its deadline passed, or its connection ended")]
+    BrokenOff,
     /// The sender gave the parcel up, or its time was over.
     #[error("this parcel was given up before it was whole")]
     Aborted,
@@ -167,7 +170,7 @@ impl FilesError {
             Self::Taken | Self::TakenOver => ErrorCode::CONFLICT,
             Self::Unknown(_) => ErrorCode::TRANSFER_UNKNOWN,
             Self::DropDisabled => ErrorCode::DROP_DISABLED,
-            Self::NotHeld | Self::OlderChanged => ErrorCode::UNAVAILABLE,
+            Self::NotHeld | Self::OlderChanged | Self::BrokenOff => ErrorCode::UNAVAILABLE,
             Self::Kind => ErrorCode::FAILED,
             Self::Limit { .. } => ErrorCode::LIMIT,
             Self::Aborted => ErrorCode::NOT_FOUND,

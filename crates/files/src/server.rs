@@ -14,6 +14,7 @@ pub(crate) mod passages;
 pub(crate) mod put;
 mod quotas;
 mod sweep;
+mod unbroken;
 mod underway;
 
 use std::marker::PhantomData;
@@ -38,6 +39,7 @@ use known::Decayed;
 use older::Hearing;
 use passages::Passages;
 use quotas::Quotas;
+use unbroken::to_its_end;
 
 pub use quotas::Uses;
 pub use sweep::Swept;
@@ -145,9 +147,9 @@ impl<C: Send + Sync + 'static, R: Rooms<C>> FilesServer<C, R> {
     pub async fn handle(self, mut exchange: Exchange<C>) -> hikyaku::Result<()> {
         exchange.set_priority(BULK_PRIORITY);
         let done = match exchange.method() {
-            PUT => self.put(exchange).await,
-            GET => self.get(exchange).await,
-            MEND => self.mend(exchange).await,
+            PUT => to_its_end(|unwanted| async move { self.put(exchange, unwanted).await }).await,
+            GET => to_its_end(|unwanted| async move { self.get(exchange, unwanted).await }).await,
+            MEND => to_its_end(|unwanted| async move { self.mend(exchange, unwanted).await }).await,
             _ => {
                 let methods = "files/1 has the methods put, get and mend";
                 Err(Failure::new(ErrorCode::UNKNOWN_METHOD, methods).into())

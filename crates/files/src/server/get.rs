@@ -10,6 +10,7 @@ use hikyaku_wire::parcel::EntryKind;
 use tokio::sync::mpsc;
 
 use super::passages::Waiting;
+use super::unbroken::Unwanted;
 use super::{FilesServer, blocking};
 use crate::client::deliver;
 use crate::error::{FilesError, Result};
@@ -30,13 +31,13 @@ pub(super) struct Asked<'a, C> {
 }
 
 impl<C: Send + Sync + 'static, R: Rooms<C>> FilesServer<C, R> {
-    pub(super) async fn get(&self, exchange: Exchange<C>) -> Result<()> {
+    pub(super) async fn get(&self, exchange: Exchange<C>, mut unwanted: Unwanted) -> Result<()> {
         let (context, address) = (exchange.shared_context(), exchange.connection().remote_address());
         let (mut sender, mut receiver) = exchange.split();
-        let request: Request = receiver.receive().await?;
+        let request: Request = unwanted.unless(async { Ok(receiver.receive().await?) }).await?;
         let (context, request, progress) = (&context, &request, Progress::none());
         let mut asked = Asked { context, request, address, found: None, progress };
-        let given = self.give(&mut asked, &mut sender, &mut receiver).await;
+        let given = unwanted.unless(self.give(&mut asked, &mut sender, &mut receiver)).await;
         let why = given.as_ref().err().map(ToString::to_string).unwrap_or_default();
         let outcome = match &given {
             Ok(Some(receipt)) => Outcome::Finished(receipt),
@@ -46,10 +47,14 @@ impl<C: Send + Sync + 'static, R: Rooms<C>> FilesServer<C, R> {
         };
         // Its own log says that it could not be recorded; whoever has it has it.
         let _ = self.record_fetch(&asked, outcome).await;
-        if given?.is_some() {
-            receiver.ended().await?;
-        }
-        Ok(sender.finish().await?)
+        let has_receipt = given?.is_some();
+        let ended = async {
+            if has_receipt {
+                receiver.ended().await?;
+            }
+            Ok(sender.finish().await?)
+        };
+        unwanted.unless(ended).await
     }
 
     async fn record_fetch(&self, asked: &Asked<'_, C>, outcome: Outcome<'_>) -> Result<()> {

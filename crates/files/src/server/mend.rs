@@ -17,6 +17,7 @@ use tokio::sync::{OwnedSemaphorePermit, mpsc};
 
 use super::known::Decayed;
 use super::put::{Stop, drive};
+use super::unbroken::Unwanted;
 use super::{FilesServer, blocking};
 use crate::error::{FilesError, Result};
 use crate::mending::{Due, Stitching, Survey};
@@ -39,14 +40,14 @@ struct Asked<'a, C> {
 }
 
 impl<C: Send + Sync + 'static, R: Rooms<C>> FilesServer<C, R> {
-    pub(super) async fn mend(&self, exchange: Exchange<C>) -> Result<()> {
+    pub(super) async fn mend(&self, exchange: Exchange<C>, mut unwanted: Unwanted) -> Result<()> {
         let (context, address) = (exchange.shared_context(), exchange.connection().remote_address());
         let (mut sender, mut receiver) = exchange.split();
-        let request: MendRequest = receiver.receive().await?;
+        let request: MendRequest = unwanted.unless(async { Ok(receiver.receive().await?) }).await?;
         let (context, request, progress) = (&context, &request, Progress::none());
         let mut asked =
             Asked { context, request, address, found: None, lacking: None, progress, values: false };
-        match self.take_back(&mut asked, &mut sender, &mut receiver).await {
+        match unwanted.unless(self.take_back(&mut asked, &mut sender, &mut receiver)).await {
             Ok(()) => self.record_mend(&asked, Outcome::Done).await?,
             Err(error) => {
                 let why = error.to_string();
@@ -58,9 +59,12 @@ impl<C: Send + Sync + 'static, R: Rooms<C>> FilesServer<C, R> {
             }
         }
         let (bytes, values) = (asked.progress.moment().bytes, asked.values.then_some(true));
-        sender.feed(&Mended { bytes, values }).await?;
-        sender.finish().await?;
-        Ok(receiver.ended().await?)
+        let told = async {
+            sender.feed(&Mended { bytes, values }).await?;
+            sender.finish().await?;
+            Ok(receiver.ended().await?)
+        };
+        unwanted.unless(told).await
     }
 
     async fn record_mend(&self, asked: &Asked<'_, C>, outcome: Outcome<'_>) -> Result<()> {

@@ -16,6 +16,7 @@ use tokio::task::JoinHandle;
 
 use super::active::Guard;
 use super::older::{Guess, Offered};
+use super::unbroken::Unwanted;
 use super::{FilesServer, blocking, joined};
 use crate::drop_dir::{DroppingTree, Prepared};
 use crate::error::{FilesError, Result};
@@ -54,12 +55,12 @@ impl<C> Clone for From<'_, C> {
 impl<C> Copy for From<'_, C> {}
 
 impl<C: Send + Sync + 'static, R: Rooms<C>> FilesServer<C, R> {
-    pub(super) async fn put(&self, exchange: Exchange<C>) -> Result<()> {
+    pub(super) async fn put(&self, exchange: Exchange<C>, mut unwanted: Unwanted) -> Result<()> {
         let (context, address) = (exchange.shared_context(), exchange.connection().remote_address());
         let (mut sender, mut receiver) = exchange.split();
-        let offer: Offer = receiver.receive().await?;
+        let offer: Offer = unwanted.unless(async { Ok(receiver.receive().await?) }).await?;
         let bid = Bid { context: &context, offer: &offer, address, accepted: AtomicBool::new(false) };
-        let receipt = match self.take(&bid, &mut sender, &mut receiver).await {
+        let receipt = match unwanted.unless(self.take(&bid, &mut sender, &mut receiver)).await {
             Ok(None) => return Ok(()),
             Ok(Some(receipt)) => receipt,
             Err(error) => {
@@ -75,11 +76,14 @@ impl<C: Send + Sync + 'static, R: Rooms<C>> FilesServer<C, R> {
             transfer = %receipt.transfer, root = %receipt.root, size = receipt.size,
             name = %crate::escape(&offer.name), owner = %sender_of(&*context, &self.shared.rooms), "received"
         );
-        sender.feed(&Answer::Receipt(receipt)).await?;
-        sender.finish().await?;
-        // The peer's END says that it has the receipt: nobody will ask for it again.
-        //= S5.18
-        receiver.ended().await?;
+        let told = async {
+            sender.feed(&Answer::Receipt(receipt)).await?;
+            sender.finish().await?;
+            // The peer's END says that it has the receipt: nobody will ask for it again.
+            //= S5.18
+            Ok(receiver.ended().await?)
+        };
+        unwanted.unless(told).await?;
         if let (Target::Drop(_), Some(dir)) = (&offer.target, self.shared.drop_dir.clone()) {
             blocking(move || Ok(dir.forget(offer.transfer)?)).await?;
         }

@@ -12,8 +12,11 @@ use tokio::sync::mpsc::error::TryRecvError;
 use crate::error::{FilesError, Result};
 use crate::versions::Index;
 
-/// The most pieces that wait for whoever compares, a message without any counted as one.
-const MAX_WAITING: usize = 2 * MAX_INDEX + MAX_AHEAD;
+/// What a message counts beside its pieces: what it takes to hold one without any.
+const MESSAGE: usize = 8;
+/// The most that waits for whoever compares: the pieces that may be told ahead, twice as many as there are averages, and the messages
+/// for them, one for each file and as many again for files of many pieces.
+const MAX_WAITING: usize = 2 * MAX_INDEX + MESSAGE * 2 * MAX_AHEAD;
 
 /// What a receiver answers, for whoever reads: verdicts, and where older versions may be used their pieces.
 #[derive(Debug)]
@@ -85,7 +88,7 @@ impl Answering {
 
 /// What a message about pieces counts.
 fn weight(pieces: &Pieces) -> usize {
-    (pieces.pieces.len() / PIECE_LEN).max(1)
+    pieces.pieces.len() / PIECE_LEN + MESSAGE
 }
 
 /// The older versions of files to come.

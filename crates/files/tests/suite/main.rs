@@ -4,6 +4,7 @@
 
 mod advisories;
 mod attacker;
+mod broken_off;
 mod evil;
 mod fetching;
 mod hostile;

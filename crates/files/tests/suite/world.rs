@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use hikyaku::{Connection, ErrorCode, Exchange, Failure, Router};
 use hikyaku_files::rooms::{
-    Announced, Content, Counts, Fetch, Holds, Mend, OpenParcel, Outcome, Owner, Resolved,
+    Announced, Content, Counts, Deed, Fetch, Holds, Mend, OpenParcel, Outcome, Owner, Resolved,
 };
 use hikyaku_files::{
     Destination, DropDir, DropOptions, FilesClient, FilesError, FilesLimits, FilesServer, FsVault, Outgoing,
@@ -39,6 +39,8 @@ pub(crate) struct Log {
     pub(crate) aborts: bool,
     /// Parcels whose time is over.
     pub(crate) over: Vec<u64>,
+    /// What became of offers, requests and mending, one after the other.
+    pub(crate) said: Vec<String>,
     /// What became of requests, and of which parcels: as it is recorded.
     pub(crate) fetches: Vec<(Option<TransferId>, String)>,
     /// What became of mending: by whom, whether it was found, bytes that were lacking and came, and how it ended.
@@ -56,6 +58,18 @@ impl RoomsModel {
 }
 
 impl Log {
+    /// Keeps what became of something.
+    fn say(&mut self, outcome: Outcome<'_>) -> String {
+        let said = match outcome {
+            Outcome::Refused(why) => format!("refused: {why}"),
+            Outcome::Accepted => "accepted".to_owned(),
+            Outcome::Failed(why) => format!("failed: {why}"),
+            Outcome::Finished(_) | Outcome::Done => "finished".to_owned(),
+        };
+        self.said.push(said.clone());
+        said
+    }
+
     fn event(&self, index: usize) -> EventRef {
         EventRef { room: self.parcels[index].0.clone(), epoch: Some(1), seq: index as u64 + 1 }
     }
@@ -126,26 +140,23 @@ impl Rooms<Owner> for RoomsModel {
         Ok(Resolved { transfer, name, root, size: settled.or(bytes), kind, meta })
     }
 
+    async fn record(&self, _: &Owner, deed: Deed<'_>) -> Result<(), Failure> {
+        self.log().say(deed.outcome);
+        Ok(())
+    }
+
     async fn record_fetch(&self, _: &Owner, fetch: Fetch<'_>) -> Result<(), Failure> {
-        let outcome = match fetch.outcome {
-            Outcome::Refused(_) => "refused",
-            Outcome::Accepted => "accepted",
-            Outcome::Failed(_) => "failed",
-            Outcome::Finished(_) | Outcome::Done => "finished",
-        };
-        let found = fetch.found.map(|found| found.transfer);
-        self.log().fetches.push((found, outcome.to_owned()));
+        let mut log = self.log();
+        let said = log.say(fetch.outcome);
+        let outcome = said.split(':').next().unwrap_or_default().to_owned();
+        log.fetches.push((fetch.found.map(|found| found.transfer), outcome));
         Ok(())
     }
 
     async fn record_mend(&self, who: &Owner, mend: Mend<'_>) -> Result<(), Failure> {
-        let outcome = match mend.outcome {
-            Outcome::Refused(why) => format!("refused: {why}"),
-            Outcome::Accepted => "accepted".to_owned(),
-            Outcome::Failed(why) => format!("failed: {why}"),
-            Outcome::Finished(_) | Outcome::Done => "finished".to_owned(),
-        };
-        self.log().mends.push((*who, mend.found.is_some(), mend.lacking, mend.mended, outcome));
+        let mut log = self.log();
+        let outcome = log.say(mend.outcome);
+        log.mends.push((*who, mend.found.is_some(), mend.lacking, mend.mended, outcome));
         Ok(())
     }
 

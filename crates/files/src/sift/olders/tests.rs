@@ -45,12 +45,15 @@ fn older_versions_of_what_is_not_wanted_are_refused() {
 //= S5.108 (test)
 #[test]
 fn no_more_pieces_wait_than_the_bound() {
-    let (answering, _answers) = answers(1);
-    for first in 0..(MAX_WAITING / 1_024) as u64 {
-        answering.pieces(pieces(first * 1_024, 1_024, false)).unwrap();
+    // Full messages, messages with one piece, and messages without any: so many are one below the bound or at it.
+    for (count, most) in [(1_024, 1_270), (1, 145_635), (0, 163_840)] {
+        let (answering, _answers) = answers(1);
+        for first in 0..most {
+            answering.pieces(pieces(first * count, usize::try_from(count).unwrap(), false)).unwrap();
+        }
+        let refused = answering.pieces(pieces(most * count, 1_024, true)).unwrap_err();
+        assert!(refused.to_string().contains("told ahead (1310720)"), "{refused}");
     }
-    let refused = answering.pieces(pieces(0, 0, true)).unwrap_err();
-    assert!(refused.to_string().contains("told ahead (1064960)"), "{refused}");
 }
 
 #[test]
