@@ -99,7 +99,7 @@ async fn tcp_handshake<C: Send + Sync + 'static>(
     ticket: Ticket,
 ) {
     let caller = Caller::new(&shared, Transport::Tcp, address);
-    if let Err(error) = socket::tune_tcp(&stream) {
+    if let Err(error) = socket::tune_accepted(&stream) {
         event!(caller.events, SocketOptionsFailed { error: error.to_string().into() });
     }
     let accepted =

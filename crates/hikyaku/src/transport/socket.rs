@@ -73,7 +73,7 @@ pub(crate) async fn connect(address: SocketAddr) -> io::Result<TcpStream> {
 }
 
 /// Chooses the congestion control of one machine. That is for before a connection: a socket that BBR has begun keeps its timers. So a
-/// listening socket chooses it, whoever is accepted inherits it, and a socket to another machine goes back in [`tune_tcp`].
+/// listening socket chooses it, whoever is accepted inherits it, and a socket to another machine goes back in [`tune_accepted`].
 fn unpaced(socket: &Socket) {
     if USUAL_CONTROL.is_some() {
         // A system that does not allow it has the usual one, and sends all the same.
@@ -82,8 +82,8 @@ fn unpaced(socket: &Socket) {
 }
 
 /// Goes back to the system's choice.
-fn usual(socket: &Socket) -> io::Result<()> {
-    USUAL_CONTROL.as_ref().map_or(Ok(()), |usual| socket.set_tcp_congestion(usual))
+fn usual(stream: &TcpStream) -> io::Result<()> {
+    USUAL_CONTROL.as_ref().map_or(Ok(()), |usual| SockRef::from(stream).set_tcp_congestion(usual))
 }
 
 /// Binds a UDP socket with room for bursts.
@@ -120,10 +120,14 @@ pub(crate) fn tune_tcp(stream: &TcpStream) -> io::Result<()> {
         // No link is the bottleneck here but the reader: the kernel would let as much as tcp_rmem allows (up to 32 MiB)
         // stand before it, and chat behind that. A window of 256 KiB is enough for a round trip that takes microseconds.
         socket.set_recv_buffer_size(SAME_MACHINE_BUFFER)?;
-    } else {
-        usual(&socket)?;
     }
     set_depth(stream, FEW)
+}
+
+/// The same for one that was accepted, and that a peer on another machine has the system's congestion control.
+pub(crate) fn tune_accepted(stream: &TcpStream) -> io::Result<()> {
+    tune_tcp(stream)?;
+    if same_machine(stream.local_addr()?, stream.peer_addr()?) { Ok(()) } else { usual(stream) }
 }
 
 /// Lets a TCP socket hold so much on its way, where that is more than Linux comes to by itself and the system allows it: what is
@@ -188,10 +192,10 @@ mod tests {
             let (server, _) = listener.accept().await.unwrap();
             for end in [&client, &server] {
                 assert!(control(end).starts_with(SAME_MACHINE_CONTROL), "before anything is tuned");
-                tune_tcp(end).unwrap();
+                tune_accepted(end).unwrap();
                 assert!(control(end).starts_with(SAME_MACHINE_CONTROL));
             }
-            usual(&SockRef::from(&server)).unwrap();
+            usual(&server).unwrap();
             let fresh = TcpSocket::new_v4().unwrap();
             assert_eq!(control(&server), SockRef::from(&fresh).tcp_congestion().unwrap());
         }
